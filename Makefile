@@ -1,0 +1,60 @@
+# Every target first makes or repairs .venv (scripts/setup_env.py): plain Python >= 3.12 is all that is needed.
+
+SHELL := /bin/sh
+STAMP := .venv/.stamp
+BIN := .venv/bin
+PYTEST_ARGS ?= -n 2
+# One BLAS thread per test worker: two workers with two threads each would fight over two cores.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 python \
+  /usr/local/bin/python3 /usr/bin/python3 /opt/homebrew/bin/python3 \
+  $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
+IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
+
+.PHONY: help env demo test lint types bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   run the demonstration"
+	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
+	@echo "make lint   ruff check and ruff format --check"
+	@echo "make types  mypy"
+	@echo "make bench  measure regret against every forced strategy"
+	@echo "make lock   write requirements.lock anew from pyproject.toml"
+	@echo "make clean  remove caches and build output (keeps .venv)"
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup_env.py
+	@for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c '$(IS_NEW_ENOUGH)' >/dev/null 2>&1; then \
+	    exec "$$candidate" scripts/setup_env.py; \
+	  fi; \
+	done; \
+	echo "No Python >= 3.12 with the venv module was found. Looked for: $(CANDIDATES)." >&2; \
+	echo "Install one (on Debian and Ubuntu also python3-venv), or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+	exit 1
+
+env: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/autotune demo
+
+test: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/python -m mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/regret.py
+
+lock: $(STAMP)
+	$(BIN)/uv pip compile --universal --python $(BIN)/python --all-extras --upgrade --quiet \
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""Automatic choice of linear-algebra algorithms for PyTensor graphs.
+
+    fn = pytensor.function(ins, outs, mode=autotune.mode())     # one function
+    autotune.enable()                                           # every compile, PyMC's included
+    loss = autotune.tune(loss)                                  # before pt.grad
+    print(autotune.explain(fn))                                 # what was chosen, and why
+
+Importing the package changes nothing; names load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "mode": "autotune.doors",
+    "enable": "autotune.doors",
+    "disable": "autotune.doors",
+    "enabled": "autotune.doors",
+    "tune": "autotune.doors",
+    "explain": "autotune.explaining",
+    "Plan": "autotune.plan",
+    "Decision": "autotune.plan",
+    "Policy": "autotune.policy",
+    "PolicyError": "autotune.policy",
+}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'autotune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,207 @@
+"""The choice: a pure function of a problem, a policy and a profile.
+
+    candidates = every strategy, and every split of the requests that a policy forces
+    price      = sum of its kernels' seconds by the profile
+    choice     = the cheapest, if it beats PyTensor's own lowering by more than ``margin``
+
+Nothing here sees a graph, so that explaining, testing and the command line use the same code.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autotune.plan import Candidate, Decision
+from autotune.memory import available_memory
+from autotune.policy import Policy, PolicyError
+from autotune.problem import Problem, Request
+from autotune.strategies import STRATEGIES, Strategy
+from cost_models import Profile
+
+# Where a size is unknown, a candidate must be the cheaper one at each of these.
+SIZES_TRIED = {"n": (2, 16, 128, 1024, 8192), "rank": (1, 16, 256, 4096), "columns": (1, 64), "batch": (1, 32)}
+# Below this relative difference two predictions are the same.
+INDIFFERENT = 0.02
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a strategy is told about a problem beyond its sizes."""
+
+    solve_rtol: float = 1e-10
+    condition_number: float | None = None
+    max_iterations: int | None = None
+    preconditioner: Any = None
+    forced: bool = False
+
+
+def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
+    """The cheapest way to serve ``problem`` that ``policy`` allows.
+
+    Raises ``PolicyError`` when a forced strategy cannot serve what it is forced on.
+    """
+    ruled = [policy.resolve(problem.name, r.kind, problem.structure, problem.n) for r in problem.requests]
+    options = _options(policy, ruled)
+    forced = {i: r.force for i, r in enumerate(ruled) if r.force is not None}
+    forbidden = {name: rule for r in ruled for name, rule in r.forbid.items()}
+    if forced:
+        _check_forced(problem, ruled, replace(options, forced=True))
+    assignments = _assignments(problem, forced)
+    limit = policy.memory_limit if policy.memory_limit is not None else available_memory()
+    candidates = [
+        _candidate(problem, names, replace(options, forced=bool(forced)), profile, forbidden, forced, limit)
+        for names in assignments
+    ]
+    chosen, reason = _pick(problem, candidates, policy, profile, options, forced)
+    return Decision(
+        problem=problem,
+        chosen=chosen.name,
+        assignment=next(names for names in assignments if _label(names) == chosen.name),
+        candidates=tuple(_with_reasons(candidates, chosen, reason)),
+        profile=profile.source,
+        before_autodiff=problem.differentiated,
+        condition_number=options.condition_number,
+        max_iterations=options.max_iterations,
+        solve_rtol=options.solve_rtol,
+    )
+
+
+def strategy(name: str) -> Strategy:
+    return next(s for s in STRATEGIES if s.name == name)
+
+
+def seconds(problem: Problem, names: tuple[str, ...], options: Any, profile: Profile) -> tuple[float, float]:
+    """Predicted seconds and peak bytes of an assignment of strategies to requests; sizes must be known."""
+    total, peak = 0.0, 0.0
+    for name in dict.fromkeys(names):
+        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
+        work = strategy(name).work(part, options)
+        total += sum(profile.seconds(c, problem.dtype) for c in work.calls)
+        peak = max(peak, work.peak_bytes)
+    return total, peak
+
+
+def _options(policy, ruled) -> Options:
+    merged: dict[str, Any] = {}
+    for r in ruled:
+        given = r.options.model_dump(exclude_none=True)
+        merged |= {key: getattr(r.options, key) for key in given}
+    return Options(solve_rtol=policy.accuracy.solve_rtol, **merged)
+
+
+def _check_forced(problem, ruled, options):
+    """A forced strategy that cannot serve its requests is an error that says why."""
+    for name in dict.fromkeys(r.force for r in ruled if r.force is not None):
+        requests = [q for q, r in zip(problem.requests, ruled, strict=True) if r.force == name]
+        no = strategy(name).declines(problem.only(requests), options)
+        if no is not None:
+            rule = next(r.force_rule for r in ruled if r.force == name)
+            raise PolicyError(
+                f"{_origin(rule)}the policy forces {name!r} on {describe(problem, requests)}, but {no.reason}. "
+                "Narrow the rule's match or remove the force."
+            )
+
+
+def _origin(rule) -> str:
+    origin = getattr(rule, "origin", None)
+    return f"{origin}: " if origin else ""
+
+
+def describe(problem: Problem, requests: tuple[Request, ...] | list[Request] | None = None) -> str:
+    """A problem in words, for messages."""
+    kinds = ", ".join(dict.fromkeys(r.kind for r in requests or problem.requests))
+    name = f"matrix {problem.name!r}" if problem.name else "a matrix"
+    return f"{kinds} of {name} ({'+'.join(problem.structure)}, n={problem.n if problem.n is not None else '?'})"
+
+
+def _assignments(problem, forced) -> list[tuple[str, ...]]:
+    """One strategy for all requests, or for all that no rule forces."""
+    names = [s.name for s in STRATEGIES]
+    return list(
+        dict.fromkeys(
+            tuple(forced.get(i, name) for i in range(len(problem.requests)))
+            for name in (names if len(forced) < len(problem.requests) else names[:1])
+        )
+    )
+
+
+def _label(names) -> str:
+    return "+".join(dict.fromkeys(names))
+
+
+def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Candidate:
+    label = _label(names)
+    for name in dict.fromkeys(names):
+        if name in forbidden and name not in forced.values():
+            return Candidate(label, None, None, f"forbidden by {_origin(forbidden[name]).rstrip(': ') or 'the policy'}")
+        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
+        no = strategy(name).declines(part, options)
+        if no is not None:
+            return Candidate(label, None, None, no.reason)
+    if problem.unknown_sizes:
+        return Candidate(label, None, None, "")
+    total, peak = seconds(problem, names, options, profile)
+    if peak > limit and not forced:
+        return Candidate(label, total, peak, f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB")
+    return Candidate(label, total, peak, "")
+
+
+def _pick(problem, candidates, policy, profile, options, forced) -> tuple[Candidate, str]:
+    open_ = [c for c in candidates if not c.reason]
+    keep = next((c for c in open_ if c.name == "keep"), None)
+    if forced:
+        best = min(open_, key=lambda c: c.seconds if c.seconds is not None else 0.0, default=None)
+        if best is None:
+            raise PolicyError(
+                f"No strategy is left for {describe(problem)}: " + "; ".join(f"{c.name} {c.reason}" for c in candidates)
+            )
+        return best, "forced by the policy"
+    if not open_:
+        return candidates[0], "every candidate was ruled out, the graph stays as written"
+    if problem.unknown_sizes:
+        return _pick_for_all_sizes(problem, open_, keep, profile, options)
+    best = min(open_, key=lambda c: c.seconds)
+    if keep is None or best is keep:
+        return best, "cheapest" if best is not keep else "PyTensor's own lowering is the cheapest"
+    gain = 1 - best.seconds / keep.seconds if keep.seconds else 0.0
+    if gain <= policy.margin:
+        return keep, f"{best.name} would gain {100 * gain:.0f} %, not more than the margin of {100 * policy.margin:.0f} %"
+    return best, "cheapest"
+
+
+def _pick_for_all_sizes(problem, open_, keep, profile, options):
+    """Sizes unknown: act only on a candidate that is cheaper whatever they turn out to be."""
+    unknown = ", ".join(problem.unknown_sizes)
+    stay = keep or open_[0]
+    for candidate in open_:
+        if candidate is not stay and _wins_everywhere(problem, candidate, stay, profile, options):
+            return candidate, f"cheaper for every {unknown}"
+    return stay, f"size unknown ({unknown}); no candidate is cheaper for all. Give a hint under 'sizes'"
+
+
+def _wins_everywhere(problem, candidate, stay, profile, options) -> bool:
+    gains = False
+    names = problem.unknown_sizes
+    for sizes in itertools.product(*(SIZES_TRIED[name] for name in names)):
+        sized = problem.with_sizes(**dict(zip(names, sizes, strict=True)))
+        ours, _ = seconds(sized, (candidate.name,) * len(problem.requests), options, profile)
+        theirs, _ = seconds(sized, (stay.name,) * len(problem.requests), options, profile)
+        if ours > theirs * (1 + INDIFFERENT):
+            return False
+        gains = gains or ours < 0.9 * theirs
+    return gains
+
+
+def _with_reasons(candidates, chosen, reason):
+    for c in candidates:
+        if c is chosen:
+            yield replace(c, reason=reason)
+        elif not c.reason and c.seconds is not None and chosen.seconds:
+            ratio = c.seconds / chosen.seconds
+            yield replace(c, reason=f"{ratio:.3g} times the predicted time of {chosen.name}")
+        elif not c.reason:
+            yield replace(c, reason=f"not proven cheaper than {chosen.name} for every size")
+        else:
+            yield c

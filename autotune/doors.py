@@ -1,0 +1,122 @@
+"""The two doors through which the pass enters a compile, and ``tune`` for use before ``pt.grad``.
+
+``mode`` needs no global state. ``enable`` registers the same pass in PyTensor's databases, where
+PyMC's compile finds it, also before it differentiates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
+from pytensor.graph.basic import Variable
+from pytensor.graph.fg import FunctionGraph
+
+from autotune.policy_files import PolicySource, layered
+from autotune.rewriting import AutotunePass, DecideBeforeAutodiff, ProtectStructure
+from autotune.session import Session, enabled_policies
+
+# After PyTensor drains assumptions (0.8) and before canonicalize (1).
+PROTECT_POSITION = 0.9
+# After canonicalize (1) and before stabilize (1.5) lowers solves and determinants.
+DECIDE_POSITION = 1.4
+
+
+def mode(policy: PolicySource = None, base: str | Mode | None = None) -> Mode:
+    """A PyTensor mode that chooses the algorithm for every solve, inverse, determinant and factor.
+
+    ``policy``: None, the path of a YAML file, a dict or a ``Policy``; ``base``: the mode to extend,
+    by default PyTensor's. Raises ``PolicyError`` for a policy that is not valid.
+    """
+    start = get_default_mode() if base is None else get_mode(base)
+    checked(policy)
+    return start.register((ProtectStructure(), PROTECT_POSITION), (AutotunePass(policy), DECIDE_POSITION))
+
+
+def tune(outputs: Variable | list[Variable], policy: PolicySource = None):
+    """The same expressions with the algorithm of every matrix decided, to be differentiated afterwards.
+
+    ``loss = autotune.tune(loss); grads = pt.grad(loss, params)`` prices forward and backward
+    together and gives the joint graph that a hand-written one would have. Compile it with
+    ``autotune.mode()`` or under ``autotune.enable()``: these write the chosen algorithms. Returns a
+    variable for a variable and a list for a list; inputs are shared with the original.
+    """
+    checked(policy)
+    single = isinstance(outputs, Variable)
+    wanted = [outputs] if single else list(outputs)
+    fgraph = FunctionGraph(outputs=wanted, clone=True, copy_inputs=False)
+    ProtectStructure().rewrite(fgraph)
+    canonicalize = optdb["canonicalize"].query("+canonicalize", "-local_drain_specify_assumptions")
+    canonicalize.rewrite(fgraph)
+    DecideBeforeAutodiff(policy).rewrite(fgraph)
+    tuned = list(fgraph.outputs)
+    for old, new in zip(wanted, tuned, strict=True):
+        new.name = new.name or old.name
+    return tuned[0] if single else tuned
+
+
+# -- the global door ----------------------------------------------------------------------------
+
+
+_REGISTERED = {
+    "autotune_protect": (optdb, ("fast_run",), ProtectStructure, PROTECT_POSITION),
+    # just after the position of ``mode``, so that a mode's own policy wins
+    "autotune_decide": (optdb, ("fast_run",), AutotunePass, DECIDE_POSITION + 0.01),
+    "autotune_lower_requests": (optdb, ("fast_compile",), partial(AutotunePass, only_lower=True), DECIDE_POSITION + 0.02),
+    # found by their database's name alone: in PyMC's pregrad, not in a compile
+    "autotune_protect_pregrad": (optdb["canonicalize"], ("canonicalize",), ProtectStructure, None),
+    "autotune_before_autodiff": (optdb["stabilize"], ("stabilize",), DecideBeforeAutodiff, None),
+}
+_switched_on: set[str] = set()
+
+
+def enable(policy: PolicySource = None) -> None:
+    """Let every compile from now on choose its algorithms, PyMC's included. Undone by ``disable``.
+
+    Called again it replaces the policy. Raises ``PolicyError`` for a policy that is not valid.
+    """
+    _put_in_force([checked(policy)])
+
+
+def disable() -> None:
+    """Undo ``enable``: every query of PyTensor's databases gives what it gave before."""
+    _put_in_force([])
+
+
+@contextmanager
+def enabled(policy: PolicySource = None) -> Iterator[Session]:
+    """``enable`` for a block, on top of what is enabled around it.
+
+    Gives a session whose ``plans`` lists the plan of everything compiled inside.
+    """
+    outer = list(enabled_policies)
+    _put_in_force([*outer, checked(policy)])
+    try:
+        with Session() as session:
+            yield session
+    finally:
+        _put_in_force(outer)
+
+
+def checked(policy: PolicySource) -> PolicySource:
+    """``policy``, if it is valid; otherwise the error comes here, not at the first compile."""
+    layered(policy, layers=False)
+    return policy
+
+
+def _put_in_force(policies: list[PolicySource]) -> None:
+    """Register the rewrites at first use, from then on switch them by their tags."""
+    enabled_policies[:] = policies
+    for name, (db, tags, make, position) in _REGISTERED.items():
+        if policies and name not in _switched_on:
+            if name in db:
+                db.add_tags(name, *tags)
+            else:
+                where = {"use_db_name_as_tag": False} if position is None else {"position": position}
+                db.register(name, make(), *tags, **where)
+            _switched_on.add(name)
+        elif not policies and name in _switched_on:
+            db.remove_tags(name, *tags)
+            _switched_on.remove(name)

@@ -1,0 +1,270 @@
+"""What a matrix variable *is*: dense, diagonal, low rank, or a sum of these.
+
+An operator never forms its matrix. It answers symbolic questions in the size of its parts:
+``A @ x``, ``diag(A)``, ``A.T``, ``s * A``, and the pullback of a matrix cotangent onto the parts.
+Batches lead, as everywhere in PyTensor: a part of ``LowRank`` has shape ``(..., n, k)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+
+class Cotangent(Protocol):
+    """A matrix cotangent ``M``, of which an operator's pullback reads only what its parts need."""
+
+    def matmul(self, x: TensorVariable) -> TensorVariable: ...
+    def rmatmul(self, x: TensorVariable) -> TensorVariable: ...
+    def diagonal(self) -> TensorVariable: ...
+    def to_dense(self) -> TensorVariable: ...
+
+
+def scale_columns(u: TensorVariable, weights: TensorVariable | None) -> TensorVariable:
+    """``U diag(c)``; ``None`` stands for ``c = 1``."""
+    return u if weights is None else u * weights[..., None, :]
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """Base of all operators. ``parts`` are the variables it is made of."""
+
+    @property
+    def parts(self) -> tuple[TensorVariable, ...]:
+        raise AttributeError(f"{type(self).__name__} defines no parts")
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """Names of its terms, as a policy's ``structure`` writes them."""
+        raise AttributeError(f"{type(self).__name__} defines no structure")
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """Hashable description of everything but the variables."""
+        return self.structure
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Operator):
+    """A matrix without structure that we know, shape ``(..., n, n)``."""
+
+    matrix: TensorVariable
+
+    @property
+    def parts(self):
+        return (self.matrix,)
+
+    @property
+    def structure(self):
+        return ("dense",)
+
+    def matmul(self, x):
+        return self.matrix @ x
+
+    def rmatmul(self, x):
+        return self.matrix.mT @ x
+
+    def diagonal(self):
+        return pt.diagonal(self.matrix, axis1=-2, axis2=-1)
+
+    def to_dense(self):
+        return self.matrix
+
+    def transpose(self):
+        return Dense(self.matrix.mT)
+
+    def scale(self, s):
+        return Dense(self.matrix * s)
+
+    def pullback(self, cotangent: Cotangent) -> list[TensorVariable]:
+        return [cotangent.to_dense()]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal(Operator):
+    """``diag(d)``, ``d`` of shape ``(..., n)``."""
+
+    d: TensorVariable
+
+    @property
+    def parts(self):
+        return (self.d,)
+
+    @property
+    def structure(self):
+        return ("diagonal",)
+
+    def matmul(self, x):
+        return self.d[..., :, None] * x
+
+    rmatmul = matmul
+
+    def diagonal(self):
+        return self.d
+
+    def to_dense(self):
+        return pt.diag(self.d) if self.d.ndim == 1 else pt.eye(self.d.shape[-1]) * self.d[..., None, :]
+
+    def transpose(self):
+        return self
+
+    def scale(self, s):
+        return Diagonal(self.d * s)
+
+    def pullback(self, cotangent):
+        return [cotangent.diagonal()]
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank(Operator):
+    """``U diag(c) V.T`` with ``U``, ``V`` of shape ``(..., n, k)`` and ``c`` ``(..., k)`` or ``None`` for ones.
+
+    ``V is U`` marks a symmetric term; its parts are then ``(U, c)``.
+    """
+
+    U: TensorVariable
+    c: TensorVariable | None
+    V: TensorVariable
+
+    @property
+    def symmetric(self) -> bool:
+        return self.V is self.U
+
+    @property
+    def parts(self):
+        return (
+            (self.U,) + (() if self.c is None else (self.c,)) + (() if self.symmetric else (self.V,))
+        )
+
+    @property
+    def structure(self):
+        return ("low_rank",)
+
+    @property
+    def signature(self):
+        return ("low_rank", self.c is not None, self.symmetric)
+
+    def matmul(self, x):
+        inner = self.V.mT @ x
+        return self.U @ (inner if self.c is None else self.c[..., :, None] * inner)
+
+    def rmatmul(self, x):
+        return self.transpose().matmul(x)
+
+    def diagonal(self):
+        return (scale_columns(self.U, self.c) * self.V).sum(axis=-1)
+
+    def to_dense(self):
+        return scale_columns(self.U, self.c) @ self.V.mT
+
+    def transpose(self):
+        return self if self.symmetric else LowRank(self.V, self.c, self.U)
+
+    def scale(self, s):
+        c = pt.ones(self.U.shape[-1:], dtype=self.U.dtype) if self.c is None else self.c
+        return LowRank(self.U, c * s, self.V)
+
+    def pullback(self, cotangent):
+        """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
+        right = cotangent.matmul(self.V)
+        U_bar = scale_columns(right, self.c)
+        c_bar = [] if self.c is None else [(self.U * right).sum(axis=-2)]
+        V_bar = scale_columns(cotangent.rmatmul(self.U), self.c)
+        if self.symmetric:
+            return [U_bar + V_bar, *c_bar]
+        return [U_bar, *c_bar, V_bar]
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Operator):
+    """``A + B + ...`` of structured terms."""
+
+    terms: tuple[Any, ...]
+
+    @property
+    def parts(self):
+        return tuple(part for term in self.terms for part in term.parts)
+
+    @property
+    def structure(self):
+        return tuple(name for term in self.terms for name in term.structure)
+
+    @property
+    def signature(self):
+        return ("sum", *(term.signature for term in self.terms))
+
+    def matmul(self, x):
+        return sum((term.matmul(x) for term in self.terms[1:]), self.terms[0].matmul(x))
+
+    def rmatmul(self, x):
+        return self.transpose().matmul(x)
+
+    def diagonal(self):
+        return sum((term.diagonal() for term in self.terms[1:]), self.terms[0].diagonal())
+
+    def to_dense(self):
+        return sum((term.to_dense() for term in self.terms[1:]), self.terms[0].to_dense())
+
+    def transpose(self):
+        return Sum(tuple(term.transpose() for term in self.terms))
+
+    def scale(self, s):
+        return Sum(tuple(term.scale(s) for term in self.terms))
+
+    def pullback(self, cotangent):
+        return [bar for term in self.terms for bar in term.pullback(cotangent)]
+
+
+def operator_from(signature: tuple[Any, ...], parts: Sequence[TensorVariable]) -> Any:
+    """Inverse of ``(operator.signature, operator.parts)``."""
+    parts = list(parts)
+    operator = _take(signature, parts)
+    if parts:
+        raise ValueError(f"{len(parts)} parts too many for an operator of signature {signature}.")
+    return operator
+
+
+def _take(signature, parts):
+    match signature:
+        case ("dense",):
+            return Dense(parts.pop(0))
+        case ("diagonal",):
+            return Diagonal(parts.pop(0))
+        case ("low_rank", weighted, symmetric):
+            U = parts.pop(0)
+            c = parts.pop(0) if weighted else None
+            return LowRank(U, c, U if symmetric else parts.pop(0))
+        case ("sum", *signatures):
+            return Sum(tuple(_take(s, parts) for s in signatures))
+    raise ValueError(f"Unknown operator signature {signature}.")
+
+
+def diagonal_plus_low_rank(terms: Sequence[Diagonal | LowRank]) -> Operator:
+    """Gather terms into ``diag(d)``, ``U diag(c) V.T`` or the sum of one of each.
+
+    Several low-rank terms become one by joining their columns: ``[U1 U2] diag(c1, c2) [V1 V2].T``.
+    """
+    diagonals = [term for term in terms if isinstance(term, Diagonal)]
+    low_ranks = [term for term in terms if isinstance(term, LowRank)]
+    gathered: list[Operator] = []
+    if diagonals:
+        gathered.append(Diagonal(sum((t.d for t in diagonals[1:]), diagonals[0].d)))
+    if low_ranks:
+        gathered.append(_join_columns(low_ranks))
+    return gathered[0] if len(gathered) == 1 else Sum(tuple(gathered))
+
+
+def _join_columns(terms: list[LowRank]) -> LowRank:
+    if len(terms) == 1:
+        return terms[0]
+    U = pt.concatenate([t.U for t in terms], axis=-1)
+    weights = None
+    if any(t.c is not None for t in terms):
+        ones = [pt.ones(t.U.shape[-1:], dtype=t.U.dtype) if t.c is None else t.c for t in terms]
+        weights = pt.concatenate(ones, axis=-1)
+    symmetric = all(t.symmetric for t in terms)
+    return LowRank(U, weights, U if symmetric else pt.concatenate([t.V for t in terms], axis=-1))

@@ -1,0 +1,70 @@
+"""What every Op of this package shares: real floating-point work, and a Numba dispatch loaded when first needed."""
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+from pytensor.graph.op import Op
+from pytensor.tensor.basic import as_tensor_variable, cast
+from pytensor.tensor.linalg.dtype_utils import linalg_output_dtype
+from pytensor.tensor.variable import TensorVariable
+
+
+@cache
+def ensure_numba_dispatch() -> bool:
+    """Register the Numba implementations, once; False where Numba is not installed.
+
+    Importing them costs half a second, so it waits until an Op is built or unpickled.
+    """
+    if find_spec("numba") is None:
+        return False
+    import_module("autotune.ops.numba_dispatch")
+    return True
+
+
+def real_dtype(op: Op, *variables: TensorVariable) -> str:
+    """The floating-point dtype LAPACK would use for all ``variables`` together.
+
+    Raises TypeError for complex variables.
+    """
+    dtype = linalg_output_dtype(*(variable.type.dtype for variable in variables))
+    if dtype.startswith("complex"):
+        found = [variable.type.dtype for variable in variables]
+        raise TypeError(f"{op} got dtypes {found}. It is defined for real matrices only.")
+    return dtype
+
+
+def as_real(op: Op, ndims: tuple[int, ...], *values) -> list[TensorVariable]:
+    """``values`` as variables of one floating-point dtype; TypeError for another rank than ``ndims``."""
+    variables = [as_tensor_variable(value) for value in values]
+    check_ndims(op, ndims, variables)
+    dtype = real_dtype(op, *variables)
+    return [variable if variable.type.dtype == dtype else cast(variable, dtype) for variable in variables]
+
+
+def check_ndims(op: Op, ndims: tuple[int, ...], variables: list[TensorVariable]) -> None:
+    """TypeError unless ``variables`` have the ranks ``ndims``."""
+    found = tuple(variable.type.ndim for variable in variables)
+    if found != ndims:
+        raise TypeError(f"{op} got inputs of {found} dimensions. It takes {ndims}.")
+
+
+def merge_lengths(op: Op, *lengths: int | None) -> int | None:
+    """The static length that all of ``lengths`` agree on, None if none is known; ValueError if they differ."""
+    known = {length for length in lengths if length is not None}
+    if len(known) > 1:
+        raise ValueError(f"{op} got lengths {sorted(known)} for one dimension. They must be equal.")
+    return known.pop() if known else None
+
+
+def _rebuild(op_type: type[Op], props: dict) -> Op:
+    ensure_numba_dispatch()
+    return op_type(**props)
+
+
+class LinalgOp(Op):
+    """An Op emitted after differentiation: it has no pullback, and its props are its constructor's arguments."""
+
+    def __reduce__(self):
+        """Pickle by props, so that unpickling in a fresh process registers the Numba dispatch."""
+        return _rebuild, (type(self), self._props_dict())

@@ -1,0 +1,108 @@
+"""LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
+
+The algorithms of this package (``core_*.py``) are plain Python over these functions. Called from ``perform`` they run
+as written here; under Numba, `_lapack` overloads each one with a pointer to the same LAPACK routine. So both linkers
+run one algorithm.
+
+Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and right-hand
+sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks again.
+"""
+
+import numpy as np
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
+
+
+def owned(x, overwrite):
+    """A C-contiguous array equal to ``x`` that may be overwritten: ``x`` itself if ``overwrite``, else a copy."""
+    if overwrite and x.flags.c_contiguous and x.flags.writeable:
+        return x
+    return np.array(x, order="C", copy=True)
+
+
+def c_layout(x):
+    """``x`` if it is C-contiguous, else a C-contiguous copy. For reading only."""
+    return np.ascontiguousarray(x)
+
+
+def potri(A, upper):
+    """In place: the full symmetric inverse of ``L L'``, where ``A`` holds L (or L' if ``upper``). Returns INFO."""
+    _, info = get_lapack_funcs("potri", (A,))(A.T, lower=upper, overwrite_c=True)
+    mirror(A, upper)
+    return info
+
+
+def mirror(A, upper):
+    """In place: copy one triangle of square ``A`` (the upper one if ``upper``) onto the other."""
+    triangle = np.tril_indices(A.shape[0], -1)
+    if upper:
+        A[triangle] = A.T[triangle]
+    else:
+        A.T[triangle] = A[triangle]
+
+
+def getri(A, pivots):
+    """In place: ``A.T`` from its packed LU factors to its inverse; ``pivots`` count from 1. Returns INFO."""
+    _, info = get_lapack_funcs("getri", (A,))(A.T, pivots - 1, overwrite_lu=True)
+    return info
+
+
+def potrf(A):
+    """In place: the lower Cholesky factor of symmetric ``A`` into its lower triangle. Returns INFO, 0 if it exists."""
+    _, info = get_lapack_funcs("potrf", (A,))(A.T, lower=False, overwrite_a=True, clean=False)
+    return info
+
+
+def solve_lower(L, rows, transposed):
+    """In place: every row r of ``rows`` (m, k) becomes ``L^-1 r``, or ``L'^-1 r`` if ``transposed``; reads one triangle."""
+    if rows.size:
+        get_blas_funcs("trsm", (L,))(1.0, L.T, rows.T, lower=False, trans_a=not transposed, overwrite_b=True)
+
+
+def getrf(A, pivots):
+    """In place: ``A.T`` to its packed LU factors, and ``pivots`` (n,) int32 to its row exchanges, counted from 1."""
+    _, found, info = get_lapack_funcs("getrf", (A,))(A.T, overwrite_a=True)
+    pivots[:] = found + 1
+    return info
+
+
+def getrs(A, pivots, rows, transposed):
+    """In place: every row r of ``rows`` becomes ``M^-1 r`` (or ``M'^-1 r``), for the M that `getrf` took as ``A``."""
+    if rows.size:
+        get_lapack_funcs("getrs", (A,))(A.T, pivots - 1, rows.T, trans=0 if transposed else 1, overwrite_b=True)
+
+
+def gram(U, w, V):
+    """``U' diag(w) V`` (p, q) for U (n, p), V (n, q)."""
+    return np.ascontiguousarray((U * w[:, None]).T @ V)
+
+
+def gram_symmetric(U, w):
+    """``U' diag(w) U`` (k, k) for ``w >= 0``; the lower triangle is right, the upper one need not be."""
+    half = U * np.sqrt(w)[:, None]
+    return half.T @ half
+
+
+def outer(U, V):
+    """``U V'`` (n, m) for U (n, k), V (m, k)."""
+    return U @ V.T
+
+
+def row_dots(U, c, V):
+    """``sum_a U[i, a] c[a] V[i, a]`` for every row i."""
+    return (U * V) @ c
+
+
+def column_dots(U, w):
+    """``sum_i w[i] U[i, a]^2`` for every column a."""
+    return w @ (U * U)
+
+
+def subtract_product(B, U, rows):
+    """``B - U rows'`` (n, m) for B (n, m), U (n, k), rows (m, k)."""
+    return np.ascontiguousarray(B - U @ rows.T)
+
+
+def cancellation(d, w, B, X):
+    """The largest ``sum |w| b^2 / sum |d| x^2`` over the columns of ``B`` and ``X``: digits (squared) that X lost."""
+    before, after = np.abs(w) @ (B * B), np.abs(d) @ (X * X)
+    return np.max(before[after > 0] / after[after > 0], initial=0.0)

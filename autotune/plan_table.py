@@ -1,0 +1,124 @@
+"""The plan as a table in the terminal and in notebooks."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from autotune.plan import Candidate, Decision, Plan
+
+WIDTH = 110
+
+
+def render(plan: Plan) -> str:
+    """The plan as plain text, ``WIDTH`` columns."""
+    console = Console(width=WIDTH, file=io.StringIO(), color_system=None, highlight=False)
+    console.print(renderable(plan))
+    return console.file.getvalue().rstrip() + "\n"  # type: ignore[attr-defined]
+
+
+def render_html(plan: Plan) -> str:
+    """The plan as a ``<pre>`` block with inline styles."""
+    with open(os.devnull, "w") as nowhere:
+        console = Console(width=WIDTH, record=True, file=nowhere)
+        console.print(renderable(plan))
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def renderable(plan: Plan) -> Group:
+    """A rich renderable: a heading, and a table for each decision."""
+    if not plan.decisions:
+        return Group(Text("Nothing to choose: no solve, inverse, determinant or Cholesky factor was found."))
+    count = len(plan.decisions)
+    source = plan.decisions[0].profile
+    heading = Text(f"autotune: {count} problem{'s' if count > 1 else ''}, prices from the {source} profile")
+    return Group(heading, *(_card(i, d) for i, d in enumerate(plan.decisions)))
+
+
+def _card(index: int, decision: Decision) -> Padding:
+    table = Table(
+        "",
+        "algorithm",
+        "time",
+        "memory",
+        "why",
+        title=Text(_title(index, decision)),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        title_style="bold",
+    )
+    for column, justify in zip(table.columns, ("left", "left", "right", "right", "left"), strict=True):
+        column.justify = justify  # type: ignore[assignment]
+    for candidate in sorted(decision.candidates, key=lambda c: _order(c, decision)):
+        won = candidate.name == decision.chosen
+        table.add_row(
+            "->" if won else "",
+            candidate.name,
+            format_seconds(candidate.seconds),
+            format_bytes(candidate.peak_bytes),
+            candidate.reason,
+            style="bold" if won else "",
+        )
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
+    if candidate.name == decision.chosen:
+        return (0, 0.0)
+    return (2, 0.0) if candidate.seconds is None else (1, candidate.seconds)
+
+
+def _title(index: int, decision: Decision) -> str:
+    problem = decision.problem
+    sizes = [f"n={_size(problem.n)}"]
+    if problem.low_rank:
+        sizes.append(f"k={_size(problem.rank)}")
+    if problem.batch != 1:
+        sizes.append(f"batch={_size(problem.batch)}")
+    fact = "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
+    when = ", before autodiff" if decision.before_autodiff else ""
+    name = f" {problem.name}:" if problem.name else ""
+    facts = f"{' + '.join(problem.structure).replace('_', ' ')}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
+    return f"[{index}]{name} {_requests(decision)}\n    {facts}"
+
+
+def _requests(decision: Decision) -> str:
+    texts: dict[str, int] = {}
+    for request in decision.problem.requests:
+        text = request.kind.replace("_", " ")
+        if request.kind in ("solve", "inv_quad"):
+            text += f" ({_size(request.columns)} rhs)"
+        texts[text] = texts.get(text, 0) + 1
+    return ", ".join(text if count == 1 else f"{count} x {text}" for text, count in texts.items())
+
+
+def _size(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Three digits with a unit: ``1.23 ms``."""
+    if seconds is None:
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.2g} us"
+
+
+def format_bytes(count: float | None) -> str:
+    """Three digits with a binary unit: ``1.5 MiB``."""
+    if count is None:
+        return "-"
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,116 @@
+"""Plain data: one matrix, and everything that a graph demands of it.
+
+Nothing here knows PyTensor, so that choosing is a pure function of sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+REQUEST_KINDS = (
+    "solve",
+    "logdet",
+    "determinant",
+    "inverse",
+    "inverse_diagonal",
+    "inv_quad",
+    "is_positive_definite",
+    "factor",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing demanded of a matrix ``A``.
+
+    ``kind``: one of ``REQUEST_KINDS``. ``columns``: right-hand sides of a ``solve``
+    (``A^-1 b``) or ``inv_quad`` (``b' A^-1 b`` per column), None when unknown.
+    ``transposed``: the solve is with ``A.T``. ``form``: how PyTensor would compute it when left
+    alone ("gen", "sym", "pos" for its solves; "cholesky" for idioms on a factor; "lu" for
+    determinants; "inverse"), which is what ``keep`` is priced by.
+    """
+
+    kind: str
+    columns: int | None = 1
+    transposed: bool = False
+    form: str = "gen"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One matrix of order ``n`` and its requests; sizes are None when unknown.
+
+    ``structure`` names the terms of the matrix; ``rank`` is k of ``diag(d) + U diag(c) V.T`` and
+    ``symmetric_terms`` whether V is U, ``nonnegative_weights`` whether ``c >= 0`` is proven. ``batch`` counts the matrices (1: no batch). ``shared``: the
+    dense matrix is needed elsewhere in the graph, so that forming it costs every candidate the same.
+    ``differentiated``: automatic differentiation is still to come, so its price counts.
+    ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
+    """
+
+    requests: tuple[Request, ...]
+    n: int | None
+    structure: tuple[str, ...] = ("dense",)
+    rank: int | None = None
+    symmetric_terms: bool = True
+    nonnegative_weights: bool = True
+    dtype: str = "float64"
+    batch: int | None = 1
+    positive_definite: bool = False
+    symmetric: bool = False
+    shared: bool = False
+    differentiated: bool = False
+    linker: str | None = "numba"
+    name: str | None = None
+
+    @property
+    def low_rank(self) -> bool:
+        return "low_rank" in self.structure
+
+    @property
+    def itemsize(self) -> int:
+        return 4 if self.dtype == "float32" else 8
+
+    def asks(self, kind: str) -> bool:
+        return any(r.kind == kind for r in self.requests)
+
+    def only(self, requests: Iterable[Request]) -> Problem:
+        return replace(self, requests=tuple(requests))
+
+    @property
+    def unknown_sizes(self) -> tuple[str, ...]:
+        """Names of the dimensions whose size is not known."""
+        names = [name for name in ("n", "batch") if getattr(self, name) is None]
+        if self.low_rank and self.rank is None:
+            names.append("rank")
+        if any(r.kind in ("solve", "inv_quad") and r.columns is None for r in self.requests):
+            names.append("columns")
+        return tuple(names)
+
+    def with_sizes(self, **sizes: int) -> Problem:
+        """The same problem with unknown ``n``, ``rank``, ``batch``, ``columns`` filled in."""
+        columns = sizes.pop("columns", None)
+        requests = tuple(replace(r, columns=columns) if r.columns is None else r for r in self.requests)
+        return replace(self, requests=requests, **sizes)
+
+
+def with_backward(problem: Problem, *, structured: bool) -> Problem:
+    """The problem after autodiff through request Ops: a request's pullback is made of requests.
+
+    A solve's needs one transposed solve; a quadratic form's a solve; a log-determinant's the
+    inverse of a dense operator, or, of a structured one, the diagonal of the inverse and a solve
+    with the low-rank columns.
+    """
+    if not problem.differentiated:
+        return problem
+    extra: list[Request] = []
+    for r in problem.requests:
+        if r.kind == "solve":
+            extra.append(replace(r, transposed=not r.transposed))
+        elif r.kind == "inv_quad":
+            extra.append(Request("solve", r.columns))
+        elif r.kind in ("logdet", "determinant") and structured:
+            extra += [Request("inverse_diagonal"), Request("solve", problem.rank)]
+        elif r.kind in ("logdet", "determinant", "inverse", "inverse_diagonal"):
+            extra.append(Request("inverse"))
+    return problem.only([*problem.requests, *dict.fromkeys(extra)])

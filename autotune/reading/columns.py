@@ -1,0 +1,86 @@
+"""Right-hand sides as matrices of columns, whatever shape the graph gives them."""
+
+from __future__ import annotations
+
+from pytensor.scalar import Mul
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+
+from autotune.recognise import split_scalars
+
+
+def as_columns(b, b_ndim: int, batched: bool):
+    """``(rhs, restore)``: ``b`` as ``(..., n, m)``, and the map of such an array back to the shape of ``b``.
+
+    With one matrix for all of ``b``'s batch, the batch becomes columns: one factorisation, one
+    BLAS-3 solve. With a batch of matrices, batch axes stay.
+    """
+    if batched:
+        if b_ndim == 2:
+            return b, _same
+        return b[..., None], lambda x: x[..., 0]
+    if b_ndim == 1 and b.ndim == 1:
+        return b.dimshuffle(0, "x"), lambda x: x[:, 0]
+    if b_ndim == 1 and b.ndim == 2:
+        return _transpose(b), lambda x: x.T
+    if b_ndim == 2 and b.ndim == 2:
+        return b, _same
+    if b_ndim == 1:
+        batch_shape = tuple(b.shape)[:-1]
+        return b.reshape((-1, b.shape[-1])).T, lambda x: x.T.reshape((*batch_shape, x.shape[0]))
+    return _batched_matrices(b)
+
+
+def one_column(rhs):
+    """``rhs`` of one column in the form ``v[:, None]``, so that views made apart of one vector are alike."""
+    base = rhs
+    while isinstance(base.owner_op, DimShuffle) and base.ndim > 1:
+        base = base.owner.inputs[0]
+    return base.dimshuffle(0, "x") if base.ndim == 1 and rhs.type.broadcastable == (False, True) else rhs
+
+
+def _same(x):
+    return x
+
+
+def _transpose(b):
+    match b.owner_op_and_inputs:
+        case (DimShuffle(is_matrix_transpose=True), inner):
+            return inner
+    return b.T
+
+
+def _batched_matrices(b):
+    """``(..., n, m)`` to ``(n, prod(...) m)``."""
+    batch = b.ndim - 2
+    order = (batch, *range(batch), batch + 1)
+    moved = b.dimshuffle(order)
+    tail = tuple(moved.shape)[1:]
+    back = (*range(1, batch + 1), 0, batch + 1)
+    return (
+        moved.reshape((b.shape[-2], -1)),
+        lambda x: x.reshape((x.shape[0], *tail)).dimshuffle(back),
+    )
+
+
+def split_scale(b):
+    """``(scale, rest)`` of ``scale * rest``: a solve is linear, so ``b`` and ``-b / 2`` are one request."""
+    match b.owner_op_and_inputs:
+        case (Elemwise(scalar_op=Mul()), *factors):
+            scalar, rest = split_scalars(factors)
+            if scalar is not None and len(rest) == 1 and rest[0].type.dtype == b.type.dtype:
+                if rest[0].type.broadcastable == b.type.broadcastable:
+                    return scalar.astype(b.type.dtype), rest[0]
+    return None, b
+
+
+def outer_factors(b):
+    """``(u, v, scale)`` of ``scale * u[:, None] * v[None, :]``, 1-d vectors; None if ``b`` is not one."""
+    match b.owner_op_and_inputs:
+        case (Elemwise(scalar_op=Mul()), *factors):
+            scalar, rest = split_scalars(factors)
+            if len(rest) != 2 or b.ndim != 2:
+                return None
+            sides = {f.type.broadcastable: f for f in rest}
+            if set(sides) == {(False, True), (True, False)}:
+                return sides[False, True], sides[True, False], scalar
+    return None

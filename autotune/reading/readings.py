@@ -1,0 +1,107 @@
+"""One matrix with the requests read from the graph, and the variables that answers will replace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from pytensor.tensor.type import TensorType
+
+from autotune.operators import Operator
+from autotune.problem import Request
+from autotune.reading.columns import as_columns, one_column, split_scale
+
+
+@dataclass(eq=False)
+class GraphRequest:
+    """A request with its right-hand side ``rhs`` ``(..., n, m)`` and ``answers``: placeholders for its results."""
+
+    request: Request
+    rhs: Any
+    answers: tuple[Any, ...]
+
+
+@dataclass(eq=False)
+class Reading:
+    """A matrix, its operator and facts, its requests, and ``replacements`` of variables by expressions in answers.
+
+    ``evidence``: an idiom in the graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix
+    as positive definite. ``carried`` and ``decision``: the strategy, and how it was chosen, that
+    request Ops brought from before autodiff.
+    """
+
+    matrix: Any
+    operator: Operator
+    positive_definite: bool = False
+    symmetric: bool = False
+    evidence: bool = False
+    carried: str | None = None
+    decision: Any = None
+    name: str | None = None
+    shared: bool = False
+    requests: dict[Any, GraphRequest] = field(default_factory=dict)
+    replacements: dict[Variable, Any] = field(default_factory=dict)
+
+    @property
+    def batched(self) -> bool:
+        return self.operator.parts[0].ndim > 2
+
+    @property
+    def dtype(self) -> str:
+        return self.operator.parts[0].type.dtype
+
+    def demand(self, kind: str, form: str, *, rhs=None, transposed=False) -> tuple[Any, ...]:
+        """Placeholders for the answers to a request; the same request asked twice is one.
+
+        ``form`` of the first asking stands.
+        """
+        rhs_key = None if rhs is None else _identity(rhs)
+        key = (kind, rhs_key, transposed)
+        if key not in self.requests:
+            columns = None if rhs is None else rhs.type.shape[-1]
+            request = Request(kind, columns if rhs is not None else 1, transposed, form)
+            self.requests[key] = GraphRequest(request, rhs, self._placeholders(kind, rhs))
+        return self.requests[key].answers
+
+    def _placeholders(self, kind, rhs):
+        n = self.operator.parts[0].type.shape[-1 if self.operator.structure == ("dense",) else 0]
+        batch = self.operator.parts[0].type.shape[:-2] if self.batched else ()
+        shapes = {
+            "solve": lambda: rhs.type.shape,
+            "inv_quad": lambda: (*rhs.type.shape[:-2], rhs.type.shape[-1]),
+            "inverse": lambda: (*batch, n, n),
+            "factor": lambda: (*batch, n, n),
+            "inverse_diagonal": lambda: (*batch, n),
+        }
+        shape = shapes.get(kind, lambda: batch)()
+        dtype = "bool" if kind == "is_positive_definite" else self.dtype
+        return tuple(TensorType(dtype, shape)() for _ in range(2 if kind == "logdet" else 1))
+
+    def solve(self, b, form: str, *, b_ndim: int = 2, transposed: bool = False):
+        """``A^-1 b`` (or ``A^-T b``) in the shape of ``b``, scalar factors of ``b`` taken out of the solve."""
+        scale, b = split_scale(b)
+        rhs, restore = as_columns(b, b_ndim, self.batched)
+        rhs = _cast(one_column(rhs), self.dtype)
+        [answer] = self.demand("solve", form, rhs=rhs, transposed=transposed and not self.symmetric)
+        x = restore(answer)
+        return x if scale is None else x * scale
+
+    def inv_quad(self, b, form: str, *, b_ndim: int):
+        """``b' A^-1 b`` over the vector axis of ``b``."""
+        rhs, restore = as_columns(b, b_ndim, self.batched)
+        [answer] = self.demand("inv_quad", form, rhs=_cast(one_column(rhs), self.dtype))
+        return restore(answer[..., None, :])[..., 0] if b_ndim == 1 else restore(answer[..., None, :])[..., 0, :]
+
+
+def _identity(rhs):
+    """Views made anew by each reading of the same vector or transpose are one right-hand side."""
+    owner = rhs.owner
+    if owner is not None and type(owner.op).__name__ == "DimShuffle":
+        return (owner.op.new_order, _identity(owner.inputs[0]))
+    return rhs
+
+
+def _cast(rhs, dtype):
+    return rhs if rhs.type.dtype == dtype else pt.cast(rhs, dtype)

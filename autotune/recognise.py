@@ -1,0 +1,336 @@
+"""Read what a matrix variable is from the graph that computes it.
+
+This is the only module that reads graph patterns of matrices. It looks for
+``diag(d) + U diag(c) V.T`` in the forms in which people and PyTensor's canonicalisation write it;
+anything else is ``Dense``. Nothing is built in the graph that is read: new variables (a scaled
+diagonal, joined columns) hang off it and appear only if a rewrite uses them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.assumptions import SpecifyAssumptions
+from pytensor.graph.basic import Constant
+from pytensor.tensor.basic import Alloc, AllocDiag, ARange, Eye
+from pytensor.tensor.blockwise import Blockwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.extra_ops import FillDiagonal
+from pytensor.tensor.math import Dot
+from pytensor.tensor.subtensor import AdvancedIncSubtensor
+
+from autotune.operators import Dense, Diagonal, LowRank, Operator, Sum, diagonal_plus_low_rank
+
+
+def recognise(matrix) -> Operator:
+    """The operator of ``matrix``: ``Sum(Diagonal, LowRank)`` when it is read as such, else ``Dense``.
+
+    Leading dimensions of static length 1 are dropped. A matrix with neither a diagonal base nor a
+    low-rank term stays ``Dense``: PyTensor handles pure diagonals, and a pure Gram product has no
+    base to apply Woodbury to.
+    """
+    dense = Dense(drop_leading_ones(matrix))
+    if dense.matrix.ndim != 2:
+        return dense
+    terms = _terms(matrix)
+    if not terms:
+        return dense
+    operator = diagonal_plus_low_rank(terms)
+    if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
+        return dense
+    return operator
+
+
+def drop_leading_ones(var):
+    """``var`` as a matrix when all of its leading dimensions have static length 1."""
+    leading = var.ndim - 2
+    if leading <= 0 or not all(var.type.broadcastable[:leading]):
+        return var
+    match var.owner_op_and_inputs:
+        case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim == 2:
+            return inner
+    return var.squeeze(axis=tuple(range(leading)))
+
+
+def strip_view(var):
+    """``(core, transposed)``: peel left ``ExpandDims`` and matrix transposes off ``var``."""
+    transposed = False
+    while True:
+        match var.owner_op_and_inputs:
+            case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim >= 2:
+                var = inner
+            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+                var, transposed = inner, not transposed
+            case (SpecifyAssumptions(), inner):
+                var = inner
+            case _:
+                return var, transposed
+
+
+def _terms(var) -> list | None:
+    """Diagonal and low-rank terms whose sum is ``var``, or None when some part is neither."""
+    if var.type.ndim < 2 or any(var.type.broadcastable[-2:]):
+        return None
+    if isinstance(var, Constant):
+        return _constant_terms(var)
+    match var.owner_op_and_inputs:
+        case (DimShuffle(is_left_expand_dims=True), inner):
+            return _terms(inner)
+        case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+            terms = _terms(inner)
+            return terms and [term.transpose() for term in terms]
+        case (SpecifyAssumptions(), inner):
+            return _terms(inner)
+        case (Elemwise(scalar_op=ps.Add()), *addends):
+            return _concatenated([_terms(a) for a in addends])
+        case (Elemwise(scalar_op=ps.Sub()), left, right):
+            return _concatenated([_terms(left), _scaled(_terms(right), pt.constant(-1.0, dtype=var.dtype))])
+        case (Elemwise(scalar_op=ps.Neg()), inner):
+            return _scaled(_terms(inner), pt.constant(-1.0, dtype=var.dtype))
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            return _product_terms(factors)
+        case (Elemwise(scalar_op=ps.TrueDiv()), numerator, denominator):
+            return _quotient_terms(numerator, denominator)
+        case (Dot() | Blockwise(core_op=Dot()), left, right):
+            return _dot_terms(left, right)
+        case (AllocDiag(offset=0), d) if d.type.ndim == 1:
+            return [Diagonal(d)]
+        case (Eye(), rows, columns, Constant() as offset) if _same(rows, columns) and not offset.data.any():
+            return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
+        case (FillDiagonal(), base, value) if _is_zero(base):
+            return [Diagonal(pt.full((base.shape[-1],), value, dtype=var.dtype))]
+        case (AdvancedIncSubtensor() as op, base, value, *index):
+            return _indexed_diagonal(op, base, value, index)
+    return None
+
+
+
+def _concatenated(groups):
+    if any(group is None for group in groups):
+        return None
+    return [term for group in groups for term in group]
+
+
+def _scaled(terms, s):
+    return terms and [term.scale(s) for term in terms]
+
+
+def _same(a, b) -> bool:
+    return a is b or (
+        isinstance(a, Constant) and isinstance(b, Constant) and np.array_equal(a.data, b.data)
+    )
+
+
+def _is_zero(var) -> bool:
+    match var.owner_op_and_inputs:
+        case (Alloc(), value, *_):
+            return _is_zero(value)
+        case (DimShuffle(), inner):
+            return _is_zero(inner)
+    return isinstance(var, Constant) and not np.any(var.data)
+
+
+def _constant_terms(var):
+    """A constant diagonal matrix, as folding of ``s * eye(n)`` leaves it."""
+    data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else None
+    if data is None or data.shape[0] != data.shape[1]:
+        return None
+    d = np.diagonal(data)
+    if np.count_nonzero(data) != np.count_nonzero(d):
+        return None
+    return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
+
+
+# -- products -----------------------------------------------------------------------------------
+
+
+def scalar_of(var):
+    """A factor that is constant over the matrix, as a 0-d variable; None if it is not one."""
+    if not all(var.type.broadcastable):
+        return None
+    match var.owner_op_and_inputs:
+        case (DimShuffle(), inner) if inner.ndim == 0:
+            return inner
+    return var if var.ndim == 0 else var.squeeze()
+
+
+def _row_or_column(var):
+    """``("row", v)`` for shape ``(1, n)``, ``("column", v)`` for ``(n, 1)``, v 1-d; else None."""
+    broadcastable = var.type.broadcastable
+    if var.ndim < 1 or not all(broadcastable[:-2]):
+        return None
+    pattern = broadcastable[-2:] if var.ndim > 1 else (True, *broadcastable)
+    side = {(True, False): "row", (False, True): "column"}.get(pattern)
+    if side is None:
+        return None
+    match var.owner_op_and_inputs:
+        case (DimShuffle(is_expand_dims=True), inner) if inner.ndim == 1:
+            return side, inner
+    kept = var.ndim - 1 if side == "row" else var.ndim - 2
+    return side, var.dimshuffle(kept)
+
+
+def split_scalars(factors):
+    """``(scalar, rest)`` of a product: the product of its 0-d factors (None if there is none), the others."""
+    scalar, rest = None, []
+    for factor in factors:
+        s = scalar_of(factor)
+        if s is None:
+            rest.append(factor)
+        else:
+            scalar = s if scalar is None else scalar * s
+    return scalar, rest
+
+
+def _product_terms(factors):
+    scalar, rest = split_scalars(factors)
+    vectors = [_row_or_column(factor) for factor in rest]
+    matrices = [f for f, v in zip(rest, vectors, strict=True) if v is None]
+    vectors = [v for v in vectors if v is not None]
+    if not matrices:
+        terms = _outer_terms(vectors)
+    else:
+        terms = _masked_terms(matrices, vectors)
+    return terms if scalar is None or not terms else _scaled(terms, scalar)
+
+
+def _outer_terms(vectors):
+    """``w[:, None] * v[None, :]`` is ``LowRank`` of rank one."""
+    sides = dict(vectors)
+    if len(vectors) != 2 or len(sides) != 2:
+        return None
+    u, v = sides["column"], sides["row"]
+    U = u[:, None]
+    return [LowRank(U, None, U if _same(u, v) else v[:, None])]
+
+
+def _masked_terms(matrices, vectors):
+    """``diag(a) A diag(b)`` for one structured ``A``; a diagonal one masks every other factor."""
+    read = [_terms(m) for m in matrices]
+    masks = [i for i, t in enumerate(read) if t and all(isinstance(term, Diagonal) for term in t)]
+    if masks:
+        d = diagonal_plus_low_rank(read[masks[0]]).d
+        for i, other in enumerate(matrices):
+            if i != masks[0]:
+                d = d * pt.diagonal(drop_leading_ones(other))
+        for _, v in vectors:
+            d = d * v
+        return [Diagonal(d)]
+    if len(matrices) != 1 or read[0] is None or any(isinstance(t, Diagonal) for t in read[0]):
+        return None if vectors or len(matrices) != 1 else read[0]
+    if not vectors:
+        return read[0]
+    return [_scale_sides(term, vectors) for term in read[0]]
+
+
+def _scale_sides(term, vectors):
+    U, V = term.U, term.V
+    for side, v in vectors:
+        if side == "column":
+            U = U * v[:, None]
+        else:
+            V = V * v[:, None]
+    return LowRank(U, term.c, V)
+
+
+def _quotient_terms(numerator, denominator):
+    s = scalar_of(denominator)
+    if s is not None:
+        return _scaled(_terms(numerator), 1.0 / s.astype(numerator.dtype))
+    vector = _row_or_column(denominator)
+    terms = _terms(numerator)
+    if vector is None or not terms:
+        return None
+    if all(isinstance(term, Diagonal) for term in terms):
+        return [Diagonal(diagonal_plus_low_rank(terms).d / vector[1])]
+    return None
+
+
+# -- low rank -----------------------------------------------------------------------------------
+
+
+def _dot_terms(left, right):
+    """``U diag(c) V.T`` from a matrix product, scalars and column weights moved into ``c``."""
+    left, right = drop_leading_ones(left), drop_leading_ones(right)
+    if left.ndim != 2 or right.ndim != 2:
+        return None
+    U, c_left = _split_weights(left, axis="row")
+    Vt, c_right = _split_weights(right, axis="column")
+    U, c_middle = _split_middle(U)
+    V, transposed = strip_view(Vt)
+    V = V if transposed and V.ndim == 2 else Vt.mT
+    core, flipped = strip_view(U)
+    if flipped and core is Vt:
+        V = U
+    weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
+    c = None
+    for w in weights:
+        c = w if c is None else c * w
+    return [LowRank(U, c, V)]
+
+
+def _as_weights(c, U):
+    return c if c.ndim == 1 else pt.full((U.shape[-1],), c, dtype=U.dtype)
+
+
+def _split_weights(var, *, axis):
+    """Peel scalars and weights of the inner dimension off a factor of a product."""
+    if not isinstance(var.owner_op, Elemwise):
+        return var, None
+    if isinstance(var.owner_op.scalar_op, ps.TrueDiv):
+        numerator, denominator = var.owner.inputs
+        s = scalar_of(denominator)
+        return (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
+    if not isinstance(var.owner_op.scalar_op, ps.Mul):
+        return var, None
+    scalar, rest = split_scalars(var.owner.inputs)
+    weights = [(f, _row_or_column(f)) for f in rest]
+    inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
+    others = [f for f, v in weights if v is None or v[0] != axis]
+    if len(others) != 1 or others[0].ndim != 2 or any(others[0].type.broadcastable):
+        return var, None
+    c = scalar
+    for w in inner:
+        c = w if c is None else c * w
+    return others[0], c
+
+
+def _split_middle(U):
+    """``U @ diag(c)`` written as a product with a diagonal matrix."""
+    match U.owner_op_and_inputs:
+        case (Dot() | Blockwise(core_op=Dot()), base, middle):
+            terms = _terms(middle)
+            if terms and all(isinstance(term, Diagonal) for term in terms):
+                return base, diagonal_plus_low_rank(terms).d
+    return U, None
+
+
+# -- diagonals written through an index -----------------------------------------------------------
+
+
+def _indexed_diagonal(op, base, value, index):
+    """``zeros[arange, arange].set(d)`` and ``base[arange, arange].inc(d)``."""
+    if base.ndim != 2 or len(index) != 2 or value.ndim > 1:
+        return None
+    if not all(_is_full_range(i, base) for i in index):
+        return None
+    d = pt.broadcast_to(value, (base.shape[-1],)).astype(base.dtype)
+    if _is_zero(base):
+        return [Diagonal(d)]
+    if op.set_instead_of_inc:
+        return None
+    return _concatenated([_terms(base), [Diagonal(d)]])
+
+
+def _is_full_range(index, base) -> bool:
+    """Whether ``index`` is ``arange(n)`` for an n x n ``base`` of static size."""
+    n = base.type.shape[0]
+    if n is None or base.type.shape[1] != n:
+        return False
+    if isinstance(index, Constant):
+        return np.array_equal(index.data, np.arange(n))
+    match index.owner_op_and_inputs:
+        case (ARange(), Constant() as start, Constant() as stop, Constant() as step):
+            return (int(start.data), int(stop.data), int(step.data)) == (0, n, 1)
+    return False

@@ -1,0 +1,248 @@
+"""Request Ops: the stable intermediate form of the pass.
+
+Before automatic differentiation a decision cannot be written in PyTensor's own ``Solve`` and
+``Det``: its rewrites lower those to Cholesky in the same step. A request Op is unknown to them. It
+stands for one request on one operator, carries the decision, and its exact pullback is again made
+of requests on the same operator, so that autodiff by itself produces the cheap joint graph.
+
+Each is an ``OpFromGraph`` whose inner graph is the plain dense algorithm: a request that nothing
+lowers (autotune switched off in between, another mode or linker, a pickled graph) still computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
+from pytensor.gradient import DisconnectedType, disconnected_type
+
+from autotune.operators import Operator, operator_from
+from autotune.solver import Solver
+
+
+@dataclass(frozen=True)
+class RequestSpec:
+    """What a request Op stands for, without its variables.
+
+    ``kind`` and ``transposed`` as in ``problem.Request``; ``signature`` rebuilds the operator from
+    the Op's first inputs (a right-hand side comes last); ``strategy`` serves it, by ``decision``.
+    """
+
+    kind: str
+    signature: tuple[Any, ...]
+    positive_definite: bool
+    symmetric: bool
+    transposed: bool = False
+    strategy: str = "keep"
+    decision: Any = None
+
+
+class RequestedSystem(Solver):
+    """An operator with its facts, and the strategy decided on: answers requests with request Ops."""
+
+    def __init__(self, operator: Operator, *, positive_definite, symmetric, strategy, decision):
+        self.operator = operator
+        self.positive_definite = positive_definite
+        self.symmetric = symmetric
+        self.strategy = strategy
+        self.decision = decision
+
+    def request(self, kind, *rhs, transposed=False):
+        spec = RequestSpec(
+            kind=kind,
+            signature=self.operator.signature,
+            positive_definite=self.positive_definite,
+            symmetric=self.symmetric,
+            transposed=transposed and not self.symmetric,
+            strategy=self.strategy,
+            decision=self.decision,
+        )
+        return RequestOp(spec=spec)(*self.operator.parts, *rhs)
+
+    def solve(self, rhs, transposed=False):
+        return self.request("solve", rhs, transposed=transposed)
+
+    def logdet(self):
+        return self.request("logdet")
+
+    def inverse(self):
+        return self.request("inverse")
+
+    def inverse_diagonal(self):
+        return self.request("inverse_diagonal")
+
+    def inv_quad(self, rhs):
+        return self.request("inv_quad", rhs)
+
+    def is_positive_definite(self):
+        return self.request("is_positive_definite")
+
+
+class RequestOp(SymbolicOp):
+    """One request on an operator given by its parts. Inputs: the parts, then the right-hand side if any."""
+
+    __props__ = ("spec",)
+
+    def __init__(self, input_types=None, *, spec, **kwargs):
+        self.spec = spec
+        super().__init__(input_types, **kwargs)
+
+    def __str__(self):
+        s = self.spec
+        flag = ".T" if s.transposed else ""
+        return f"Request{{{s.kind}{flag}, {'+'.join(self.structure)}, {s.strategy}}}"
+
+    @property
+    def structure(self):
+        return _names(self.spec.signature)
+
+    @property
+    def has_rhs(self):
+        return self.spec.kind in ("solve", "inv_quad")
+
+    def system(self, inputs) -> tuple[RequestedSystem, Any]:
+        """The operator with its facts, and the right-hand side or None, of this Op's ``inputs``."""
+        parts, rhs = (inputs[:-1], inputs[-1]) if self.has_rhs else (inputs, None)
+        spec = self.spec
+        system = RequestedSystem(
+            operator_from(spec.signature, parts),
+            positive_definite=spec.positive_definite,
+            symmetric=spec.symmetric,
+            strategy=spec.strategy,
+            decision=spec.decision,
+        )
+        return system, rhs
+
+    def build_inner_graph(self, *inputs):
+        from autotune.strategies.keep import PlainSolver
+
+        system, rhs = self.system(inputs)
+        solver = PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
+        return solver.answer(self.spec.kind, rhs, self.spec.transposed)
+
+    def connection_pattern(self, node):
+        connected = self.spec.kind != "is_positive_definite"
+        return [[connected] * len(node.outputs) for _ in node.inputs]
+
+    def pullback(self, inputs, outputs, output_grads):
+        system, rhs = self.system(inputs)
+        if self.spec.kind == "is_positive_definite" or isinstance(output_grads[-1].type, DisconnectedType):
+            return [disconnected_type() for _ in inputs]
+        return PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
+
+
+def _names(signature):
+    if signature[0] == "sum":
+        return tuple(name for part in signature[1:] for name in _names(part))
+    return (signature[0],)
+
+
+# -- cotangents: matrices M of which only products, diagonals or, at worst, entries are asked ----------
+
+
+@dataclass(frozen=True, eq=False)
+class OuterCotangent:
+    """``M = -left right.T``, thin."""
+
+    left: Any
+    right: Any
+
+    def matmul(self, x):
+        return -(self.left @ (self.right.mT @ x))
+
+    def rmatmul(self, x):
+        return -(self.right @ (self.left.mT @ x))
+
+    def diagonal(self):
+        return -(self.left * self.right).sum(axis=-1)
+
+    def to_dense(self):
+        return -(self.left @ self.right.mT)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseCotangent:
+    """``M = g A^-T``, asked of ``A`` by further requests."""
+
+    system: RequestedSystem
+    g: Any
+
+    def matmul(self, x):
+        return self.g[..., None, None] * self.system.solve(x, transposed=True)
+
+    def rmatmul(self, x):
+        return self.g[..., None, None] * self.system.solve(x)
+
+    def diagonal(self):
+        return self.g[..., None] * self.system.inverse_diagonal()
+
+    def to_dense(self):
+        inverse = self.system.inverse()
+        return self.g[..., None, None] * (inverse if self.system.symmetric else inverse.mT)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseCotangent:
+    """``M`` itself."""
+
+    matrix: Any
+
+    def matmul(self, x):
+        return self.matrix @ x
+
+    def rmatmul(self, x):
+        return self.matrix.mT @ x
+
+    def diagonal(self):
+        return pt.diagonal(self.matrix, axis1=-2, axis2=-1)
+
+    def to_dense(self):
+        return self.matrix
+
+
+# -- pullbacks (Giles 2008, "An extended collection of matrix derivative results") ---------------------
+
+
+def _solve_pullback(spec, system, rhs, outputs, output_grads):
+    """``x = A^-1 b``: ``b_bar = A^-T x_bar``, ``A_bar = -b_bar x.T``."""
+    [x], [x_bar] = outputs, output_grads
+    b_bar = system.solve(x_bar, transposed=not spec.transposed)
+    cotangent = OuterCotangent(x, b_bar) if spec.transposed else OuterCotangent(b_bar, x)
+    return [*system.operator.pullback(cotangent), b_bar]
+
+
+def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
+    """``q_j = b_j' A^-1 b_j``, A symmetric: ``b_bar = 2 x diag(g)``, ``A_bar = -x diag(g) x.T``."""
+    [g] = output_grads
+    x = system.solve(rhs)
+    weighted = x * g[..., None, :]
+    return [*system.operator.pullback(OuterCotangent(weighted, x)), 2 * weighted]
+
+
+def _logdet_pullback(spec, system, rhs, outputs, output_grads):
+    """``A_bar = g A^-T``."""
+    return system.operator.pullback(InverseCotangent(system, output_grads[-1]))
+
+
+def _inverse_pullback(spec, system, rhs, outputs, output_grads):
+    """``Y = A^-1``: ``A_bar = -Y.T Y_bar Y.T``."""
+    [Y], [Y_bar] = outputs, output_grads
+    return system.operator.pullback(DenseCotangent(-(Y.mT @ Y_bar @ Y.mT)))
+
+
+def _inverse_diagonal_pullback(spec, system, rhs, outputs, output_grads):
+    """``w = diag(A^-1)``: ``A_bar = -Y.T diag(g) Y.T`` with ``Y = A^-1``."""
+    [g] = output_grads
+    Y_T = system.inverse().mT
+    return system.operator.pullback(DenseCotangent(-((Y_T * g[..., None, :]) @ Y_T)))
+
+
+PULLBACKS = {
+    "solve": _solve_pullback,
+    "inv_quad": _inv_quad_pullback,
+    "logdet": _logdet_pullback,
+    "inverse": _inverse_pullback,
+    "inverse_diagonal": _inverse_diagonal_pullback,
+}

@@ -1,0 +1,216 @@
+"""The pass: read, decide, and commit once; before autodiff with request Ops, in the final compile with algorithms."""
+
+from __future__ import annotations
+
+import logging
+
+from pytensor.graph.features import Feature, PreserveVariableAttributes
+from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
+
+from autotune.plan import Decision, Plan
+from autotune.policy import PolicyError
+
+logger = logging.getLogger("autotune")
+
+
+class PlanFeature(Feature):
+    """Carries the decisions on the graph, and tells the pass that it has been here."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def clone(self):
+        return PlanFeature(self.plan)
+
+
+def plan_of(fgraph) -> Plan | None:
+    for feature in getattr(fgraph, "_features", ()):
+        if isinstance(feature, PlanFeature):
+            return feature.plan
+    return None
+
+
+class GuardedPass(GraphRewriter):
+    """A pass that never harms: whatever goes wrong inside, but for an error in the policy, leaves the graph as it was."""
+
+    def add_requirements(self, fgraph):
+        if not any(isinstance(f, PreserveVariableAttributes) for f in fgraph._features):
+            fgraph.attach_feature(PreserveVariableAttributes())
+
+    def apply(self, fgraph):
+        try:
+            self.attempt(fgraph)
+        except PolicyError:
+            raise
+        except Exception as error:
+            logger.warning(
+                "autotune left the graph as PyTensor compiles it: %s: %s. Please report this.",
+                type(error).__name__,
+                error,
+            )
+            logger.debug("autotune traceback", exc_info=True)
+
+    def attempt(self, fgraph):
+        raise AttributeError(f"{type(self).__name__} defines no attempt")
+
+
+class ProtectStructure(GuardedPass):
+    """Moment 1, before canonicalize: put structure that it would destroy out of its reach."""
+
+    def attempt(self, fgraph):
+        from autotune.early import guard_identities, split_determinants
+        from autotune.reading import has_roots
+
+        if has_roots(fgraph):
+            split_determinants(fgraph)
+            guard_identities(fgraph)
+
+
+class DecideBeforeAutodiff(GuardedPass):
+    """Moment 2 where differentiation is still to come: accepted problems become request Ops."""
+
+    def __init__(self, policy=None):
+        self.policy = policy
+
+    def attempt(self, fgraph):
+        from autotune.building import defer
+
+        def commit(reading, decision):
+            return defer(reading, decision) if decision.chosen != "keep" else []
+
+        tune_graph(fgraph, self.policy, commit, differentiated=True, linker=linker_kind(fgraph))
+
+
+class AutotunePass(GuardedPass):
+    """Moments 2 and 3 in the final compile: read, decide, and write the chosen algorithms.
+
+    Request Ops from before autodiff are lowered by the decision that they carry. ``only_lower``
+    does no more than that.
+    """
+
+    def __init__(self, policy=None, *, only_lower: bool = False):
+        self.policy = policy
+        self.only_lower = only_lower
+
+    def attempt(self, fgraph):
+        from autotune.early import release_identities
+
+        try:
+            commit = lower_requests if self.only_lower else lower_all
+            tune_graph(fgraph, self.policy, commit, differentiated=False, linker=linker_kind(fgraph))
+        finally:
+            release_identities(fgraph)
+
+
+def linker_kind(fgraph) -> str | None:
+    """"numba", "perform" for linkers that call an Op's Python code, None for all others."""
+    from pytensor.link.basic import PerformLinker
+    from pytensor.link.c.basic import OpWiseCLinker
+    from pytensor.link.numba import NumbaLinker
+    from pytensor.link.vm import VMLinker
+
+    linker = get_active_mode(fgraph).linker
+    if isinstance(linker, NumbaLinker):
+        return "numba"
+    return "perform" if isinstance(linker, PerformLinker | VMLinker | OpWiseCLinker) else None
+
+
+def lower_all(reading, decision):
+    from autotune.building import lower
+
+    if reading.carried is not None:
+        return lower(reading, decision, _carried_assignment(reading, decision))
+    return lower(reading, decision, decision.assignment) if decision.chosen != "keep" else []
+
+
+def lower_requests(reading, decision):
+    return lower_all(reading, decision) if reading.carried is not None else []
+
+
+def _carried_assignment(reading, decision):
+    """The strategy decided before autodiff, or PyTensor's own where it cannot serve here."""
+    from autotune.choose import Options, strategy
+
+    options = Options(decision.solve_rtol, decision.condition_number, decision.max_iterations, forced=True)
+    no = strategy(reading.carried).declines(decision.problem, options)
+    return ("keep" if no is not None else reading.carried,) * len(reading.requests)
+
+
+def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
+    """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` returns in one go."""
+    from dataclasses import replace
+
+    from autotune.choose import choose
+    from autotune.policy_files import layered
+    from autotune.reading import has_roots, read
+    from autotune.session import enabled_policies, publish
+    from autotune.sizes import Sizes
+    from cost_models import find_profile
+
+    if plan_of(fgraph) is not None:
+        return
+    decisions: list[Decision] = []
+    replacements: list[tuple] = []
+    if has_roots(fgraph):
+        policy = layered(*enabled_policies, policy)
+        profile = find_profile()
+        sizes = Sizes(fgraph, policy.sizes)
+        for reading in read(fgraph):
+            problem = problem_of(reading, sizes, differentiated=differentiated, linker=linker)
+            if problem.structure == ("diagonal",):
+                continue
+            if reading.carried is None:
+                decision = choose(problem, policy, profile)
+                decisions.append(decision)
+            else:
+                decisions.append(reading.decision)
+                decision = replace(reading.decision, problem=problem)
+            replacements += commit(reading, decision)
+        for old, new in replacements:
+            copy_stack_trace(old, new)
+    if replacements:
+        fgraph.replace_all_validate(replacements, reason="autotune")
+    plan = Plan(tuple(dict.fromkeys(decisions)))
+    fgraph.attach_feature(PlanFeature(plan))
+    if decisions and not differentiated:
+        publish(plan)
+
+
+def problem_of(reading, sizes, *, differentiated, linker):
+    """The plain data of a reading."""
+    from dataclasses import replace
+
+    from autotune.facts import nonnegative
+    from autotune.operators import LowRank
+    from autotune.problem import Problem
+
+    operator = reading.operator
+    part = operator.parts[0]
+    named = reading.matrix if reading.matrix is not None else part
+    low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
+    n = sizes.of(named, -1 if named is reading.matrix or operator.structure == ("dense",) else 0)
+    requests = []
+    for asked in reading.requests.values():
+        columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)
+        requests.append(replace(asked.request, columns=columns))
+    batch = 1
+    if reading.batched:
+        for axis in range(part.ndim - 2):
+            length = sizes.of(part, axis)
+            batch = None if batch is None or length is None else batch * length
+    return Problem(
+        requests=tuple(requests),
+        n=n,
+        structure=operator.structure,
+        rank=None if low_rank is None else sizes.of(low_rank.U, 1),
+        symmetric_terms=low_rank is None or low_rank.symmetric,
+        nonnegative_weights=low_rank is None or low_rank.c is None or nonnegative(low_rank.c),
+        dtype=reading.dtype,
+        batch=batch,
+        positive_definite=reading.positive_definite,
+        symmetric=reading.symmetric,
+        shared=reading.shared,
+        differentiated=differentiated,
+        linker=linker,
+        name=reading.name,
+    )

@@ -1,0 +1,32 @@
+"""What is in force while autotune is enabled: policies, and the session that collects plans."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from autotune.plan import Plan
+
+# Policies given to enable() and enabled(), the innermost last; empty when switched off.
+enabled_policies: list = []
+_open_session: ContextVar[Session | None] = ContextVar("autotune_session", default=None)
+
+
+class Session:
+    """``plans``: the plan of everything compiled while it was open, in order."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    def __enter__(self) -> Session:
+        self._token = _open_session.set(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        _open_session.reset(self._token)
+
+
+def publish(plan: Plan) -> None:
+    """Hand the plan of a compiled graph to the open session, if there is one."""
+    session = _open_session.get()
+    if session is not None:
+        session.plans.append(plan)

@@ -1,0 +1,73 @@
+"""Sizes at compile time: static shapes, hints of the policy, shared variables, and what follows from them.
+
+Hints and the present values of shared variables steer speed only: what is built is right for any
+run-time size.
+"""
+
+from __future__ import annotations
+
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant
+from pytensor.graph.features import AlreadyThere
+from pytensor.tensor.basic import ScalarFromTensor, TensorFromScalar
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.rewriting.shape import ShapeFeature
+from pytensor.tensor.shape import Shape_i
+
+
+class Sizes:
+    """Looks up the length of an axis of a variable of ``fgraph``, or None.
+
+    Order: static shape > ``hints`` (``"K[0]"``: 5000) > current value of a shared variable > the
+    shape's expression in lengths that are known in one of these ways.
+    """
+
+    def __init__(self, fgraph, hints: dict[str, int]):
+        self.fgraph = fgraph
+        self.hints = hints
+
+    def of(self, var, axis: int) -> int | None:
+        axis %= var.ndim
+        known = var.type.shape[axis]
+        if known is None:
+            known = self._looked_up(var, axis)
+        return known if known is not None else self._inferred(var, axis)
+
+    def _looked_up(self, var, axis):
+        hint = self.hints.get(f"{var.name}[{axis}]") if var.name else None
+        if hint is None and isinstance(var, SharedVariable):
+            return int(var.get_value(borrow=True).shape[axis])
+        return hint
+
+    def _inferred(self, var, axis):
+        if var.owner is None:
+            return None
+        feature = getattr(self.fgraph, "shape_feature", None)
+        attached = feature is None
+        if attached:
+            feature = ShapeFeature()
+            try:
+                self.fgraph.attach_feature(feature)
+            except AlreadyThere:
+                return None
+        try:
+            shape = feature.shape_of.get(var)
+            return None if shape is None else self._evaluate(shape[axis])
+        finally:
+            if attached:
+                self.fgraph.remove_feature(feature)
+
+    def _evaluate(self, expression) -> int | None:
+        """The value of a shape expression over known lengths."""
+        if isinstance(expression, Constant):
+            return int(expression.data)
+        match expression.owner_op_and_inputs:
+            case (Shape_i(i=axis), var):
+                known = var.type.shape[axis]
+                return known if known is not None else self._looked_up(var, axis)
+            case (DimShuffle() | TensorFromScalar() | ScalarFromTensor(), inner):
+                return self._evaluate(inner)
+            case (Elemwise(scalar_op=scalar_op), *inputs):
+                values = [self._evaluate(i) for i in inputs]
+                return None if None in values else int(scalar_op.impl(*values))
+        return None

@@ -1,0 +1,18 @@
+"""The registry of strategies. Adding one is a file in this folder and an entry here."""
+
+from autotune.strategies.base import No, Solver, Strategy, Work
+from autotune.strategies.cg import ConjugateGradientsStrategy
+from autotune.strategies.cholesky import CholeskyStrategy
+from autotune.strategies.keep import KeepStrategy
+from autotune.strategies.lu import LUStrategy
+from autotune.strategies.woodbury import WoodburyStrategy
+
+STRATEGIES: tuple[Strategy, ...] = (
+    KeepStrategy(),
+    CholeskyStrategy(),
+    LUStrategy(),
+    WoodburyStrategy(),
+    ConjugateGradientsStrategy(),
+)
+
+__all__ = ["STRATEGIES", "No", "Solver", "Strategy", "Work"]

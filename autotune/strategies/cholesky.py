@@ -1,0 +1,83 @@
+"""One Cholesky factor for all requests of a positive-definite matrix."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+from pytensor.tensor.blockwise import Blockwise
+from pytensor.tensor.linalg.solvers.psd import cho_solve
+from pytensor.tensor.linalg.solvers.triangular import solve_triangular
+
+from autotune.ops.factor import SharedCholesky
+from autotune.ops.inverse import CholeskyInverse
+from autotune.problem import REQUEST_KINDS, Problem, with_backward
+from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from cost_models import call
+
+
+class CholeskyStrategy(Strategy):
+    """``A = L L.T`` (potrf), then potrs, potri and ``2 sum(log diag L)`` on the one factor.
+
+    LAPACK Users' Guide (Anderson et al. 1999): n^3/3 flops for the factor, 2/3 n^3 more for the inverse.
+    """
+
+    name = "cholesky"
+    provides = frozenset(REQUEST_KINDS)
+
+    def objects_to(self, problem, options):
+        if not problem.positive_definite:
+            return No("the matrix is not known to be positive definite")
+        needs_potri = problem.asks("inverse") or problem.asks("inverse_diagonal") or problem.differentiated
+        if needs_potri and problem.linker not in ("numba", "perform"):
+            return No("the linker in force cannot run its inverse")
+        return None
+
+    def work(self, problem: Problem, options) -> Work:
+        n = problem.n
+        full = with_backward(problem, structured=False)
+        calls = [call("potrf", n=n), *forming(problem), *outer_products(problem)]
+        calls += [call("potrs", n=n, m=r.columns) for r in full.requests if r.kind == "solve"]
+        calls += [call("trsm", n=n, m=r.columns) for r in full.requests if r.kind == "inv_quad"]
+        inverse = full.asks("inverse") or full.asks("inverse_diagonal")
+        if inverse:
+            calls.append(call("potri", n=n))
+        return Work(times(problem.batch, calls), dense_bytes(problem, 3 if inverse else 2))
+
+    def solver(self, system, options):
+        return CholeskySolver(system.operator.to_dense())
+
+
+class CholeskySolver(Solver):
+    """NaN everywhere, and not positive definite, when the factorisation fails: as PyTensor does."""
+
+    def __init__(self, matrix):
+        self.L = Blockwise(SharedCholesky(lower=True))(matrix)
+        self.diagonal_of_factor = pt.diagonal(self.L, axis1=-2, axis2=-1)
+        self._inverse = None
+
+    def solve(self, rhs, transposed=False):
+        return cho_solve((self.L, True), rhs, b_ndim=2)
+
+    def inv_quad(self, rhs):
+        """``b' A^-1 b = |L^-1 b|^2``: one triangular solve."""
+        return pt.sqr(solve_triangular(self.L, rhs, lower=True, b_ndim=2)).sum(axis=-2)
+
+    def logdet(self):
+        logabsdet = 2 * pt.log(self.diagonal_of_factor).sum(axis=-1)
+        return pt.switch(pt.isnan(logabsdet), logabsdet, pt.ones_like(logabsdet)), logabsdet
+
+    def determinant(self):
+        return pt.sqr(pt.prod(self.diagonal_of_factor, axis=-1))
+
+    def inverse(self):
+        if self._inverse is None:
+            self._inverse = Blockwise(CholeskyInverse())(self.L)
+        return self._inverse
+
+    def inverse_diagonal(self):
+        return pt.diagonal(self.inverse(), axis1=-2, axis2=-1)
+
+    def is_positive_definite(self):
+        return pt.all(self.diagonal_of_factor > 0, axis=-1)
+
+    def factor(self):
+        return self.L

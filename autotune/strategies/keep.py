@@ -1,0 +1,126 @@
+"""PyTensor's own lowering, priced like the others and always a candidate."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+from pytensor.tensor.linalg.decomposition.cholesky import cholesky
+from pytensor.tensor.linalg.inverse import matrix_inverse
+from pytensor.tensor.linalg.solvers.general import solve
+from pytensor.tensor.linalg.solvers.triangular import solve_triangular
+from pytensor.tensor.linalg.summary import det, slogdet
+
+from autotune.problem import REQUEST_KINDS, Problem
+from autotune.strategies.base import Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from cost_models import call
+
+
+class KeepStrategy(Strategy):
+    """Leave the graph as written.
+
+    Priced as PyTensor 3.3 lowers it: positive-definite solves share a Cholesky factor, several
+    general solves an LU, symmetric ones factorise each; an inverse is getrf and getri; a
+    determinant uses a factor that exists; the pullback of Cholesky is two n x n triangular solves
+    and a product.
+    """
+
+    name = "keep"
+    provides = frozenset(REQUEST_KINDS)
+    dtypes = ("float32", "float64")
+
+    def declines(self, problem, options):
+        return None
+
+    def work(self, problem: Problem, options) -> Work:
+        calls = [*_factorisations(problem), *forming(problem)]
+        if problem.differentiated:
+            calls += [*_backward(problem), *outer_products(problem)]
+        matrices = 3 if problem.asks("inverse") or problem.differentiated else 2
+        return Work(times(problem.batch, calls), dense_bytes(problem, matrices))
+
+    def solver(self, system, options):
+        return PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
+
+
+def _factorisations(problem):
+    n = problem.n
+    solves = {form: [r for r in problem.requests if r.kind == "solve" and r.form == form] for form in FORMS}
+    factor_idioms = [r for r in problem.requests if r.form == "cholesky"]
+    calls = []
+    has_cholesky = bool(solves["pos"] or factor_idioms)
+    if has_cholesky:
+        calls.append(call("potrf", n=n))
+    calls += [call("potrs", n=n, m=r.columns) for r in solves["pos"] + solves["cholesky"]]
+    calls += [call("trsm", n=n, m=r.columns) for r in factor_idioms if r.kind == "inv_quad"]
+    calls += [call("sysv", n=n, m=r.columns) for r in solves["sym"]]
+    general = solves["gen"]
+    if len(general) == 1:
+        calls.append(call("gesv", n=n, m=general[0].columns))
+    elif general:
+        calls += [call("getrf", n=n), *(call("getrs", n=n, m=r.columns) for r in general)]
+    if any(r.form == "lu" for r in problem.requests) and not has_cholesky and len(general) < 2:
+        calls.append(call("slogdet", n=n))
+    if any(r.kind in ("inverse", "inverse_diagonal") for r in problem.requests):
+        calls.append(call("inv", n=n))
+    return calls
+
+
+FORMS = ("gen", "sym", "pos", "cholesky")
+
+
+def _backward(problem):
+    """Autodiff through PyTensor's own Ops, the outer products of solves apart."""
+    n = problem.n
+    calls = []
+    if any(r.form == "cholesky" for r in problem.requests):
+        calls += [call("trsm", n=n, m=n, count=2), call("gemm", m=n, n=n, k=n), call("stream", n=n * n, count=4)]
+    for r in problem.requests:
+        if r.kind in ("solve", "inv_quad"):
+            factor = {"cholesky": "trsm", "pos": "potrs", "gen": "getrs", "sym": "sysv"}[r.form]
+            calls.append(call(factor, n=n, m=r.columns))
+        elif r.form == "lu":
+            calls.append(call("inv", n=n))
+        elif r.kind == "inverse":
+            calls.append(call("gemm", m=n, n=n, k=n, count=2))
+    return calls
+
+
+class PlainSolver(Solver):
+    """The plain dense algorithms in PyTensor's own Ops: inner graph of every request Op."""
+
+    def __init__(self, matrix, positive_definite, symmetric):
+        self.matrix = matrix
+        self.positive_definite = positive_definite
+        self.assume_a = "pos" if positive_definite else "sym" if symmetric else "gen"
+
+    def factor(self):
+        return cholesky(self.matrix, lower=True)
+
+    def solve(self, rhs, transposed=False):
+        matrix = self.matrix.mT if transposed and self.assume_a == "gen" else self.matrix
+        return solve(matrix, rhs, assume_a=self.assume_a, b_ndim=2)
+
+    def inv_quad(self, rhs):
+        if self.positive_definite:
+            return pt.sqr(solve_triangular(self.factor(), rhs, lower=True, b_ndim=2)).sum(axis=-2)
+        return super().inv_quad(rhs)
+
+    def logdet(self):
+        if not self.positive_definite:
+            return slogdet(self.matrix)
+        logabsdet = 2 * pt.log(self._factor_diagonal()).sum(axis=-1)
+        return pt.switch(pt.isnan(logabsdet), logabsdet, pt.ones_like(logabsdet)), logabsdet
+
+    def determinant(self):
+        return det(self.matrix)
+
+    def inverse(self):
+        return matrix_inverse(self.matrix)
+
+    def inverse_diagonal(self):
+        return pt.diagonal(self.inverse(), axis1=-2, axis2=-1)
+
+    def is_positive_definite(self):
+        return pt.all(self._factor_diagonal() > 0, axis=-1)
+
+    def _factor_diagonal(self):
+        return pt.diagonal(self.factor(), axis1=-2, axis2=-1)

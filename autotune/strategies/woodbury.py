@@ -1,0 +1,88 @@
+"""Solve with a small matrix instead of a large one when the large one is diagonal plus low rank."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+
+from autotune.operators import Diagonal, LowRank
+from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
+from autotune.problem import Problem, with_backward
+from autotune.strategies.base import No, Solver, Strategy, Work, times
+from cost_models import call
+
+
+class WoodburyStrategy(Strategy):
+    """``(D + U C V.T)^-1 = D^-1 - D^-1 U (C^-1 + V.T D^-1 U)^-1 V.T D^-1`` (Woodbury 1950).
+
+    n k^2 flops and n k numbers instead of n^3/3 and n^2. The Ops choose at run time, by the
+    values, among a positive-definite form that tolerates up to k tiny, zero or negative entries of
+    D, a general form, and a dense factorisation when neither is as accurate as that.
+    """
+
+    name = "woodbury"
+    provides = frozenset(
+        {"solve", "logdet", "determinant", "inverse", "inverse_diagonal", "inv_quad", "is_positive_definite"}
+    )
+    batched = False
+    needs_own_ops = True
+    structured = True
+
+    def objects_to(self, problem, options):
+        if not problem.low_rank or "diagonal" not in problem.structure:
+            return No("the matrix is not diagonal plus low rank")
+        if problem.asks("is_positive_definite") and not problem.nonnegative_weights:
+            return No("its low-rank weights may be negative, and the graph asks whether it is positive definite")
+        return None
+
+    def work(self, problem: Problem, options) -> Work:
+        n, k = problem.n, problem.rank
+        full = with_backward(problem, structured=True)
+        calls = [call("low_rank_factor", n=n, k=k, count=1 if problem.symmetric_terms else 2)]
+        columns = [r.columns for r in full.requests if r.kind in ("solve", "inv_quad")]
+        columns += [n for r in full.requests if r.kind == "inverse"]
+        calls += [call("low_rank_solve", n=n, k=k, m=m) for m in columns]
+        if full.asks("inverse_diagonal"):
+            calls.append(call("low_rank_diagonal", n=n, k=k))
+        widest = max([k, *columns])
+        return Work(times(problem.batch, calls), problem.itemsize * n * (3 * k + 2 * widest))
+
+    def solver(self, system, options):
+        return WoodburySolver(system)
+
+
+class WoodburySolver(Solver):
+    def __init__(self, system):
+        d, low_rank = _diagonal_and_low_rank(system.operator)
+        self.symmetric = low_rank.symmetric
+        if self.symmetric:
+            k = low_rank.U.shape[-1]
+            right = pt.ones((k,), dtype=d.dtype) if low_rank.c is None else low_rank.c
+        else:
+            right = low_rank.V if low_rank.c is None else low_rank.V * low_rank.c
+        positive_definite = system.positive_definite and self.symmetric
+        factor = LowRankFactor(symmetric=self.symmetric, positive_definite=positive_definite)
+        self.parts = (d, low_rank.U, right)
+        self.factor_outputs = factor(*self.parts)
+        self.order = d.shape[0]
+
+    def solve(self, rhs, transposed=False):
+        op = LowRankSolve(symmetric=self.symmetric, transposed=transposed and not self.symmetric)
+        return op(*self.parts, *self.factor_outputs, rhs)
+
+    def logdet(self):
+        return self.factor_outputs[-2], self.factor_outputs[-1]
+
+    def inverse(self):
+        return self.solve(pt.eye(self.order, dtype=self.parts[0].dtype))
+
+    def inverse_diagonal(self):
+        return LowRankInverseDiagonal(symmetric=self.symmetric)(*self.parts, *self.factor_outputs)
+
+    def is_positive_definite(self):
+        return pt.invert(pt.isnan(self.factor_outputs[-1]))
+
+
+def _diagonal_and_low_rank(operator) -> tuple:
+    [diagonal] = [term for term in operator.terms if isinstance(term, Diagonal)]
+    [low_rank] = [term for term in operator.terms if isinstance(term, LowRank)]
+    return diagonal.d, low_rank

@@ -1,0 +1,10 @@
+"""Measuring what the kernels of `cost_models` cost on this machine.
+
+- `graphs`: one small PyTensor graph per kernel, run through the linker that users run.
+- `grids`: the sizes at which each kernel is timed.
+- `measure`: honest timing: warm-up, enough loops, interleaved repeats, the minimum, a budget.
+- `worker`: a child process that compiles and times, so that a crash or a hang costs one kernel.
+- `session`: the raw measurements, kept so that an interrupted calibration resumes.
+- `run`: `calibrate()`, which puts these together and saves a profile.
+- `report`: the table of prices and held-out errors.
+"""

@@ -1,0 +1,68 @@
+"""The sizes at which each kernel is timed: log spaced, thin and square, never powers of two.
+
+Powers of two are left out on purpose: at n = 512 or 1024 the rows of a matrix collide in the
+cache and every kernel slows down by up to a half, which is true there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+from cost_models.kernels import KERNEL_BY_NAME, Dims
+
+_SQUARE_QUICK = (2, 5, 12, 24, 40, 60, 90, 140, 200, 300, 450, 700, 1000, 1400)
+_SQUARE_FULL = (*_SQUARE_QUICK, 3, 8, 18, 31, 50, 75, 110, 170, 250, 360, 550, 850, 1200, 1800, 2500, 3500)
+_LENGTH_QUICK = (1, 30, 300, 3_000, 12_000, 40_000, 90_000, 200_000, 400_000, 900_000, 2_000_000, 6_000_000)
+_LENGTH_FULL = (
+    *_LENGTH_QUICK,
+    10,
+    100,
+    1_000,
+    6_000,
+    20_000,
+    60_000,
+    140_000,
+    300_000,
+    600_000,
+    1_300_000,
+    15_000_000,
+)
+_RHS_QUICK = (1, 3, 20, 150)
+_RHS_FULL = (1, 2, 4, 10, 25, 50, 130, 300, 1000)
+_SIDES_QUICK = (2, 7, 30, 150, 800)
+_SIDES_FULL = (2, 3, 5, 10, 24, 60, 130, 250, 500, 1000, 2200)
+_RANKS_QUICK = (1, 3, 10, 40, 150)
+_RANKS_FULL = (1, 2, 3, 5, 10, 20, 40, 90, 150, 400)
+_LENGTHS = ("stream", "exp", "reduce")
+
+
+def grid(kernel: str, quick: bool) -> list[Dims]:
+    """The sizes of one kernel, in rising order of work, so that a small budget drops the largest."""
+    found = KERNEL_BY_NAME[kernel]
+    square = sorted(_SQUARE_QUICK if quick else _SQUARE_FULL)
+    shapes: Iterable[Dims]
+    if not found.dims:
+        shapes = [()]
+    elif kernel in _LENGTHS:
+        shapes = ((n,) for n in (_LENGTH_QUICK if quick else _LENGTH_FULL))
+    elif found.dims == ("n",):
+        shapes = ((n,) for n in square)
+    elif found.dims == ("n", "m"):
+        shapes = product(square[::2], _RHS_QUICK) if quick else product(square[::2], _RHS_FULL)
+    elif kernel.startswith("low_rank"):
+        shapes = _low_rank(len(found.dims), quick)
+    else:
+        sides = _SIDES_QUICK if quick else _SIDES_FULL
+        shapes = product(sides, repeat=len(found.dims))
+    return sorted(shapes, key=lambda dims: (found.flops(dims) + found.bytes(dims, 8), dims))
+
+
+def _low_rank(count: int, quick: bool) -> Iterable[Dims]:
+    """(n, k) and (n, k, m) with k at most half of n: beyond, nobody calls it low rank."""
+    sides = (sorted(_SQUARE_QUICK if quick else _SQUARE_FULL))[2::2]
+    ranks = _RANKS_QUICK if quick else _RANKS_FULL
+    columns = ((1, 10, 100) if quick else (1, 3, 10, 30, 100, 300)) if count == 3 else (0,)
+    for n, k, m in product((*sides, 3000, 10_000), ranks, columns):
+        if 2 * k <= n:
+            yield (n, k, m)[:count]

@@ -1,0 +1,172 @@
+"""Profile files: plain text, versioned, written and read whole or not at all.
+
+One YAML file per fingerprint under `<data directory>/profiles/`; `AUTOTUNE_HOME` moves the data
+directory. Reading checks every value, so that what has been loaded can be trusted.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from cost_models.fingerprint import Fingerprint, fingerprint
+from cost_models.kernels import KERNELS
+from cost_models.model import ITEMSIZE, KernelModel, term_names
+from cost_models.profile import SCHEMA, SOURCES, Profile
+
+CALIBRATE = "Run `autotune calibrate` to measure this machine"
+
+
+class ProfileError(ValueError):
+    """A profile file that cannot be used; the message names the file and what to do."""
+
+
+def data_dir() -> Path:
+    """Where profiles live: `AUTOTUNE_HOME`, else the user's data directory."""
+    if home := os.environ.get("AUTOTUNE_HOME"):
+        return Path(home).expanduser()
+    return _user_data_dir()
+
+
+@functools.cache
+def _user_data_dir() -> Path:
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("autotune", appauthor=False))
+
+
+def profile_path(machine: Fingerprint | None = None) -> Path:
+    """The file of this machine's profile, or of the given machine's, present or not."""
+    return data_dir() / "profiles" / f"{(machine or fingerprint()).key()}.yaml"
+
+
+def load_profile(path: str | os.PathLike[str]) -> Profile:
+    """Read and check a profile file; `ProfileError` says what is wrong with it."""
+    path = Path(path)
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _unusable(path, "is not readable as YAML") from error
+    if not isinstance(data, dict) or "schema" not in data:
+        raise _unusable(path, "is not a profile: it has no `schema`")
+    if data["schema"] != SCHEMA:
+        raise _unusable(path, f"has schema {data['schema']!r}; this version reads {SCHEMA}")
+    try:
+        return _profile(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unusable(path, f"is damaged ({error})") from error
+
+
+def save_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -> Path:
+    """Write the profile as YAML, whole or not at all; the default place is where it is found."""
+    import yaml
+
+    path = Path(path) if path is not None else profile_path(profile.fingerprint)
+    text = yaml.safe_dump(_plain(profile), sort_keys=False, default_flow_style=None, width=100)
+    write_atomically(path, "# Prices of kernels, written by `autotune calibrate`.\n" + text)
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _unusable(path: Path, reason: str) -> ProfileError:
+    return ProfileError(f"The profile {path} {reason}. {CALIBRATE}, or delete the file.")
+
+
+def _plain(profile: Profile) -> dict[str, Any]:
+    """The profile as nested dicts of text and numbers."""
+    return {
+        "schema": profile.schema,
+        "source": profile.source,
+        "created": profile.created,
+        "fingerprint": asdict(profile.fingerprint),
+        "library_versions": dict(profile.library_versions),
+        "models": {
+            dtype: {name: _plain_model(model) for name, model in models.items()}
+            for dtype, models in profile.models.items()
+        },
+    }
+
+
+def _plain_model(model: KernelModel) -> dict[str, Any]:
+    return {
+        "derived": model.derived,
+        "points": model.points,
+        "error": model.error,
+        "error_p90": model.error_p90,
+        "cache_bytes": model.cache_bytes,
+        "knot": model.knot,
+        "seconds_per": dict(model.coefficients),
+    }
+
+
+def _profile(data: dict[str, Any]) -> Profile:
+    """Build a profile from plain data, checking every value."""
+    if data["source"] not in SOURCES:
+        raise ValueError(f"source {data['source']!r}")
+    machine = {f.name: data["fingerprint"][f.name] for f in fields(Fingerprint)}
+    if not all(isinstance(machine[name], int) for name in ("cores", "threads", "cache_bytes")):
+        raise ValueError("the fingerprint's numbers")
+    models = {str(dtype): _models(str(dtype), m) for dtype, m in data["models"].items()}
+    if set(models) != set(ITEMSIZE):
+        raise ValueError(f"dtypes {sorted(models)} instead of {sorted(ITEMSIZE)}")
+    return Profile(
+        fingerprint=Fingerprint(**machine),
+        models=models,
+        created=str(data["created"]),
+        library_versions={str(k): str(v) for k, v in data["library_versions"].items()},
+        source=data["source"],
+    )
+
+
+def _models(dtype: str, plain: Mapping[str, Any]) -> dict[str, KernelModel]:
+    """All kernels, none missing, none unknown: a changed list of kernels needs new measurements."""
+    names = {kernel.name for kernel in KERNELS}
+    if different := names.symmetric_difference(plain):
+        raise ValueError(f"other kernels than this version's: {', '.join(sorted(different))}")
+    return {kernel.name: _model(kernel.name, dtype, plain[kernel.name]) for kernel in KERNELS}
+
+
+def _model(kernel: str, dtype: str, plain: Mapping[str, Any]) -> KernelModel:
+    prices = {str(name): _number(price, name) for name, price in plain["seconds_per"].items()}
+    if unknown := set(prices).difference(term_names(kernel)):
+        raise ValueError(f"kernel {kernel} has the unknown terms {sorted(unknown)}")
+    return KernelModel(
+        kernel=kernel,
+        dtype=dtype,
+        coefficients=prices,
+        cache_bytes=int(_number(plain["cache_bytes"], "cache_bytes")),
+        knot=_number(plain["knot"], "knot"),
+        error=_number(plain["error"], "error"),
+        error_p90=_number(plain["error_p90"], "error_p90"),
+        points=int(_number(plain["points"], "points")),
+        derived=bool(plain["derived"]),
+    )
+
+
+def _number(value: Any, name: str) -> float:
+    """A finite number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
+        raise ValueError(f"{name} is {value!r}")
+    return float(value)

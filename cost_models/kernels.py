@@ -1,0 +1,207 @@
+"""Kernels: the primitives that algorithms are made of, and the work each one does.
+
+Work is counted, not timed: `flops` and `bytes` are pure functions of the dimensions. Flop counts
+are the leading orders of Golub & Van Loan (2013) and LAPACK Working Note 41; bytes are the numbers
+that must be read and written once. Terms of lower order, whose weight only a measurement can tell,
+are listed in `terms`; each must not fall when a dimension grows, so that time cannot either.
+
+To add a kernel: one entry in `KERNELS` here and one timing graph in `calibration/graphs.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Dims = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A lower-order cost `value(dims)`, never falling in any dimension."""
+
+    name: str
+    value: Callable[[Dims], float]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A primitive with dimensions `dims`; `flops(dims)`, and `bytes(dims, itemsize)` touched."""
+
+    name: str
+    dims: tuple[str, ...]
+    flops: Callable[[Dims], float]
+    bytes: Callable[[Dims, int], float]
+    terms: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """`count` runs of a kernel at the given sizes; `count` may be an expected number."""
+
+    kernel: str
+    dims: tuple[int, ...]
+    count: float = 1.0
+
+
+def call(kernel: str, /, *, count: float = 1.0, **dims: int) -> KernelCall:
+    """The checked way to write a `KernelCall`: `call("gemm", m=9, n=9, k=2, count=3)`."""
+    found = KERNEL_BY_NAME.get(kernel)
+    if found is None:
+        raise ValueError(f"There is no kernel {kernel!r}. Known are: {', '.join(KERNEL_BY_NAME)}.")
+    if set(dims) != set(found.dims):
+        raise ValueError(f"Kernel {kernel!r} got the dimensions {sorted(dims)}. It takes {list(found.dims)}.")
+    sizes = tuple(int(dims[name]) for name in found.dims)
+    if min((*sizes, count)) < 0:
+        raise ValueError(
+            f"Kernel {kernel!r} got {dims} and count {count}. Sizes and counts are not negative."
+        )
+    return KernelCall(kernel, sizes, float(count))
+
+
+def _kernel(
+    name: str,
+    dims: str,
+    flops: Callable[..., float],
+    numbers: Callable[..., float],
+    **terms: Callable[..., float],
+) -> Kernel:
+    """Let the table below name its dimensions: `flops(n, m)` becomes `flops((n, m))`."""
+    return Kernel(
+        name,
+        tuple(dims),
+        lambda sizes: float(flops(*sizes)),
+        lambda sizes, itemsize: float(itemsize * numbers(*sizes)),
+        tuple(_term(label, value) for label, value in terms.items()),
+    )
+
+
+def _term(name: str, value: Callable[..., float]) -> Term:
+    return Term(name, lambda sizes: float(value(*sizes)))
+
+
+def _many(n: int, m: int) -> float:
+    """With several right-hand sides LAPACK leaves the vector code for the matrix code."""
+    return float(n * n) if m > 1 else 0.0
+
+
+def _column(n: int, m: int) -> float:
+    """LAPACK and BLAS loop over the columns of the matrix."""
+    return float(n)
+
+
+def _rhs(n: int, m: int) -> float:
+    """Right-hand sides are copied between row and column order, one number at a time."""
+    return float(n * m)
+
+
+KERNELS: tuple[Kernel, ...] = (
+    # The fixed costs: one call of a compiled function, and one more small node inside it.
+    _kernel("call", "", lambda: 0.0, lambda: 0.0),
+    _kernel("node", "", lambda: 0.0, lambda: 0.0),
+    # Symmetric positive definite: the factor, a solve on it, the full inverse from it.
+    _kernel("potrf", "n", lambda n: n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel(
+        "potrs",
+        "nm",
+        lambda n, m: 2 * n**2 * m,
+        lambda n, m: n**2 + 2 * n * m,
+        many=_many,
+        column=_column,
+        rhs=_rhs,
+    ),
+    _kernel("potri", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    # General matrices: the LU factor, a solve on it, the inverse from it; then from scratch.
+    _kernel("getrf", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel(
+        "getrs",
+        "nm",
+        lambda n, m: 2 * n**2 * m,
+        lambda n, m: n**2 + 2 * n * m,
+        many=_many,
+        column=_column,
+        rhs=_rhs,
+    ),
+    _kernel("getri", "n", lambda n: 4 * n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel("inv", "n", lambda n: 2 * n**3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel("slogdet", "n", lambda n: 2 * n**3 / 3, lambda n: n**2, column=lambda n: n),
+    _kernel(
+        "gesv",
+        "nm",
+        lambda n, m: 2 * n**3 / 3 + 2 * n**2 * m,
+        lambda n, m: 2 * n**2 + 2 * n * m,
+        column=_column,
+        solve=lambda n, m: n**2 * m,
+        rhs=_rhs,
+    ),
+    _kernel(
+        "sysv",
+        "nm",
+        lambda n, m: n**3 / 3 + 2 * n**2 * m,
+        lambda n, m: 2 * n**2 + 2 * n * m,
+        column=_column,
+        solve=lambda n, m: n**2 * m,
+        rhs=_rhs,
+    ),
+    _kernel(
+        "trsm",
+        "nm",
+        lambda n, m: n**2 * m,
+        lambda n, m: n**2 / 2 + 2 * n * m,
+        many=_many,
+        column=_column,
+        rhs=_rhs,
+    ),
+    # Products. The two faces that are packed cost more than the flops when one size is small.
+    _kernel(
+        "gemm",
+        "mnk",
+        lambda m, n, k: 2 * m * n * k,
+        lambda m, n, k: m * k + k * n + m * n,
+        left=lambda m, n, k: m * k,
+        right=lambda m, n, k: k * n,
+        out=lambda m, n, k: m * n,
+    ),
+    _kernel("gemv", "mn", lambda m, n: 2 * m * n, lambda m, n: m * n + m + n),
+    # Passes over memory.
+    _kernel("stream", "n", lambda n: n, lambda n: 3 * n),
+    _kernel("exp", "n", lambda n: n, lambda n: 2 * n),
+    _kernel("reduce", "n", lambda n: n, lambda n: n),
+    _kernel("diagonal", "n", lambda n: 0.0, lambda n: n**2 + n),
+    # One iteration of block conjugate gradients on a dense matrix with m right-hand sides.
+    _kernel(
+        "cg_iteration",
+        "nm",
+        lambda n, m: 2 * n**2 * m + 10 * n * m + 6 * n * m**2,
+        lambda n, m: n**2 + 6 * n * m,
+        many=_many,
+        rhs=_rhs,
+    ),
+    # diag(d) + U U' with U (n, k): factorisation, a solve, the diagonal of the inverse.
+    _kernel(
+        "low_rank_factor",
+        "nk",
+        lambda n, k: n * k**2 + k**3 / 3,
+        lambda n, k: 2 * n * k + 2 * k**2,
+        panel=lambda n, k: n * k,
+        column=lambda n, k: k,
+    ),
+    _kernel(
+        "low_rank_solve",
+        "nkm",
+        lambda n, k, m: 4 * n * k * m,
+        lambda n, k, m: 2 * n * k + 3 * n * m + k**2,
+        rhs=lambda n, k, m: n * m,
+        inner=lambda n, k, m: k**2 * m,
+    ),
+    _kernel(
+        "low_rank_diagonal",
+        "nk",
+        lambda n, k: n * k**2,
+        lambda n, k: 2 * n * k + k**2 + n,
+        panel=lambda n, k: n * k,
+    ),
+)
+"""Every kernel that can be priced. `call` and `node` are fixed costs; the rest exclude `call`."""
+
+KERNEL_BY_NAME: dict[str, Kernel] = {kernel.name: kernel for kernel in KERNELS}

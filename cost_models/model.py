@@ -1,0 +1,218 @@
+"""The price of a kernel: `seconds(dims) = sum_i c_i * phi_i(dims)` with all `c_i >= 0`.
+
+phi is, in this order:
+- `call`: 1, the fixed cost of running the kernel at all;
+- `flops` up to `knot` and `flops_beyond`: small problems run unblocked and on one thread, so
+  their flops have another price;
+- `bytes`, and `bytes_beyond`: what those beyond the cache cost on top; which share of the
+  last-level cache a kernel enjoys is fitted too (inner levels, other tenants, fresh pages);
+- the kernel's own lower-order terms.
+
+Each phi never falls when a dimension grows and no coefficient is negative: time is monotone in
+every size. The fit is non-negative least squares (Lawson & Hanson, 1974) on the relative error,
+each row divided by its measured time, so a microsecond counts as much as a second and the leading
+term extrapolates. What cannot be learned from the sizes measured is not left to chance: a knot or a
+cache share is considered only with enough points beyond it, and no flop is cheaper than gemm's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cost_models.kernels import KERNEL_BY_NAME, Dims
+
+ITEMSIZE = {"float64": 8, "float32": 4}
+KNOTS = (1e4, 1e5, 1e6, 1e7, 1e8)
+NO_KNOT = 1e18
+CACHE_SHARES = (1.0, 0.5, 0.25, 0.1, 0.03)
+FOLDS = 5
+_COMMON = ("call", "flops", "flops_beyond", "bytes", "bytes_beyond")
+FEWEST_POINTS = 5
+RESOLUTION = 1e-7
+"""Seconds that nobody can measure nor mind: errors are relative to the time plus this."""
+_BEYOND = 3  # points needed beyond a knot or a cache size for the price there to mean something
+
+
+@dataclass(frozen=True)
+class KernelModel:
+    """Fitted seconds of one kernel in one dtype, with its error on points it was not fitted to.
+
+    `coefficients` maps the name of a term to seconds per unit. `error` is the median and
+    `error_p90` the 90th percentile of `|predicted / measured - 1|` over held-out points.
+    `derived` says that the times were not measured but scaled from another dtype.
+    """
+
+    kernel: str
+    dtype: str
+    coefficients: Mapping[str, float]
+    cache_bytes: int
+    knot: float
+    error: float = 0.0
+    error_p90: float = 0.0
+    points: int = 0
+    derived: bool = False
+
+    def seconds(self, dims: Dims) -> float:
+        """Predicted seconds of one run at these dimensions."""
+        values = features(self.kernel, dims, ITEMSIZE[self.dtype], self.cache_bytes, self.knot)
+        price = self.coefficients
+        names = term_names(self.kernel)
+        return sum(price.get(name, 0.0) * value for name, value in zip(names, values, strict=True))
+
+    def describe(self) -> str:
+        """The coefficients in the units that people know."""
+        said = [_readable(name, price, self) for name, price in self.coefficients.items()]
+        return ", ".join(said) or "free"
+
+
+@functools.cache
+def term_names(kernel: str) -> tuple[str, ...]:
+    """The names of phi for this kernel, in the order of `features`."""
+    return _COMMON + tuple(term.name for term in KERNEL_BY_NAME[kernel].terms)
+
+
+def features(kernel: str, dims: Dims, itemsize: int, cache_bytes: int, knot: float) -> tuple[float, ...]:
+    """phi(dims): work in units of the kernel, each value never falling in any dimension."""
+    found = KERNEL_BY_NAME[kernel]
+    if len(dims) != len(found.dims):
+        raise ValueError(f"Kernel {kernel!r} got the sizes {dims}. It takes {list(found.dims)}.")
+    flops, touched = found.flops(dims), found.bytes(dims, itemsize)
+    return (
+        1.0,
+        min(flops, knot),
+        max(flops - knot, 0.0),
+        touched,
+        max(touched - cache_bytes, 0.0),
+        *(term.value(dims) for term in found.terms),
+    )
+
+
+def fit(
+    kernel: str,
+    dtype: str,
+    sizes: Sequence[Dims],
+    seconds: Sequence[float],
+    cache_bytes: int,
+    flops_floor: float = 0.0,
+) -> KernelModel:
+    """The model with the smallest held-out error; the split and so the result is deterministic.
+
+    `cache_bytes` is the last-level cache of the machine, `flops_floor` the least seconds per flop.
+    """
+    times = np.asarray(seconds, dtype=float)
+    if len(times) < FEWEST_POINTS:
+        raise ValueError(
+            f"Kernel {kernel!r} has {len(times)} measurements. A fit needs {FEWEST_POINTS} or more."
+        )
+    if not (np.isfinite(times) & (times > 0)).all():
+        raise ValueError(f"Kernel {kernel!r} has a measured time that is not positive. Measure it again.")
+    return min(
+        (
+            _fit_at(kernel, dtype, sizes, times, cache, knot, flops_floor)
+            for cache, knot in _candidates(kernel, dtype, sizes, cache_bytes)
+        ),
+        key=lambda model: model.error + model.error_p90,
+    )
+
+
+def _candidates(
+    kernel: str, dtype: str, sizes: Sequence[Dims], cache_bytes: int
+) -> Iterator[tuple[int, float]]:
+    """(cache bytes, knot) with enough points beyond; the whole cache and no knot always stay."""
+    found = KERNEL_BY_NAME[kernel]
+    flops = sorted(found.flops(dims) for dims in sizes)[-_BEYOND]
+    touched = sorted(found.bytes(dims, ITEMSIZE[dtype]) for dims in sizes)[-_BEYOND]
+    caches = [round(share * cache_bytes) for share in CACHE_SHARES]
+    knots = [knot for knot in KNOTS if knot < flops]
+    return product([caches[0], *(cache for cache in caches[1:] if cache < touched)], [NO_KNOT, *knots])
+
+
+def fixed(kernel: str, dtype: str, seconds: float, cache_bytes: int) -> KernelModel:
+    """The model of a kernel without dimensions: its measured seconds."""
+    return KernelModel(kernel, dtype, {"call": seconds}, cache_bytes, NO_KNOT, points=1)
+
+
+def scaled(model: KernelModel, dtype: str, factors: Mapping[str, float]) -> KernelModel:
+    """The model of another dtype: prices times `factors`; bytes follow the item size already."""
+    prices = {name: c * factors.get(name, 1.0) for name, c in model.coefficients.items()}
+    return replace(model, dtype=dtype, coefficients=prices, derived=True)
+
+
+def _fit_at(
+    kernel: str,
+    dtype: str,
+    sizes: Sequence[Dims],
+    times: NDArray[np.float64],
+    cache_bytes: int,
+    knot: float,
+    flops_floor: float,
+) -> KernelModel:
+    """Fit with the price of flops changing at `knot`; the error comes from the folds left out."""
+    phi = np.array([features(kernel, d, ITEMSIZE[dtype], cache_bytes, knot) for d in sizes])
+    least = np.zeros(phi.shape[1])
+    least[[_COMMON.index("flops"), _COMMON.index("flops_beyond")]] = flops_floor
+    errors = np.abs(_held_out(phi, times, least) - times) / (times + RESOLUTION)
+    prices = _nonnegative(phi, times, least)
+    names = term_names(kernel)
+    return KernelModel(
+        kernel=kernel,
+        dtype=dtype,
+        coefficients={n: float(c) for n, c in zip(names, prices, strict=True) if c > 0},
+        cache_bytes=cache_bytes,
+        knot=knot,
+        error=float(np.median(errors)),
+        error_p90=float(np.quantile(errors, 0.9)),
+        points=len(times),
+    )
+
+
+def _held_out(
+    phi: NDArray[np.float64], times: NDArray[np.float64], least: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Predictions for each fold by a fit to the others; too few points are held out one by one."""
+    folds = FOLDS if len(times) >= 2 * FOLDS else len(times)
+    fold = np.arange(len(times)) % folds
+    predicted = np.empty_like(times)
+    for out in range(folds):
+        kept = fold != out
+        predicted[~kept] = phi[~kept] @ _nonnegative(phi[kept], times[kept], least)
+    return predicted
+
+
+def _nonnegative(
+    phi: NDArray[np.float64], times: NDArray[np.float64], least: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`argmin ||(phi c - times) / times||` over `c >= least`, with columns scaled to the same length."""
+    from scipy.optimize import nnls
+
+    weight = 1 / (times + RESOLUTION)
+    rows = phi * weight[:, None]
+    scale = np.linalg.norm(rows, axis=0)
+    scale[scale == 0] = 1.0
+    above, _ = nnls(rows / scale, times * weight - rows @ least)
+    return np.asarray(least + above / scale, dtype=float)
+
+
+def _readable(name: str, price: float, model: KernelModel) -> str:
+    """One coefficient for people: a rate where the unit is a flop or a byte, else a time."""
+    knot, cache = model.knot, model.cache_bytes
+    if price <= 0:
+        return f"nothing per {name}"
+    if name == "call":
+        return f"{1e6 * price:.3g} us a call"
+    if name == "flops":
+        up_to = f" up to {knot:.0e} flops" if knot < NO_KNOT else ""
+        return f"{1e-9 / price:.3g} GFLOP/s{up_to}"
+    if name == "flops_beyond":
+        return f"{1e-9 / price:.3g} GFLOP/s beyond {knot:.0e} flops"
+    if name == "bytes":
+        return f"{1e-9 / price:.3g} GB/s"
+    if name == "bytes_beyond":
+        return f"{1e-9 / price:.3g} GB/s more beyond {cache / 2**20:.3g} MiB"
+    return f"{1e9 * price:.3g} ns per {name}"
