@@ -55,6 +55,8 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
         for names in assignments
     ]
     chosen, reason = _pick(problem, candidates, policy, profile, options, forced)
+    if forced:
+        candidates += _overruled(problem, assignments, options, profile, forbidden, limit)
     return Decision(
         problem=problem,
         chosen=chosen.name,
@@ -146,6 +148,13 @@ def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Ca
     if peak > limit and not forced:
         return Candidate(label, total, peak, f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB")
     return Candidate(label, total, peak, "")
+
+
+def _overruled(problem, assignments, options, profile, forbidden, limit) -> list[Candidate]:
+    """The candidates that a force rules out, priced all the same so that its cost can be seen."""
+    names = [(s.name,) * len(problem.requests) for s in STRATEGIES]
+    others = [_candidate(problem, n, options, profile, forbidden, {}, limit) for n in names if n not in assignments]
+    return [c if c.reason else replace(c, reason="the policy forces another") for c in others]
 
 
 def _pick(problem, candidates, policy, profile, options, forced) -> tuple[Candidate, str]:

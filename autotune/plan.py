@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +47,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class Plan:
-    """All decisions of one compiled function, those taken before automatic differentiation included."""
+    """All decisions of one compiled function, those taken before automatic differentiation included.
+
+    ``failure``: what went wrong inside the pass, when it left the graph alone because of that.
+    """
 
     decisions: tuple[Decision, ...] = ()
+    failure: str = ""
 
     def __str__(self) -> str:
         from autotune.plan_table import render
@@ -61,10 +64,6 @@ class Plan:
         from autotune.plan_table import render_html
 
         return render_html(self)
-
-    def merged(self, others: Iterable[Decision]) -> Plan:
-        """This plan and the ``others`` it does not have yet."""
-        return Plan(tuple(dict.fromkeys([*self.decisions, *others])))
 
     def save(self, path: str | Path) -> Path:
         """Write a policy file that makes the same choices again, on any machine, and return its path.

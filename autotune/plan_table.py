@@ -34,6 +34,8 @@ def render_html(plan: Plan) -> str:
 
 def renderable(plan: Plan) -> Group:
     """A rich renderable: a heading, and a table for each decision."""
+    if plan.failure:
+        return Group(Text(f"autotune failed and left this function as PyTensor compiles it: {plan.failure}"))
     if not plan.decisions:
         return Group(Text("Nothing to choose: no solve, inverse, determinant or Cholesky factor was found."))
     count = len(plan.decisions)

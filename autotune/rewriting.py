@@ -14,7 +14,7 @@ logger = logging.getLogger("autotune")
 
 
 class PlanFeature(Feature):
-    """Carries the decisions on the graph, and tells the pass that it has been here."""
+    """Carries the plan, or the failure to make one, on the graph, and tells the pass that it has been here."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -38,17 +38,19 @@ class GuardedPass(GraphRewriter):
             fgraph.attach_feature(PreserveVariableAttributes())
 
     def apply(self, fgraph):
+        plan = plan_of(fgraph)
+        if plan is not None and plan.failure:
+            return
         try:
             self.attempt(fgraph)
         except PolicyError:
             raise
         except Exception as error:
-            logger.warning(
-                "autotune left the graph as PyTensor compiles it: %s: %s. Please report this.",
-                type(error).__name__,
-                error,
-            )
+            failure = f"{type(error).__name__}: {error}"
+            logger.warning("autotune left the graph as PyTensor compiles it: %s. Please report this.", failure)
             logger.debug("autotune traceback", exc_info=True)
+            if plan is None:
+                fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
 
     def attempt(self, fgraph):
         raise AttributeError(f"{type(self).__name__} defines no attempt")
@@ -104,14 +106,14 @@ class AutotunePass(GuardedPass):
 
 def linker_kind(fgraph) -> str | None:
     """"numba", "perform" for linkers that call an Op's Python code, None for all others."""
-    from pytensor.link.basic import PerformLinker
+    from pytensor.link.basic import JITLinker, PerformLinker
     from pytensor.link.c.basic import OpWiseCLinker
     from pytensor.link.numba import NumbaLinker
     from pytensor.link.vm import VMLinker
 
     linker = get_active_mode(fgraph).linker
-    if isinstance(linker, NumbaLinker):
-        return "numba"
+    if isinstance(linker, JITLinker):
+        return "numba" if isinstance(linker, NumbaLinker) else None
     return "perform" if isinstance(linker, PerformLinker | VMLinker | OpWiseCLinker) else None
 
 
@@ -138,8 +140,6 @@ def _carried_assignment(reading, decision):
 
 def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
     """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` returns in one go."""
-    from dataclasses import replace
-
     from autotune.choose import choose
     from autotune.policy_files import layered
     from autotune.reading import has_roots, read
@@ -163,8 +163,8 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
                 decision = choose(problem, policy, profile)
                 decisions.append(decision)
             else:
-                decisions.append(reading.decision)
-                decision = replace(reading.decision, problem=problem)
+                decision = carried_decision(reading, problem)
+                decisions.append(reading.decision or decision)
             replacements += commit(reading, decision)
         for old, new in replacements:
             copy_stack_trace(old, new)
@@ -174,6 +174,16 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
     fgraph.attach_feature(PlanFeature(plan))
     if decisions and not differentiated:
         publish(plan)
+
+
+def carried_decision(reading, problem) -> Decision:
+    """The decision from before autodiff for what its requests have become in the joint graph."""
+    from dataclasses import replace
+
+    if reading.decision is not None:
+        return replace(reading.decision, problem=problem)
+    names = (reading.carried,) * len(problem.requests)
+    return Decision(problem=problem, chosen=reading.carried, assignment=names, candidates=())
 
 
 def problem_of(reading, sizes, *, differentiated, linker):

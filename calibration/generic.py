@@ -38,9 +38,8 @@ def _rounded(model: KernelModel) -> KernelModel:
 
 
 def main() -> Path:
-    """Calibrate in full and replace the shipped file."""
-    measured = calibrate(output=GENERIC_PATH.with_name("generic_profile.measured.yaml"))
-    return save_profile(generic(measured), GENERIC_PATH)
+    """Calibrate this machine in full and replace the shipped file."""
+    return save_profile(generic(calibrate()), GENERIC_PATH)
 
 
 if __name__ == "__main__":

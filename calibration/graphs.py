@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 NODES = 20
 """Small nodes in the graph of the kernel `node`."""
+EIGENVALUES = 8
+"""Distinct eigenvalues of the matrix for `cg_iteration`: CG needs one iteration for each."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class TimingGraph:
     """`outputs(*inputs)` builds the graph; `data(rng, *dims)` its arguments in float64.
 
     `answer(*arguments)` is what NumPy says the first output should be; None: nothing to check.
-    `inputs` names the type of each argument: s(calar), v(ector), m(atrix) or p(ivots).
+    `inputs` names the type of each argument: v(ector) or m(atrix) of the timed dtype, and of integers
+    b (scalar, 8 bits), p (vector, 32 bits), l (vector, 64 bits).
     """
 
     kernel: str
@@ -33,6 +36,8 @@ class TimingGraph:
     outputs: Callable[..., Any]
     data: Callable[..., tuple[Any, ...]]
     answer: Callable[..., Any] | None = None
+    repeats: int = 1
+    """How many times the graph runs the kernel."""
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Array:
@@ -104,14 +109,49 @@ def _chain_of_nodes_answer(x: Array) -> Array:
     return x
 
 
-def _low_rank(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
-    """A positive diagonal, and U with columns of length about one."""
-    return 0.5 + rng.random(n), _normal(rng, n, k) / max(n, 1) ** 0.5
+def _few_eigenvalues(rng: np.random.Generator, n: int) -> Array:
+    """A dense symmetric matrix with the eigenvalues 1 to `EIGENVALUES`: `H D H` with a reflection H."""
+    eigenvalues = 1.0 + np.arange(n) % EIGENVALUES
+    v = _normal(rng, n)
+    v /= np.linalg.norm(v)
+    w = eigenvalues * v
+    reflected = np.diag(eigenvalues) - 2 * np.outer(v, w) - 2 * np.outer(w, v)
+    matrix: Array = reflected + 4 * (v @ w) * np.outer(v, v)
+    return matrix
+
+
+def _conjugate_gradients(a: Any, b: Any) -> Any:
+    return _ops().BlockCG()(a, b, 1e-8 if a.type.dtype == "float64" else 1e-4, 100)[0]
+
+
+def _low_rank(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array, Array]:
+    """A positive diagonal, U with columns of length about one, and their weights, all one."""
+    return 0.5 + rng.random(n), _normal(rng, n, k) / max(n, 1) ** 0.5, np.ones(k)
+
+
+def _low_rank_dense(d: Array, u: Array, c: Array) -> Array:
+    """The matrix `diag(d) + U diag(c) U'`."""
+    matrix: Array = np.diag(d) + (u * c) @ u.T
+    return matrix
+
+
+def _low_rank_factored(rng: np.random.Generator, n: int, k: int) -> tuple[Array, ...]:
+    """The parts of the matrix and the factor that `LowRankFactor` makes of them."""
+    parts = _low_rank(rng, n, k)
+    op = _low_rank_factor_op()
+    node = op.make_node(*parts)
+    storage: list[list[Any]] = [[None] for _ in node.outputs]
+    op.perform(node, list(parts), storage)
+    return (*parts, *(cell[0] for cell in storage[: len(_ops().FACTOR_FIELDS)]))
+
+
+def _low_rank_factor_op() -> Any:
+    return _ops().LowRankFactor(symmetric=True, positive_definite=True)
 
 
 GRAPHS: tuple[TimingGraph, ...] = (
     TimingGraph("call", "m", lambda a: a[0, 0] + 1, lambda g: (_normal(g, 1, 1),)),
-    TimingGraph("node", "v", _chain_of_nodes, lambda g: (_normal(g, 3),), _chain_of_nodes_answer),
+    TimingGraph("node", "v", _chain_of_nodes, lambda g: (_normal(g, 3),), _chain_of_nodes_answer, NODES),
     TimingGraph(
         "potrf",
         "m",
@@ -201,6 +241,35 @@ GRAPHS: tuple[TimingGraph, ...] = (
     TimingGraph("exp", "v", lambda x: _pt().exp(x), lambda g, n: (_normal(g, n),), np.exp),
     TimingGraph("reduce", "v", lambda x: x.sum(), lambda g, n: (_normal(g, n),), np.sum),
     TimingGraph("diagonal", "v", lambda x: _pt().diag(x), lambda g, n: (_normal(g, n),), np.diag),
+    TimingGraph(
+        "cg_iteration",
+        "mm",
+        _conjugate_gradients,
+        lambda g, n, m: (_few_eigenvalues(g, n), _normal(g, n, m)),
+        np.linalg.solve,
+        repeats=EIGENVALUES + 1,
+    ),
+    TimingGraph(
+        "low_rank_factor",
+        "vmv",
+        lambda *parts: _low_rank_factor_op()(*parts)[-1],
+        _low_rank,
+        lambda *parts: np.linalg.slogdet(_low_rank_dense(*parts))[1],
+    ),
+    TimingGraph(
+        "low_rank_solve",
+        "vmvbvmplmm",
+        lambda *inputs: _ops().LowRankSolve(symmetric=True)(*inputs),
+        lambda g, n, k, m: (*_low_rank_factored(g, n, k), _normal(g, n, m)),
+        lambda d, u, c, *rest: np.linalg.solve(_low_rank_dense(d, u, c), rest[-1]),
+    ),
+    TimingGraph(
+        "low_rank_diagonal",
+        "vmvbvmplm",
+        lambda *inputs: _ops().LowRankInverseDiagonal(symmetric=True)(*inputs),
+        _low_rank_factored,
+        lambda d, u, c, *rest: np.diag(np.linalg.inv(_low_rank_dense(d, u, c))),
+    ),
 )
 """Every kernel's timing graph, in the order of measuring."""
 
@@ -240,9 +309,14 @@ def compile_idle(inputs: int, dtype: str) -> Callable[..., Any]:
 
 def _variable(kind: str, dtype: str) -> Any:
     pt = _pt()
-    if kind == "p":
-        return pt.vector(dtype="int32")
-    return {"s": pt.scalar, "v": pt.vector, "m": pt.matrix}[kind](dtype=dtype)
+    makers = {
+        "v": functools.partial(pt.vector, dtype=dtype),
+        "m": functools.partial(pt.matrix, dtype=dtype),
+        "b": functools.partial(pt.scalar, dtype="int8"),
+        "p": functools.partial(pt.vector, dtype="int32"),
+        "l": functools.partial(pt.vector, dtype="int64"),
+    }
+    return makers[kind]()
 
 
 def arguments(graph: TimingGraph, dims: Sequence[int], dtype: str) -> tuple[Array, ...]:

@@ -1,7 +1,8 @@
-"""The sizes at which each kernel is timed: log spaced, thin and square, never powers of two.
+"""The sizes at which each kernel is timed: log spaced, thin and square, few powers of two.
 
 Powers of two are left out on purpose: at n = 512 or 1024 the rows of a matrix collide in the
-cache and every kernel slows down by up to a half, which is true there and nowhere else.
+cache and every kernel slows down by up to a half, which is true there and nowhere else. Matrices
+start at 2: one of size 1 has both memory orders at once, and Numba would compile it again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
+from calibration.graphs import EIGENVALUES
 from cost_models.kernels import KERNEL_BY_NAME, Dims
 
 _SQUARE_QUICK = (2, 5, 12, 24, 40, 60, 90, 140, 200, 300, 450, 700, 1000, 1400)
@@ -31,9 +33,11 @@ _LENGTH_FULL = (
 _RHS_QUICK = (1, 3, 20, 150)
 _RHS_FULL = (1, 2, 4, 10, 25, 50, 130, 300, 1000)
 _SIDES_QUICK = (2, 7, 30, 150, 800)
-_SIDES_FULL = (2, 3, 5, 10, 24, 60, 130, 250, 500, 1000, 2200)
-_RANKS_QUICK = (1, 3, 10, 40, 150)
-_RANKS_FULL = (1, 2, 3, 5, 10, 20, 40, 90, 150, 400)
+_SIDES_FULL = (2, 5, 14, 40, 110, 300, 800, 2200)
+_RANKS_QUICK = (2, 4, 10, 40, 150)
+_RANKS_FULL = (2, 3, 5, 10, 20, 40, 90, 150, 400)
+_BEYOND_CACHE = (2100, 2700, 3300)
+"""Sides that even a quick run adds for kernels that pass over a matrix once: memory is their price."""
 _LENGTHS = ("stream", "exp", "reduce")
 
 
@@ -47,14 +51,17 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
     elif kernel in _LENGTHS:
         shapes = ((n,) for n in (_LENGTH_QUICK if quick else _LENGTH_FULL))
     elif found.dims == ("n",):
-        shapes = ((n,) for n in square)
+        shapes = {(n,) for n in (*square, *(_BEYOND_CACHE if kernel == "diagonal" else ()))}
     elif found.dims == ("n", "m"):
-        shapes = product(square[::2], _RHS_QUICK) if quick else product(square[::2], _RHS_FULL)
+        square = [n for n in square[::2] if kernel != "cg_iteration" or n > EIGENVALUES]
+        shapes = product(square, _RHS_QUICK if quick else _RHS_FULL)
     elif kernel.startswith("low_rank"):
         shapes = _low_rank(len(found.dims), quick)
     else:
         sides = _SIDES_QUICK if quick else _SIDES_FULL
         shapes = product(sides, repeat=len(found.dims))
+        if kernel == "gemv":
+            shapes = {*shapes, *product(_BEYOND_CACHE, repeat=2)}
     return sorted(shapes, key=lambda dims: (found.flops(dims) + found.bytes(dims, 8), dims))
 
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from calibration.graphs import NODES
+from calibration.graphs import GRAPH_BY_KERNEL
 from cost_models.files import write_atomically
-from cost_models.kernels import Dims
+from cost_models.kernels import KERNEL_BY_NAME, Dims
+from cost_models.model import RESOLUTION
 
+CLEARLY = 1.25
+SPIKE = 10.0
 Times = list[tuple[Dims, float]]
 LEAST_SECONDS = 1e-8  # what is left of a kernel after the cost of the call, at the least
 
@@ -46,13 +49,36 @@ class Measured:
         return Measured(min(self.idle, other.idle), times, self.passes + other.passes)
 
     def net(self, kernel: str) -> Times:
-        """The kernel's own seconds: without the call, and per node for a chain of nodes."""
+        """The kernel's own seconds: without the call, and per run if the graph repeats it."""
         if kernel == "call":
             return [((), self.idle)]
-        share = NODES if kernel == "node" else 1
-        return [
-            (dims, max(seconds - self.idle, LEAST_SECONDS) / share) for dims, seconds in self.times.items()
-        ]
+        share = GRAPH_BY_KERNEL[kernel].repeats
+        own = {dims: max(s - self.idle, LEAST_SECONDS) / share for dims, s in self.times.items()}
+        return plausible(kernel, own)
+
+
+def plausible(kernel: str, times: dict[Dims, float]) -> Times:
+    """The times without those that only a disturbance explains, such as a core taken away.
+
+    Time is monotone: a size is dropped if a larger one (in every dimension) took clearly less.
+    Nor does the time per unit of work rise much: a size is dropped if it took `SPIKE` times what
+    a smaller one would make it. Noise only adds, so what is dropped was too slow, never too fast.
+    """
+    found = KERNEL_BY_NAME[kernel]
+    work = {dims: 1 + found.flops(dims) + found.bytes(dims, 8) for dims in times}
+    return [
+        (dims, seconds)
+        for dims, seconds in times.items()
+        if not any(
+            (_within(dims, other) and seconds > CLEARLY * least + RESOLUTION)
+            or (_within(other, dims) and seconds > SPIKE * (least + RESOLUTION) * work[dims] / work[other])
+            for other, least in times.items()
+        )
+    ]
+
+
+def _within(small: Dims, large: Dims) -> bool:
+    return all(a <= b for a, b in zip(small, large, strict=True))
 
 
 @dataclass

@@ -28,7 +28,7 @@ from calibration.measure import Case, measure
 from cost_models import fingerprint
 
 TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
-_CHECKED_AT = 6
+_CHECKED_AT = 12
 
 
 class WrongResult(ArithmeticError):

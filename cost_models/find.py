@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from importlib import metadata
 from pathlib import Path
 
 from cost_models.files import CALIBRATE, ProfileError, data_dir, load_profile
@@ -73,6 +72,8 @@ def _changed_libraries(profile: Profile) -> str:
 
 def installed_version(library: str) -> str:
     """The version of an installed distribution, read without importing it."""
+    from importlib import metadata  # pulls in the email parser
+
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:

@@ -37,10 +37,15 @@ class Fingerprint:
 
     def key(self) -> str:
         """A short name that is the same in every process and safe as a file name."""
-        digest = hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:8]
-        cpu = re.sub(r"[^a-z0-9]+", "-", self.cpu.lower()).strip("-")[:32].strip("-")
-        blas = re.sub(r"[^a-z0-9]+", "", self.blas.lower())
-        return f"{cpu or 'cpu'}-{self.cores}c-{blas or 'blas'}-{self.threads}t-{digest}"
+        return _key(self)
+
+
+@functools.lru_cache(maxsize=64)
+def _key(machine: Fingerprint) -> str:
+    digest = hashlib.sha256(repr(astuple(machine)).encode()).hexdigest()[:8]
+    cpu = re.sub(r"[^a-z0-9]+", "-", machine.cpu.lower()).strip("-")[:32].strip("-")
+    blas = re.sub(r"[^a-z0-9]+", "", machine.blas.lower())
+    return f"{cpu or 'cpu'}-{machine.cores}c-{blas or 'blas'}-{machine.threads}t-{digest}"
 
 
 @functools.cache

@@ -156,7 +156,8 @@ def _fit_at(
     """Fit with the price of flops changing at `knot`; the error comes from the folds left out."""
     phi = np.array([features(kernel, d, ITEMSIZE[dtype], cache_bytes, knot) for d in sizes])
     least = np.zeros(phi.shape[1])
-    least[[_COMMON.index("flops"), _COMMON.index("flops_beyond")]] = flops_floor
+    least[_COMMON.index("flops")] = flops_floor
+    least[_COMMON.index("flops_beyond")] = flops_floor if knot < NO_KNOT else 0.0
     errors = np.abs(_held_out(phi, times, least) - times) / (times + RESOLUTION)
     prices = _nonnegative(phi, times, least)
     names = term_names(kernel)

@@ -1,14 +1,18 @@
-"""Ops that the pass emits after differentiation: factorisations, solves and inverses that PyTensor does not have.
+"""Ops that the pass emits after differentiation: factorisations, solves and inverses that PyTensor does not
+have.
 
-A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`inverse`, `woodbury`, `cg`), its
-algorithm (``core_*.py``), then `kernels` (LAPACK in Python) and `_lapack`, `_products` (the same under Numba).
+A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`inverse`, `woodbury`,
+`cg`), its algorithm (``core_*.py``), then `kernels` (LAPACK in Python), `numba_dispatch`, and `_lapack`
+(LAPACK under Numba).
 """
 
+from autotune.ops.cg import BlockCG
 from autotune.ops.inverse import CholeskyInverse, LUInverse
 from autotune.ops.woodbury import FACTOR_FIELDS, LowRankFactor, LowRankInverseDiagonal, LowRankSolve
 
 __all__ = [
     "FACTOR_FIELDS",
+    "BlockCG",
     "CholeskyInverse",
     "LUInverse",
     "LowRankFactor",

@@ -1,4 +1,5 @@
-"""What every Op of this package shares: real floating-point work, and a Numba dispatch loaded when first needed."""
+"""What every Op of this package shares: real floating-point work, and a Numba dispatch loaded when first
+needed."""
 
 from functools import cache
 from importlib import import_module
@@ -50,7 +51,8 @@ def check_ndims(op: Op, ndims: tuple[int, ...], variables: list[TensorVariable])
 
 
 def merge_lengths(op: Op, *lengths: int | None) -> int | None:
-    """The static length that all of ``lengths`` agree on, None if none is known; ValueError if they differ."""
+    """The static length that all of ``lengths`` agree on, None if none is known; ValueError if they
+    differ."""
     known = {length for length in lengths if length is not None}
     if len(known) > 1:
         raise ValueError(f"{op} got lengths {sorted(known)} for one dimension. They must be equal.")
@@ -63,7 +65,8 @@ def _rebuild(op_type: type[Op], props: dict) -> Op:
 
 
 class LinalgOp(Op):
-    """An Op emitted after differentiation: it has no pullback, and its props are its constructor's arguments."""
+    """An Op emitted after differentiation: it has no pullback, and its props are its constructor's
+    arguments."""
 
     def __reduce__(self):
         """Pickle by props, so that unpickling in a fresh process registers the Numba dispatch."""

@@ -1,7 +1,9 @@
-"""LAPACK and BLAS by pointer under Numba, behind the names of `kernels`: the one file that uses PyTensor's private imports.
+"""LAPACK and BLAS by pointer under Numba, behind the names of `kernels`.
 
-A routine is found once per process, in object mode, and kept by PyTensor's ``_call_cached_ptr``: compiled functions
-hold no address, so they can be cached on disk.
+Only the files that `numba_dispatch` imports use PyTensor's private modules.
+
+A routine is found once per process, in object mode, and kept by PyTensor's ``_call_cached_ptr``: compiled
+functions hold no address, so they can be cached on disk.
 """
 
 import numba
@@ -28,7 +30,8 @@ def _address(library, name):
 
 
 def routine(library, name, arguments, dtype):
-    """A jitted caller of BLAS or LAPACK ``name`` for ``dtype``; ``arguments`` spells int32* as i and data* as T."""
+    """A jitted caller of BLAS or LAPACK ``name`` for ``dtype``; ``arguments`` spells int32* as i and data*
+    as T."""
     ensure_blas() if library == "blas" else ensure_lapack()
     full_name = get_blas_kind(dtype) + name
     pointers = {"i": types.CPointer(types.int32), "T": types.CPointer(dtype)}
@@ -183,29 +186,3 @@ def _solve_lower(L, rows, transposed):
         call(side, uplo, trans, diag, size, columns, one.ctypes, L.ctypes, leading, rows.ctypes, leading)
 
     return solve_lower
-
-
-@overload(kernels.getrf)
-def _getrf(A, pivots):
-    call = routine("lapack", "getrf", "iiTiii", A.dtype)
-
-    def getrf(A, pivots):
-        n = A.shape[0]
-        info, size, leading = integer_pointer(0), integer_pointer(n), integer_pointer(max(1, n))
-        call(size, size, A.ctypes, leading, pivots.ctypes, info)
-        return int_ptr_to_val(info)
-
-    return getrf
-
-
-@overload(kernels.getrs)
-def _getrs(A, pivots, rows, transposed):
-    call = routine("lapack", "getrs", "iiiTiiTii", A.dtype)
-
-    def getrs(A, pivots, rows, transposed):
-        m, n = rows.shape
-        info, size, leading = integer_pointer(0), integer_pointer(n), integer_pointer(max(1, n))
-        trans, columns = integer_pointer(ord("N") if transposed else ord("T")), integer_pointer(m)
-        call(trans, size, columns, A.ctypes, leading, pivots.ctypes, rows.ctypes, leading, info)
-
-    return getrs

@@ -1,6 +1,7 @@
 """Factorising a diagonal plus a low rank (Woodbury 1950), as accurately as a dense factorisation would.
 
-Runs in Python and, through `numba_dispatch`, compiled. A factor is ``(mode, w, F, pivots, S, FS, sign, logabsdet)``.
+In Python; `_compiled_lowrank` has the common case for Numba. A factor is
+``(mode, w, F, pivots, S, FS, sign, logabsdet)``.
 """
 
 import numpy as np
@@ -10,17 +11,19 @@ from autotune.ops import kernels
 # How a factor was made, and so how it is to be applied.
 CHOLESKY = 0  # F = chol(I + Ue' W Ue); rows S eliminated last, FS = [G, chol(Schur complement)]
 CAPACITANCE_LU = 1  # F, pivots = LU(I + V' W U)
-DENSE_LU = 2  # F, pivots = LU(K)
+DENSE_LU = 2  # F, pivots = LU(K')
 FAILED = 3  # singular, not positive definite, or not finite: solves give NaN
 
-# Rows whose signal-to-noise ratio exceeds the (k+1)-th largest by this factor are eliminated last. Any constant does.
+# Rows whose signal-to-noise ratio exceeds the (k+1)-th largest by this factor are eliminated last. Any
+# constant does.
 SEPARATION = 16.0
 # Above this growth of rounding errors the capacitance matrix is given up for the dense one.
 GROWTH_LIMIT = 5.0e2
 
 
 def log_sum(values):
-    """``sum log values``, in double precision: logarithms of a long float32 vector do not add up in float32."""
+    """``sum log values``, in double precision: logarithms of a long float32 vector do not add up in
+    float32."""
     return np.log(values.astype(np.float64)).sum()
 
 
@@ -34,9 +37,10 @@ def failed_factor(d, sign, logabsdet):
 def ill_scaled_rows(d, norms, k):
     """The rows (int64) to eliminate last; more than ``k`` of them if the matrix cannot be positive definite.
 
-    ``rho_i = norms_i / d_i`` is each row's signal-to-noise ratio, infinite where d_i is not positive. By interlacing,
-    the (k+1)-th largest rho bounds the condition number of the (diagonally scaled) matrix from below. So it is
-    harmless to keep rows up to that size, and only up to k larger ones can exist without ruining the matrix itself.
+    ``rho_i = norms_i / d_i`` is each row's signal-to-noise ratio, infinite where d_i is not positive. By
+    interlacing, the (k+1)-th largest rho bounds the condition number of the (diagonally scaled) matrix from
+    below. So it is harmless to keep rows up to that size, and only up to k larger ones can exist without
+    ruining the matrix itself.
     """
     n = d.shape[0]
     if n <= k:
@@ -50,10 +54,11 @@ def ill_scaled_rows(d, norms, k):
 def cholesky_factor(d, U, c):
     """Factor ``diag(d) + U diag(c) U'`` for ``c >= 0``; FAILED if it is not positive definite. O(n k^2).
 
-    With Ue = U sqrt(c), the well scaled rows R and the others S (at most k): C = I + Ue_R' D_R^-1 Ue_R = L L',
+    With Ue = U sqrt(c), the well scaled rows R and the others S (at most k): C = I + Ue_R' D_R^-1 Ue_R = L
+    L',
     G = Ue_S L'^-1, and the Schur complement of R is D_S + G G'.
     """
-    n, k = U.shape
+    k = c.size
     nan = d.dtype.type(np.nan)
     norms = kernels.row_dots(U, c, U)
     if not np.isfinite(norms.sum() + d.sum()):
@@ -98,10 +103,12 @@ def lu_sign_and_log(F, pivots):
 
 
 def dense_factor(d, U, V, positive_definite):
-    """LU of ``K = diag(d) + U V'`` itself; with ``positive_definite``, FAILED unless K has a Cholesky factor. O(n^3)."""
+    """LU of ``K = diag(d) + U V'`` itself; ``positive_definite``: FAILED unless K has a Cholesky factor.
+    O(n^3)."""
     n = d.shape[0]
     one = d.dtype.type(1)
-    K = kernels.outer(U, V)
+    # The transpose in our order is K itself in LAPACK's: the pivots are then those of PyTensor's own LU.
+    K = kernels.outer(V, U)
     for i in range(n):
         K[i, i] += d[i]
     pivots = np.empty(n, np.int32)
@@ -116,10 +123,11 @@ def dense_factor(d, U, V, positive_definite):
 
 
 def error_growth(F, pivots, U, w, V):
-    """``1 + |diag(b) M^-1 diag(a)|`` (Frobenius), M = I + V' W U, a and b the W-norms of the columns of V and U.
+    """``1 + |diag(b) M^-1 diag(a)|`` (Frobenius), M = I + V' W U, a and b the W-norms of the columns of V
+    and U.
 
-    Estimates how much the Woodbury formula magnifies the rounding errors of M (Yip 1986). Scaling the columns of U by
-    any s and those of V by 1/s leaves it unchanged, as it leaves K unchanged.
+    Estimates how much the Woodbury formula magnifies the rounding errors of M (Yip 1986). Scaling the
+    columns of U by any s and those of V by 1/s leaves it unchanged, as it leaves K unchanged.
     """
     inverse = F.copy()
     kernels.getri(inverse, pivots)
@@ -129,7 +137,8 @@ def error_growth(F, pivots, U, w, V):
 
 
 def general_factor(d, U, V, positive_definite):
-    """Factor ``diag(d) + U V'``: LU of the capacitance matrix ``I + V' D^-1 U`` if that is safe, else of K itself."""
+    """Factor ``diag(d) + U V'``: LU of the capacitance matrix ``I + V' D^-1 U`` if that is safe, else of K
+    itself."""
     n, k = U.shape
     one = d.dtype.type(1)
     if k >= n or np.any(np.abs(d) <= np.finfo(d.dtype).tiny):
@@ -167,7 +176,8 @@ def symmetric_factor(d, U, c, positive_definite):
     semidefinite = np.all(c >= 0)
     if semidefinite and (positive_definite or np.all(d > 0)):
         factor = cholesky_factor(d, U, c)
-        # Without the assumption, only rounding can make the Cholesky factorisation fail: LU still has an answer.
+        # Without the assumption, only rounding can make the Cholesky factorisation fail: LU still has an
+        # answer.
         if positive_definite or factor[0] != FAILED:
             return factor
         return dense_factor(d, U, U * c, False)

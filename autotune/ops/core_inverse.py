@@ -1,4 +1,5 @@
-"""Inverses from finished factorisations (Golub & Van Loan 2013, 4.2; Higham 2002, ch. 14). Runs in Python and Numba."""
+"""Inverses from finished factorisations (Golub & Van Loan 2013, 4.2; Higham 2002, ch. 14). Runs in Python
+and Numba."""
 
 import numpy as np
 
@@ -6,7 +7,7 @@ from autotune.ops import kernels
 
 
 def cholesky_inverse(L, overwrite):
-    """``(L L')^-1``, full and symmetric, from a lower Cholesky factor ``L`` (n, n); 2/3 n^3 flops, in place of one copy.
+    """``(L L')^-1``, full and symmetric, from a lower Cholesky factor ``L`` (n, n); 2/3 n^3 flops.
 
     NaN or zero on the diagonal of ``L`` gives NaN everywhere, as a failed factorisation does in PyTensor.
     """

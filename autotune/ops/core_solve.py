@@ -1,13 +1,14 @@
-"""Applying a factor of `core_factor`: solves and the diagonal of the inverse. Runs in Python and Numba."""
+"""Applying a factor of `core_factor`: solves and the diagonal of the inverse. In Python."""
 
 import numpy as np
 
 from autotune.ops import kernels
 from autotune.ops.core_factor import CAPACITANCE_LU, CHOLESKY, DENSE_LU
 
-# A solution this much smaller than the ``W B`` it came from (in norm, squared) has lost digits worth restoring.
+# A solution this much smaller than the ``W B`` it came from (in norm, squared) has lost digits worth
+# restoring.
 CANCELLATION_LIMIT = 64.0
-REFINEMENTS = 2
+REFINEMENTS = 3
 
 
 def scale_rows(w, B):
@@ -15,14 +16,33 @@ def scale_rows(w, B):
     return w.reshape(-1, 1) * B
 
 
-def add_convergent(X, correction):
-    """In place: ``X += correction`` in the columns that it changes by less than half; elsewhere refinement diverges."""
-    converging = 4 * (correction * correction).sum(axis=0) < (X * X).sum(axis=0)
-    X += np.where(converging, correction, X.dtype.type(0))
+def refine(X, B, solve, d, U, V):
+    """Iterative refinement of ``(diag(d) + U V')^-1 B``, column by column while the residual shrinks.
+
+    The Woodbury formula subtracts two large vectors when B lies near the range of U. Refinement in working
+    precision then makes it as accurate as a dense solve (Skeel 1980; Higham 2002, ch. 12). Residuals are
+    measured relative to the diagonal of the matrix, so that the scaling of its rows does not matter.
+    """
+    scale = 1 / (np.abs(d) + np.abs(kernels.row_dots(U, np.ones(U.shape[1], d.dtype), V)))
+
+    def residual(X):
+        R = kernels.subtract_product(B - scale_rows(d, X), U, X.T @ V)
+        return R, kernels.column_dots(R, scale)
+
+    R, size = residual(X)
+    for _ in range(REFINEMENTS):
+        refined = X + solve(R)
+        refined_R, refined_size = residual(refined)
+        better = refined_size < size
+        if not better.any():
+            break
+        X, R = np.where(better, refined, X), np.where(better, refined_R, R)
+        size = np.where(better, refined_size, size)
+    return X
 
 
 def cholesky_solve(U, c, w, F, S, FS, B):
-    """``K^-1 B`` from a CHOLESKY factor. With T = L^-1 Ue' W B and rows S eliminated last (Golub & Van Loan 2013, 2.1.4):
+    """``K^-1 B`` from a CHOLESKY factor (Woodbury 1950). With T = L^-1 Ue' W B and rows S eliminated last:
 
     x_S = Schur^-1 (B_S - G T),  x_R = w (B_R - Ue_R L'^-1 (T + G' x_S)).
     """
@@ -48,7 +68,7 @@ def general_apply(U, V, mode, w, F, pivots, B, transposed):
     """``K^-1 B`` (or ``K'^-1 B``) from an LU factor: ``w (B - U M^-1 V' W B)``; NaN from a FAILED one."""
     if mode == DENSE_LU:
         rows = B.T.copy()
-        kernels.getrs(F, pivots, rows, transposed)
+        kernels.getrs(F, pivots, rows, not transposed)
         return rows.T.copy()
     if mode != CAPACITANCE_LU:
         return np.full_like(B, np.nan)
@@ -59,36 +79,29 @@ def general_apply(U, V, mode, w, F, pivots, B, transposed):
 
 
 def general_solve(d, U, V, mode, w, F, pivots, B, transposed):
-    """``K^-1 B`` (or ``K'^-1 B``) for ``K = diag(d) + U V'``, refined where ``W B`` and ``U(...)`` cancel.
-
-    The Woodbury formula subtracts two large vectors when B lies near the range of U. A step of iterative refinement
-    in working precision then makes it as accurate as a dense solve (Skeel 1980; Higham 2002, ch. 12).
-    """
+    """``K^-1 B`` (or ``K'^-1 B``) for ``K = diag(d) + U V'``."""
     X = general_apply(U, V, mode, w, F, pivots, B, transposed)
-    if mode == CAPACITANCE_LU and kernels.cancellation(d, w, B, X) > CANCELLATION_LIMIT:
-        left, right = (V, U) if transposed else (U, V)
-        for _ in range(REFINEMENTS):
-            T = kernels.gram(X, np.ones_like(d), right)
-            R = kernels.subtract_product(B - scale_rows(d, X), left, T)
-            add_convergent(X, general_apply(U, V, mode, w, F, pivots, R, transposed))
-    return X
+    if mode != CAPACITANCE_LU or not kernels.cancellation(d, w, B, X) > CANCELLATION_LIMIT:
+        return X
+    left, right = (V, U) if transposed else (U, V)
+    return refine(X, B, lambda R: general_apply(U, V, mode, w, F, pivots, R, transposed), d, left, right)
 
 
 def symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, B):
-    """``K^-1 B`` for ``K = diag(d) + U diag(c) U'``, refined as in `general_solve`."""
+    """``K^-1 B`` for ``K = diag(d) + U diag(c) U'``."""
     if mode != CHOLESKY:
         return general_solve(d, U, U * c, mode, w, F, pivots, B, False)
     X = cholesky_solve(U, c, w, F, S, FS, B)
-    if kernels.cancellation(d, w, B, X) > CANCELLATION_LIMIT:
-        for _ in range(REFINEMENTS):
-            T = kernels.gram(X, np.ones_like(d), U) * c
-            R = kernels.subtract_product(B - scale_rows(d, X), U, T)
-            add_convergent(X, cholesky_solve(U, c, w, F, S, FS, R))
-    return X
+    if not kernels.cancellation(d, w, B, X) > CANCELLATION_LIMIT:
+        return X
+    return refine(X, B, lambda R: cholesky_solve(U, c, w, F, S, FS, R), d, U, U * c)
 
 
 def cholesky_inverse_diagonal(U, c, w, F, S, FS):
-    """``diag(K^-1)``: ``w - w^2 |z|^2 + w^2 |FS^-1 G z|^2`` on R with z the rows of Ue L'^-1; ``diag(Schur^-1)`` on S."""
+    """``diag(K^-1)``: ``w - w^2 |z|^2 + w^2 |Y z|^2`` on R, ``diag(Schur^-1)`` on S.
+
+    z are the rows of Ue L'^-1, and Y = chol(Schur)^-1 G.
+    """
     k = c.size
     Z = U * np.sqrt(c)
     kernels.solve_lower(F, Z, False)

@@ -6,8 +6,12 @@ class that this one is its own output, so that running it again changes nothing.
 
 from __future__ import annotations
 
+import numpy as np
 from pytensor.tensor.linalg.decomposition.cholesky import Cholesky
 from pytensor.tensor.linalg.decomposition.lu import LUFactor
+from scipy.linalg import get_lapack_funcs
+
+from autotune.ops._base import ensure_numba_dispatch
 
 
 class SharedCholesky(Cholesky):
@@ -15,4 +19,31 @@ class SharedCholesky(Cholesky):
 
 
 class SharedLU(LUFactor):
-    """``A = P L U`` by partial pivoting, shared by all requests on ``A``."""
+    """``A = P L U`` by partial pivoting (getrf), shared by all requests on ``A``.
+
+    Unlike PyTensor's it keeps the factors of a singular matrix, whose determinant is then 0 and not NaN.
+    """
+
+    def __init__(self, *, overwrite_a: bool = False):
+        super().__init__(overwrite_a=overwrite_a)
+        self.destroy_map = {0: [0]} if overwrite_a else {}
+
+    def make_node(self, A):
+        ensure_numba_dispatch()
+        return super().make_node(A)
+
+    def __reduce__(self):
+        return _rebuild_lu, (self.overwrite_a,)
+
+    def perform(self, node, inputs, outputs):
+        [A] = inputs
+        if A.size == 0:
+            outputs[0][0], outputs[1][0] = np.empty_like(A), np.empty(0, dtype="int32")
+            return
+        (getrf,) = get_lapack_funcs(("getrf",), (A,))
+        outputs[0][0], outputs[1][0], _ = getrf(A, overwrite_a=self.overwrite_a)
+
+
+def _rebuild_lu(overwrite_a: bool) -> SharedLU:
+    ensure_numba_dispatch()
+    return SharedLU(overwrite_a=overwrite_a)

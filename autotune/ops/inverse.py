@@ -1,4 +1,5 @@
-"""Explicit inverses that reuse a factorisation the graph already has, instead of starting again from the matrix."""
+"""Explicit inverses that reuse a factorisation the graph already has, instead of starting again from the
+matrix."""
 
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable
@@ -11,7 +12,7 @@ from autotune.ops._base import LinalgOp, check_ndims, ensure_numba_dispatch, mer
 class CholeskyInverse(LinalgOp):
     """``(L L')^-1`` from the lower Cholesky factor ``L`` (n, n), by LAPACK potri (2/3 n^3 flops).
 
-    Only the lower triangle is read. The result is exactly symmetric; a NaN or zero on the diagonal gives NaN everywhere.
+    Only the lower triangle is read. The result is exactly symmetric; a NaN or zero on the diagonal gives NaN.
     Use it as ``Blockwise(CholeskyInverse())``. ``overwrite_a`` is set by PyTensor's in-place rewrites only.
     Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, section 14.2.
     """
@@ -44,7 +45,8 @@ class CholeskyInverse(LinalgOp):
 
 
 class LUInverse(LinalgOp):
-    """``A^-1`` from the packed LU factors (n, n) and 0-based pivots (n,) of ``A``, by LAPACK getri (4/3 n^3 flops).
+    """``A^-1`` from the packed LU factors (n, n) and 0-based pivots (n,) of ``A``, by LAPACK getri (4/3 n^3
+    flops).
 
     Takes what PyTensor's ``LUFactor`` returns; the NaN that it returns for a singular matrix gives NaN here.
     Use it as ``Blockwise(LUInverse())``. Source: Higham (2002), section 14.3, method D.

@@ -1,11 +1,12 @@
 """LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
 
-The algorithms of this package (``core_*.py``) are plain Python over these functions. Called from ``perform`` they run
-as written here; under Numba, `_lapack` overloads each one with a pointer to the same LAPACK routine. So both linkers
-run one algorithm.
+The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
+code needs too (`owned`, `c_layout`, `mirror`, `potri`, `getri`, `potrf`, `solve_lower`) are overloaded in
+`_lapack` with a pointer to the same LAPACK routine.
 
-Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and right-hand
-sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks again.
+Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
+right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks
+again.
 """
 
 import numpy as np
@@ -13,7 +14,8 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 
 def owned(x, overwrite):
-    """A C-contiguous array equal to ``x`` that may be overwritten: ``x`` itself if ``overwrite``, else a copy."""
+    """A C-contiguous array equal to ``x`` that may be overwritten: ``x`` itself if ``overwrite``, else a
+    copy."""
     if overwrite and x.flags.c_contiguous and x.flags.writeable:
         return x
     return np.array(x, order="C", copy=True)
@@ -25,7 +27,8 @@ def c_layout(x):
 
 
 def potri(A, upper):
-    """In place: the full symmetric inverse of ``L L'``, where ``A`` holds L (or L' if ``upper``). Returns INFO."""
+    """In place: the full symmetric inverse of ``L L'``, where ``A`` holds L (or L' if ``upper``). Returns
+    INFO."""
     _, info = get_lapack_funcs("potri", (A,))(A.T, lower=upper, overwrite_c=True)
     mirror(A, upper)
     return info
@@ -47,28 +50,33 @@ def getri(A, pivots):
 
 
 def potrf(A):
-    """In place: the lower Cholesky factor of symmetric ``A`` into its lower triangle. Returns INFO, 0 if it exists."""
+    """In place: the lower Cholesky factor of symmetric ``A`` into its lower triangle. Returns INFO, 0 if
+    it exists."""
     _, info = get_lapack_funcs("potrf", (A,))(A.T, lower=False, overwrite_a=True, clean=False)
     return info
 
 
 def solve_lower(L, rows, transposed):
-    """In place: every row r of ``rows`` (m, k) becomes ``L^-1 r``, or ``L'^-1 r`` if ``transposed``; reads one triangle."""
+    """In place: every row r of ``rows`` (m, k) becomes ``L^-1 r`` (or ``L'^-1 r``)."""
     if rows.size:
         get_blas_funcs("trsm", (L,))(1.0, L.T, rows.T, lower=False, trans_a=not transposed, overwrite_b=True)
 
 
 def getrf(A, pivots):
-    """In place: ``A.T`` to its packed LU factors, and ``pivots`` (n,) int32 to its row exchanges, counted from 1."""
+    """In place: ``A.T`` to its packed LU factors, and ``pivots`` (n,) int32 to its row exchanges, counted
+    from 1."""
     _, found, info = get_lapack_funcs("getrf", (A,))(A.T, overwrite_a=True)
     pivots[:] = found + 1
     return info
 
 
 def getrs(A, pivots, rows, transposed):
-    """In place: every row r of ``rows`` becomes ``M^-1 r`` (or ``M'^-1 r``), for the M that `getrf` took as ``A``."""
+    """In place: every row r of ``rows`` becomes ``M^-1 r`` (or ``M'^-1 r``), for the M that `getrf` took
+    as ``A``."""
     if rows.size:
-        get_lapack_funcs("getrs", (A,))(A.T, pivots - 1, rows.T, trans=0 if transposed else 1, overwrite_b=True)
+        get_lapack_funcs("getrs", (A,))(
+            A.T, pivots - 1, rows.T, trans=0 if transposed else 1, overwrite_b=True
+        )
 
 
 def gram(U, w, V):
@@ -103,6 +111,7 @@ def subtract_product(B, U, rows):
 
 
 def cancellation(d, w, B, X):
-    """The largest ``sum |w| b^2 / sum |d| x^2`` over the columns of ``B`` and ``X``: digits (squared) that X lost."""
+    """The largest ``sum |w| b^2 / sum |d| x^2`` over the columns of ``B`` and ``X``: digits (squared) that
+    X lost."""
     before, after = np.abs(w) @ (B * B), np.abs(d) @ (X * X)
     return np.max(before[after > 0] / after[after > 0], initial=0.0)

@@ -1,36 +1,50 @@
-"""Numba implementations of this package's Ops: the algorithms of ``core_*.py``, compiled.
+"""Numba implementations of this package's Ops: compiled common cases, and ``core_*.py`` in object mode for
+the rest.
 
-Imported when an Op is first built, because it costs half a second. The version that goes into the key of PyTensor's
-on-disk cache is a digest of this package's sources, so an edited algorithm can never meet its old machine code.
+Imported when an Op is first built, because it costs half a second. The version that goes into the key of
+PyTensor's on-disk cache is a digest of this package's sources, so an edited algorithm can never meet its old
+machine code.
 """
 
 from hashlib import sha256
-from inspect import isfunction
 from pathlib import Path
 
+import numba
 import numpy as np
+from numba.core import types
 from numba.core.extending import register_jitable
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+from pytensor.link.numba.dispatch.basic import (
+    get_numba_type,
+    numba_njit,
+    register_funcify_default_op_cache_key,
+)
 
-from autotune.ops import _lapack, _products, core_factor, core_inverse, core_solve, kernels, woodbury
+from autotune.ops import _compiled_lowrank, _lapack, core_cg, core_inverse, kernels, lowrank
+from autotune.ops.cg import BlockCG
+from autotune.ops.core_factor import CHOLESKY
+from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
 
-_SOURCES = [path for path in sorted(Path(__file__).parent.glob("*.py"))]
+_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 VERSION = int(sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12], 16)
 
-# Imported for their effect: they give Numba the functions of `kernels`.
-_KERNELS = (_lapack, _products)
+# Imported for its effect: it gives Numba the functions of `kernels`.
+__all__ = ["VERSION", "_lapack"]
 
-
-def _functions_of(module):
-    return [f for f in vars(module).values() if isfunction(f) and f.__module__ == module.__name__]
-
-
-for function in [f for m in (core_inverse, core_factor, core_solve) for f in _functions_of(m)]:
+for function in (
+    core_inverse.cholesky_inverse,
+    core_inverse.lu_inverse,
+    lowrank.check_lengths,
+    lowrank.check_rhs,
+):
     register_jitable(function)
-register_jitable(woodbury.check_lengths)
-register_jitable(woodbury.check_rhs)
+
+
+def _array_type(variable):
+    """The Numba type of a C-contiguous array with a variable's dtype and rank, for the results of object
+    mode."""
+    return get_numba_type(variable.type, layout="C")
 
 
 @register_funcify_default_op_cache_key(CholeskyInverse)
@@ -72,72 +86,115 @@ def funcify_lu_inverse(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(LowRankFactor)
 def funcify_low_rank_factor(op, node, **kwargs):
-    positive_definite = op.positive_definite
-    if op.symmetric:
-
-        @numba_njit
-        def factorise(d, U, last):
-            return core_factor.symmetric_factor(d, U, last, positive_definite)
-
-    else:
-
-        @numba_njit
-        def factorise(d, U, last):
-            return core_factor.general_factor(d, U, last, False)
+    positive_definite, symmetric = op.positive_definite, op.symmetric
+    factor_type = types.Tuple([_array_type(out) for out in node.outputs])
 
     @numba_njit
-    def low_rank_factor(d, U, last):
-        woodbury.check_lengths(d, U, last)
-        factor = factorise(kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(last))
-        mode, w, F, pivots, S, FS, sign, logabsdet = factor
-        return np.asarray(np.int8(mode)), w, F, pivots, S, FS, np.asarray(sign), np.asarray(logabsdet)
+    def in_python(d, U, last):
+        with numba.objmode(factor=factor_type):
+            factor = lowrank.factorise(positive_definite, d, U, last)
+        return factor
+
+    if not symmetric:
+        return in_python, VERSION
+
+    @numba_njit
+    def low_rank_factor(d, U, c):
+        lowrank.check_lengths(d, U, c)
+        done, w, F, logdet = _compiled_lowrank.factor(
+            kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
+        )
+        if not done:
+            return in_python(d, U, c)
+        pivots, S, FS = np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, c.size), d.dtype)
+        sign = np.asarray(d.dtype.type(1))
+        return np.asarray(np.int8(CHOLESKY)), w, F, pivots, S, FS, sign, np.asarray(d.dtype.type(logdet))
 
     return low_rank_factor, VERSION
 
 
 @register_funcify_default_op_cache_key(LowRankSolve)
 def funcify_low_rank_solve(op, node, **kwargs):
-    transposed = op.transposed
-    if op.symmetric:
-
-        @numba_njit
-        def solve(d, U, last, mode, w, F, pivots, S, FS, B):
-            return core_solve.symmetric_solve(d, U, last, mode, w, F, pivots, S, FS, B)
-
-    else:
-
-        @numba_njit
-        def solve(d, U, last, mode, w, F, pivots, S, FS, B):
-            return core_solve.general_solve(d, U, last, mode, w, F, pivots, B, transposed)
-
-    c = kernels.c_layout
+    transposed, symmetric = op.transposed, op.symmetric
+    solution_type = _array_type(node.outputs[0])
 
     @numba_njit
-    def low_rank_solve(d, U, last, mode, w, F, pivots, S, FS, B):
-        woodbury.check_rhs(d, B)
-        return solve(c(d), c(U), c(last), mode.item(), c(w), c(F), c(pivots), c(S), c(FS), c(B))
+    def in_python(d, U, last, mode, w, F, pivots, S, FS, B):
+        with numba.objmode(X=solution_type):
+            X = lowrank.solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B)
+        return X
+
+    if not symmetric:
+        return in_python, VERSION
+
+    @numba_njit
+    def low_rank_solve(d, U, c, mode, w, F, pivots, S, FS, B):
+        lowrank.check_rhs(d, B)
+        if mode.item() == CHOLESKY and S.size == 0:
+            done, X = _compiled_lowrank.solve(
+                kernels.c_layout(d),
+                kernels.c_layout(U),
+                kernels.c_layout(c),
+                kernels.c_layout(w),
+                kernels.c_layout(F),
+                kernels.c_layout(B),
+            )
+            if done:
+                return X
+        return in_python(d, U, c, mode, w, F, pivots, S, FS, B)
 
     return low_rank_solve, VERSION
 
 
 @register_funcify_default_op_cache_key(LowRankInverseDiagonal)
 def funcify_low_rank_inverse_diagonal(op, node, **kwargs):
-    if op.symmetric:
-
-        @numba_njit
-        def diagonal(U, last, mode, w, F, pivots, S, FS):
-            return core_solve.symmetric_inverse_diagonal(U, last, mode, w, F, pivots, S, FS)
-
-    else:
-
-        @numba_njit
-        def diagonal(U, last, mode, w, F, pivots, S, FS):
-            return core_solve.general_inverse_diagonal(U, last, mode, w, F, pivots)
-
-    c = kernels.c_layout
+    symmetric = op.symmetric
+    diagonal_type = _array_type(node.outputs[0])
 
     @numba_njit
-    def low_rank_inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):
-        return diagonal(c(U), c(last), mode.item(), c(w), c(F), c(pivots), c(S), c(FS))
+    def in_python(d, U, last, mode, w, F, pivots, S, FS):
+        with numba.objmode(diagonal=diagonal_type):
+            diagonal = lowrank.inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS)
+        return diagonal
+
+    if not symmetric:
+        return in_python, VERSION
+
+    @numba_njit
+    def low_rank_inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):
+        if mode.item() == CHOLESKY and S.size == 0:
+            return _compiled_lowrank.inverse_diagonal(
+                kernels.c_layout(U), kernels.c_layout(c), kernels.c_layout(w), kernels.c_layout(F)
+            )
+        return in_python(d, U, c, mode, w, F, pivots, S, FS)
 
     return low_rank_inverse_diagonal, VERSION
+
+
+@register_funcify_default_op_cache_key(BlockCG)
+def funcify_block_cg(op, node, **kwargs):
+    result_type = types.Tuple([_array_type(out) for out in node.outputs])
+
+    # In Python on purpose: the products with A are all the work, and NumPy does them as fast and without the
+    # GIL.
+    @numba_njit
+    def block_cg(A, B, rtol, max_iterations):
+        with numba.objmode(result=result_type):
+            result = core_cg.block_cg_arrays(A, B, rtol, max_iterations)
+        return result
+
+    return block_cg, VERSION
+
+
+@register_funcify_default_op_cache_key(SharedLU)
+def funcify_shared_lu(op, node, **kwargs):
+    overwrite = op.overwrite_a
+
+    @numba_njit
+    def shared_lu(A):
+        if A.shape[0] == 0:
+            return A.copy(), np.empty(0, np.int32)
+        LU, pivots, _ = _getrf(A, overwrite_a=overwrite)
+        return LU, pivots - np.int32(1)
+
+    return shared_lu, VERSION

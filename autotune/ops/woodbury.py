@@ -1,16 +1,17 @@
-"""Matrices ``diag(d) + U diag(c) U'`` (symmetric) or ``diag(d) + U V'`` (general), never formed unless they must be.
+"""Matrices ``diag(d) + U diag(c) U'`` (symmetric) or ``diag(d) + U V'`` (general), never formed unless they
+must be.
 
 d is (n,), U and V are (n, k), c is (k,). A factor is the tuple of outputs of `LowRankFactor`; its length is
-``len(FACTOR_FIELDS)``. Cost: O(n k^2) to factor and O(n k m) to solve, with a lazy dense branch at run time for
-matrices on which the formula of Woodbury (1950) would lose accuracy.
+``len(FACTOR_FIELDS)``. Cost: O(n k^2) to factor and O(n k m) to solve, with a lazy dense branch at run time
+for matrices on which the formula of Woodbury (1950) would lose accuracy.
 """
 
-import numpy as np
 from pytensor.graph.basic import Apply
+from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.shape import Shape_i
 from pytensor.tensor.type import tensor
 
-from autotune.ops import core_factor, core_solve, kernels
+from autotune.ops import lowrank
 from autotune.ops._base import LinalgOp, as_real, ensure_numba_dispatch, merge_lengths
 
 # What the applications read. `LowRankFactor` returns these, and then sign and logabsdet.
@@ -24,27 +25,33 @@ class _LowRankOp(LinalgOp):
         """The three inputs as variables of one dtype, and the static n."""
         ensure_numba_dispatch()
         d, U, last = as_real(self, (1, 2, 1 if self.symmetric else 2), d, U, last)
-        n = merge_lengths(self, d.type.shape[0], U.type.shape[0], *([] if self.symmetric else last.type.shape[:1]))
+        n = merge_lengths(
+            self, d.type.shape[0], U.type.shape[0], *([] if self.symmetric else last.type.shape[:1])
+        )
         merge_lengths(self, U.type.shape[1], last.type.shape[-1])
         return [d, U, last], n
 
 
-def check_lengths(d, U, last):
-    """ValueError unless the run-time shapes are those of one matrix. Runs in Python and Numba."""
-    if U.shape[0] != d.shape[0] or U.shape[1] != last.shape[-1]:
-        raise ValueError("The diagonal and the low-rank parts do not fit together.")
-    if last.ndim == 2 and last.shape[0] != d.shape[0]:
-        raise ValueError("The two low-rank parts differ in length.")
+def factor_inputs(op, factor, dtype):
+    """The factor's variables with its floating-point parts in ``dtype``; the integers stay as they are."""
+    variables = [as_tensor_variable(value) for value in factor]
+    expected = (0, 1, 2, 1, 1, 2)
+    if tuple(variable.type.ndim for variable in variables) != expected:
+        raise TypeError(f"{op} got something else than {FACTOR_FIELDS} of a LowRankFactor.")
+    return [
+        v if v.type.numpy_dtype.kind == "i" or v.type.dtype == dtype else cast(v, dtype) for v in variables
+    ]
 
 
 class LowRankFactor(_LowRankOp):
-    """``(mode, w, F, pivots, S, FS, sign, logabsdet)``: a factorisation and the determinant of a low rank plus diagonal.
+    """``(mode, w, F, pivots, S, FS, sign, logabsdet)``: factors and determinant of a low rank plus diagonal.
 
-    Which algorithm made it is decided at run time by the values, and recorded in ``mode`` (see `core_factor`):
-    Cholesky of ``I + Ue' D^-1 Ue`` with up to k ill-scaled rows eliminated last; LU of ``I + V' D^-1 U``; LU of the
-    dense matrix. ``positive_definite`` is the caller's knowledge: the matrix then either has a Cholesky factor or
-    everything is NaN, as with PyTensor's ``Cholesky``. Without it a singular matrix has sign 0 and logabsdet -inf.
-    Sources: Woodbury (1950); Haynsworth (1968) for the inertia; Yip (1986) for the stability.
+    Which algorithm made it is decided at run time by the values, and recorded in ``mode`` (see
+    `core_factor`): Cholesky of ``I + Ue' D^-1 Ue`` with up to k ill-scaled rows eliminated last; LU of
+    ``I + V' D^-1 U``; LU of the dense matrix. ``positive_definite`` is the caller's knowledge: the matrix
+    then either has a Cholesky factor or everything is NaN, as with PyTensor's ``Cholesky``. Without it a
+    singular matrix has sign 0 and logabsdet -inf. Sources: Woodbury (1950); Haynsworth (1968) for the
+    inertia; Yip (1986) for the stability.
     """
 
     __props__ = ("symmetric", "positive_definite")
@@ -76,22 +83,16 @@ class LowRankFactor(_LowRankOp):
         return known + [tuple(Shape_i(i)(out) for i in range(out.type.ndim)) for out in node.outputs[2:]]
 
     def perform(self, node, inputs, outputs):
-        check_lengths(*inputs)
-        arrays = [kernels.c_layout(x) for x in inputs]
-        with np.errstate(all="ignore"):
-            if self.symmetric:
-                factor = core_factor.symmetric_factor(*arrays, self.positive_definite)
-            else:
-                factor = core_factor.general_factor(*arrays, False)
-        for storage, value, variable in zip(outputs, factor, node.outputs, strict=True):
-            storage[0] = np.asarray(value, dtype=variable.type.dtype)
+        for storage, value in zip(outputs, lowrank.factorise(self.positive_definite, *inputs), strict=True):
+            storage[0] = value
 
 
 class LowRankSolve(_LowRankOp):
     """``K^-1 B`` (n, m), or ``K'^-1 B`` if ``transposed``, from a factor; O(n k m).
 
-    Inputs: (d, U, c) or (d, U, V), the factor's `FACTOR_FIELDS`, B. NaN from a factor that failed. Where B lies near
-    the range of U, the solution is refined until it is as accurate as a dense one (Higham 2002, ch. 12).
+    Inputs: (d, U, c) or (d, U, V), the factor's `FACTOR_FIELDS`, B. NaN from a factor that failed. Where B
+    lies near the range of U, the solution is refined until it is as accurate as a dense one (Higham 2002,
+    ch. 12).
     """
 
     __props__ = ("symmetric", "transposed")
@@ -104,7 +105,9 @@ class LowRankSolve(_LowRankOp):
     def make_node(self, d, U, last, *factor_and_rhs):
         inputs, n = self.matrix_inputs(d, U, last)
         if len(factor_and_rhs) != len(FACTOR_FIELDS) + 1:
-            raise TypeError(f"{self} got {len(factor_and_rhs)} inputs after the matrix. It takes {FACTOR_FIELDS} and B.")
+            raise TypeError(
+                f"{self} got {len(factor_and_rhs)} inputs after K. It takes {FACTOR_FIELDS} and B."
+            )
         (B,) = as_real(self, (2,), factor_and_rhs[-1])
         inputs[0], inputs[1], inputs[2], B = as_real(self, (1, 2, inputs[2].type.ndim, 2), *inputs, B)
         n = merge_lengths(self, n, B.type.shape[0])
@@ -115,14 +118,7 @@ class LowRankSolve(_LowRankOp):
         return [shapes[-1]]
 
     def perform(self, node, inputs, outputs):
-        check_rhs(inputs[0], inputs[-1])
-        d, U, last, *factor, B = [kernels.c_layout(x) if x.ndim else x for x in inputs]
-        with np.errstate(all="ignore"):
-            if self.symmetric:
-                outputs[0][0] = core_solve.symmetric_solve(d, U, last, *factor, B)
-            else:
-                mode, w, F, pivots, *_ = factor
-                outputs[0][0] = core_solve.general_solve(d, U, last, mode, w, F, pivots, B, self.transposed)
+        outputs[0][0] = lowrank.solve(self.transposed, *inputs)
 
 
 class LowRankInverseDiagonal(_LowRankOp):
@@ -144,26 +140,4 @@ class LowRankInverseDiagonal(_LowRankOp):
         return [shapes[0]]
 
     def perform(self, node, inputs, outputs):
-        d, U, last, *factor = [kernels.c_layout(x) if x.ndim else x for x in inputs]
-        with np.errstate(all="ignore"):
-            if self.symmetric:
-                outputs[0][0] = core_solve.symmetric_inverse_diagonal(U, last, *factor)
-            else:
-                outputs[0][0] = core_solve.general_inverse_diagonal(U, last, *factor[:4])
-
-
-def check_rhs(d, B):
-    """ValueError unless B has a row for each of the matrix. Runs in Python and Numba."""
-    if B.shape[0] != d.shape[0]:
-        raise ValueError("The right-hand side and the matrix differ in length.")
-
-
-def factor_inputs(op, factor, dtype):
-    """The factor's variables with its floating-point parts in ``dtype``; the integers stay as they are."""
-    from pytensor.tensor.basic import as_tensor_variable, cast
-
-    variables = [as_tensor_variable(value) for value in factor]
-    expected = (0, 1, 2, 1, 1, 2)
-    if tuple(variable.type.ndim for variable in variables) != expected:
-        raise TypeError(f"{op} got something else than {FACTOR_FIELDS} of a LowRankFactor.")
-    return [v if v.type.numpy_dtype.kind == "i" or v.type.dtype == dtype else cast(v, dtype) for v in variables]
+        outputs[0][0] = lowrank.inverse_diagonal(*inputs)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytensor.tensor as pt
+from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.decomposition.cholesky import cholesky
 from pytensor.tensor.linalg.inverse import matrix_inverse
 from pytensor.tensor.linalg.solvers.general import solve
 from pytensor.tensor.linalg.solvers.triangular import solve_triangular
-from pytensor.tensor.linalg.summary import det, slogdet
+from pytensor.tensor.linalg.summary import SLogDet, det
 
 from autotune.problem import REQUEST_KINDS, Problem
-from autotune.strategies.base import Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
 from cost_models import call
 
 
@@ -28,6 +29,10 @@ class KeepStrategy(Strategy):
     dtypes = ("float32", "float64")
 
     def declines(self, problem, options):
+        """Only what PyTensor gets wrong: with a determinant at hand it takes the logarithm of that, which overflows."""
+        lu_kinds = {r.kind for r in problem.requests if r.form == "lu"}
+        if lu_kinds >= {"logdet", "determinant"} and problem.linker is not None:
+            return No("its log-determinant would be the logarithm of a determinant that can overflow")
         return None
 
     def work(self, problem: Problem, options) -> Work:
@@ -106,7 +111,7 @@ class PlainSolver(Solver):
 
     def logdet(self):
         if not self.positive_definite:
-            return slogdet(self.matrix)
+            return Blockwise(SLogDet())(self.matrix)
         logabsdet = 2 * pt.log(self._factor_diagonal()).sum(axis=-1)
         return pt.switch(pt.isnan(logabsdet), logabsdet, pt.ones_like(logabsdet)), logabsdet
 

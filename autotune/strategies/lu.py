@@ -53,8 +53,8 @@ class LUSolver(Solver):
 
     def permutation_sign(self):
         """-1 to the number of row interchanges."""
-        swaps = pt.neq(self.pivots, pt.arange(self.pivots.shape[-1])).sum(axis=-1)
-        return (1 - 2 * (swaps % 2)).astype(self.LU.dtype)
+        moved = pt.neq(self.pivots, pt.arange(self.pivots.shape[-1]))
+        return pt.prod(pt.switch(moved, -1.0, 1.0).astype(self.LU.dtype), axis=-1)
 
     def logdet(self):
         sign = self.permutation_sign() * pt.prod(pt.sign(self.diagonal_of_factor), axis=-1)

@@ -62,24 +62,24 @@ class WoodburySolver(Solver):
         positive_definite = system.positive_definite and self.symmetric
         factor = LowRankFactor(symmetric=self.symmetric, positive_definite=positive_definite)
         self.parts = (d, low_rank.U, right)
-        self.factor_outputs = factor(*self.parts)
+        *self.factor, self.sign, self.logabsdet = factor(*self.parts)
         self.order = d.shape[0]
 
     def solve(self, rhs, transposed=False):
         op = LowRankSolve(symmetric=self.symmetric, transposed=transposed and not self.symmetric)
-        return op(*self.parts, *self.factor_outputs, rhs)
+        return op(*self.parts, *self.factor, rhs)
 
     def logdet(self):
-        return self.factor_outputs[-2], self.factor_outputs[-1]
+        return self.sign, self.logabsdet
 
     def inverse(self):
         return self.solve(pt.eye(self.order, dtype=self.parts[0].dtype))
 
     def inverse_diagonal(self):
-        return LowRankInverseDiagonal(symmetric=self.symmetric)(*self.parts, *self.factor_outputs)
+        return LowRankInverseDiagonal(symmetric=self.symmetric)(*self.parts, *self.factor)
 
     def is_positive_definite(self):
-        return pt.invert(pt.isnan(self.factor_outputs[-1]))
+        return pt.invert(pt.isnan(self.logabsdet))
 
 
 def _diagonal_and_low_rank(operator) -> tuple:

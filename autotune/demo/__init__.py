@@ -1,0 +1,61 @@
+"""`autotune demo`: three models on data that scikit-learn ships, naive code against the tuned graph.
+
+- `examples`: the models, each compiled by plain PyTensor and with autotune.
+- `compare`: both timed in alternation, and how far their values and gradients differ.
+- `run`: prints plan, times and agreement, and says whether all agree.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+
+from rich.console import Console
+from rich.table import Table
+
+from autotune.demo.compare import TOLERANCE, Comparison, compare
+from autotune.plan_table import WIDTH, format_seconds, renderable
+
+NO_PYMC = 'skipped: PyMC is not installed. Install it with: python -m pip install "pytensor-autotune[pymc]"'
+
+
+def run(console: Console | None = None, seconds: float = 3.0) -> bool:
+    """Run every example, each measured for about ``seconds``; whether all values and gradients agree."""
+    from autotune.demo.examples import EXAMPLES
+
+    console = console or Console(width=WIDTH, highlight=False)
+    start = time.perf_counter()
+    comparisons = []
+    for example in EXAMPLES:
+        console.rule(example.title, align="left")
+        console.print(example.about)
+        if example.needs_pymc and find_spec("pymc") is None:
+            console.print(NO_PYMC, markup=False)
+            continue
+        case = example.compile()
+        console.print(renderable(case.plan))
+        comparisons.append(compare(example.title, case, seconds))
+        console.print(f"\n{_sentence(comparisons[-1])}\n")
+    console.print(_table(comparisons))
+    agree = all(c.agrees for c in comparisons)
+    verdict = "All values and gradients agree" if agree else "Values or gradients DISAGREE"
+    took = time.perf_counter() - start
+    console.print(f"{verdict} (tolerance {TOLERANCE:g}). The demo took {took:.0f} s, compiling included.")
+    return agree
+
+
+def _sentence(c: Comparison) -> str:
+    times = f"{format_seconds(c.tuned.median)} against {format_seconds(c.plain.median)} of plain PyTensor"
+    return f"measured: {times}, {c.ratio:.3g} times as fast"
+
+
+def _table(comparisons: list[Comparison]) -> Table:
+    table = Table(title="plain PyTensor / autotune, timed in alternation: median (minimum)", title_justify="left")
+    table.add_column("example")
+    for header in ("plain", "autotune", "ratio of medians", "values differ", "gradients differ"):
+        table.add_column(header, justify="right")
+    for c in comparisons:
+        cells = [f"{format_seconds(t.median)} ({format_seconds(t.minimum)})" for t in (c.plain, c.tuned)]
+        gradients = "-" if c.gradients_differ is None else f"{c.gradients_differ:.1e}"
+        table.add_row(c.title, *cells, f"{c.ratio:.3g}", f"{c.values_differ:.1e}", gradients)
+    return table

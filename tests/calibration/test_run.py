@@ -1,0 +1,202 @@
+"""`calibrate` on a machine of known prices, and once on the real one."""
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from calibration import run
+from calibration.client import Worker, WorkerLost
+from calibration.fitting import REFERENCE_KERNELS
+from calibration.generic import LEAST_ERROR, generic
+from calibration.report import print_report
+from cost_models import (
+    KERNEL_BY_NAME,
+    KERNELS,
+    call,
+    find_profile,
+    fingerprint,
+    generic_profile,
+    load_profile,
+)
+from cost_models.model import ITEMSIZE
+
+
+class FakeWorker:
+    """A machine with 10 us a call, 1 us a kernel, 50 GFLOP/s and 20 GB/s."""
+
+    asked: list[tuple[str, str]]
+    before: Callable[[str], None] = staticmethod(lambda kernel: None)
+
+    def __enter__(self) -> "FakeWorker":
+        FakeWorker.asked = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+        if request["kernel"] == "fingerprint":
+            return {"fingerprint": vars(fingerprint())}
+        kernel, dtype = KERNEL_BY_NAME[request["kernel"]], request["dtype"]
+        self.asked.append((kernel.name, dtype))
+        type(self).before(kernel.name)
+        if kernel.name == "sysv":
+            return {"failed": "gives wrong results: relative error 1.0e+00"}
+        bytes_ = ITEMSIZE[dtype]
+        times = [
+            (dims, 1e-5 + 1e-6 + 2e-11 * kernel.flops(dims) * bytes_ / 8 + 5e-11 * kernel.bytes(dims, bytes_))
+            for dims in request["sizes"]
+        ]
+        return {"idle": 1e-5, "times": times}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
+    monkeypatch.setattr(run, "Worker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "before", staticmethod(lambda kernel: None))
+    monkeypatch.setattr(run, "_warn_if_busy", lambda: None)
+    return FakeWorker
+
+
+def test_calibrated_profile_predicts_and_is_found(
+    fake: type[FakeWorker], caplog: pytest.LogCaptureFixture
+) -> None:
+    steps: list[tuple[str, int, int]] = []
+    profile = run.calibrate(quick=True, progress=lambda *step: steps.append(step))
+    assert find_profile() == profile
+    assert profile.seconds(call("call"), "float64") == pytest.approx(1e-5)
+    assert profile.seconds(call("gemm", m=77, n=400, k=30), "float64") == pytest.approx(
+        1e-6 + 2 * 77 * 400 * 30 * 2e-11 + 8 * 5e-11 * (77 * 400 + 400 * 30 + 77 * 30), rel=0.05
+    )
+    assert profile.error("potrf", "float64") < 0.05
+    assert steps[-1][1] == steps[-1][2]
+    assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
+    assert profile.source == "calibrated"
+    assert "numpy" in profile.library_versions
+
+
+def test_wrong_kernel_is_reported_once_and_keeps_the_generic_price(
+    fake: type[FakeWorker], caplog: pytest.LogCaptureFixture
+) -> None:
+    profile = run.calibrate(quick=True)
+    assert profile.models["float64"]["sysv"] == generic_profile().models["float64"]["sysv"]
+    [record] = caplog.records
+    assert "Kernel sysv (float64) gives wrong results" in record.message
+
+
+def test_other_dtypes_are_derived_and_say_so(fake: type[FakeWorker]) -> None:
+    profile = run.calibrate(quick=True)
+    assert {dtype for _, dtype in fake.asked} == {"float64", "float32"}
+    for name, model in profile.models["float32"].items():
+        measured = name in REFERENCE_KERNELS
+        assert model.derived != measured or name == "sysv"
+    work = call("potri", n=1000)
+    halved = profile.seconds(work, "float32") / profile.seconds(work, "float64")
+    assert halved == pytest.approx(0.5, rel=0.1)
+
+
+def test_both_dtypes_can_be_measured(fake: type[FakeWorker]) -> None:
+    profile = run.calibrate(quick=True, dtypes=("float64", "float32"))
+    assert not profile.models["float32"]["potri"].derived
+    assert fake.asked.count(("potri", "float32")) == run.QUICK_PASSES
+
+
+def test_interruption_leaves_the_old_profile_and_resumes(
+    fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = tmp_path / "mine.yaml"
+    run.calibrate(quick=True, output=output)
+    before = output.read_text()
+
+    def interrupt(kernel: str) -> None:
+        if kernel == "gemm":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "before", staticmethod(interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.calibrate(quick=True, output=output)
+    assert output.read_text() == before
+    measured = [task for task in fake.asked if task[0] not in ("gemm", "sysv")]
+    monkeypatch.setattr(fake, "before", staticmethod(lambda kernel: None))
+    run.calibrate(quick=True, output=output)
+    assert fake.asked[0] != measured[0]
+    assert all(fake.asked.count(task) == run.QUICK_PASSES - 1 for task in measured)
+
+
+def test_lost_worker_costs_one_kernel(
+    fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(kernel: str) -> None:
+        if kernel == "potri":
+            raise WorkerLost("crashes the process (exit code -11)")
+
+    monkeypatch.setattr(fake, "before", staticmethod(crash))
+    profile = run.calibrate(quick=True)
+    assert profile.models["float64"]["potri"].points == generic_profile().models["float64"]["potri"].points
+    assert profile.models["float64"]["potrf"].points > 5
+    assert any("Kernel potri (float64) crashes the process" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"kernels": ["cholesky"]}, "no kernel cholesky"), ({"dtypes": ["float16"]}, "dtype float16")],
+)
+def test_unknown_names_are_refused_before_measuring(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run.calibrate(**arguments)
+
+
+def test_busy_machine_is_reported(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(run.os, "getloadavg", lambda: (1e3, 0, 0))
+    run._warn_if_busy()
+    assert "is busy" in caplog.text
+
+
+def test_report_lists_every_kernel_with_its_error(fake: type[FakeWorker]) -> None:
+    out = io.StringIO()
+    print_report(run.calibrate(quick=True), Console(file=out, width=200))
+    for kernel in KERNELS:
+        assert f" {kernel.name} " in out.getvalue()
+    assert "derived" in out.getvalue()
+    assert "GFLOP/s" in out.getvalue()
+
+
+def test_generic_profile_is_rounded_and_modest(fake: type[FakeWorker]) -> None:
+    made = generic(run.calibrate(quick=True))
+    assert made.source == "generic"
+    assert made.fingerprint.cpu == "generic"
+    model = made.models["float64"]["gemm"]
+    assert model.error >= LEAST_ERROR
+    assert all(float(f"{price:.1e}") == price for price in model.coefficients.values())
+
+
+def test_worker_answers_dies_and_starts_again() -> None:
+    with Worker() as worker:
+        assert worker.ask({"kernel": "fingerprint"}, 60)["fingerprint"]["linker"] == "numba"
+        worker._process.kill()
+        with pytest.raises(WorkerLost, match="exit code"):
+            worker.ask({"kernel": "fingerprint"}, 60)
+        assert "failed" in worker.ask({"kernel": "no such kernel", "dtype": "float64"}, 60)
+        with pytest.raises(WorkerLost, match="within 0 s"):
+            worker.ask({"kernel": "fingerprint"}, 0)
+    assert worker._process is None
+
+
+def test_two_kernels_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        run, "grid", lambda kernel, quick: [(n,) for n in range(10, 2000, 250)] if kernel != "call" else [()]
+    )
+    with caplog.at_level(logging.WARNING, "autotune"):
+        profile = run.calibrate(quick=True, kernels=("call", "reduce"), budget=1.0)
+    assert not [record for record in caplog.records if "Kernel" in record.message]
+    assert load_profile(run.profile_path()) == profile
+    assert 0 < profile.seconds(call("call"), "float64") < 1
+    assert profile.models["float64"]["reduce"].points > 3
+    assert profile.models["float64"]["potrf"].points == 0

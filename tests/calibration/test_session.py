@@ -1,0 +1,77 @@
+"""Raw measurements survive interruptions, and noise in them is recognised as noise."""
+
+from pathlib import Path
+
+import pytest
+
+from calibration.graphs import NODES
+from calibration.session import Measured, open_session, plausible, waiting
+
+HERE = {"machine": "this", "quick": True}
+PASS = Measured(1e-6, {(2,): 3e-6, (100,): 5e-5})
+
+
+def test_session_resumes(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    session.record("potrf", "float64", PASS)
+    again = open_session(tmp_path / "p.yaml", HERE)
+    assert again.measured == session.measured
+    assert again.passes("potrf", "float64") == 1
+    assert again.passes("potrf", "float32") == 0
+
+
+@pytest.mark.parametrize("identity", [HERE | {"quick": False}, HERE | {"machine": "that"}, {}])
+def test_session_of_something_else_is_not_continued(tmp_path: Path, identity: dict) -> None:
+    open_session(tmp_path / "p.yaml", HERE).record("potrf", "float64", PASS)
+    assert not open_session(tmp_path / "p.yaml", identity).measured
+
+
+def test_finished_session_is_not_continued(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    session.record("potrf", "float64", PASS)
+    session.finish()
+    assert not open_session(tmp_path / "p.yaml", HERE).measured
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"complete": false}'])
+def test_unreadable_session_starts_afresh(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.raw.json").write_text(text)
+    assert not open_session(tmp_path / "p.yaml", HERE).measured
+
+
+def test_passes_merge_to_the_least(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    session.record("potrf", "float64", PASS)
+    session.record("potrf", "float64", Measured(2e-6, {(2,): 2e-6, (200,): 1e-4}))
+    assert session.measured["float64/potrf"] == Measured(
+        1e-6, {(2,): 2e-6, (100,): 5e-5, (200,): 1e-4}, passes=2
+    )
+
+
+def test_waiting_goes_pass_after_pass(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    tasks = [("potrf", "float64"), ("gemm", "float64")]
+    session.record("potrf", "float64", PASS)
+    assert waiting(session, tasks, 2) == [tasks[1], tasks[0], tasks[1]]
+
+
+def test_net_time_is_without_the_call() -> None:
+    assert dict(PASS.net("potrf"))[(100,)] == pytest.approx(4.9e-5)
+    assert Measured(2e-6, {(): 2.5e-6}).net("call") == [((), 2e-6)]
+    assert Measured(1e-6, {(): 2e-6}).net("node") == [((), pytest.approx(1e-6 / NODES))]
+    assert Measured(1e-6, {(2,): 9e-7}).net("potrf")[0][1] > 0
+
+
+def test_a_size_slower_than_a_larger_one_is_noise() -> None:
+    times = {(90,): 2.4e-5, (140,): 1.6e-1, (200,): 1.7e-4, (300,): 4.4e-4}
+    assert dict(plausible("potrf", times)) == {n: times[n] for n in [(90,), (200,), (300,)]}
+
+
+def test_a_sudden_spike_at_the_end_is_noise() -> None:
+    times = {(200,): 1.7e-4, (300,): 4.4e-4, (700,): 1.1}
+    assert (700,) not in dict(plausible("potrf", times))
+
+
+def test_sizes_that_cannot_be_compared_are_kept() -> None:
+    times = {(1000, 2, 2): 1e-6, (2, 1000, 2): 5e-6, (2, 2, 1000): 1e-5}
+    assert dict(plausible("gemm", times)) == times

@@ -1,0 +1,125 @@
+"""Profile files are whole or refused, and written whole or not at all."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cost_models import (
+    KERNELS,
+    ProfileError,
+    call,
+    data_dir,
+    fingerprint,
+    generic_profile,
+    load_profile,
+    profile_path,
+    save_profile,
+)
+from cost_models import files as files_module
+from cost_models.find import GENERIC_PATH
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return save_profile(generic_profile(), tmp_path / "deep" / "down" / "profile.yaml")
+
+
+def test_round_trip(saved: Path) -> None:
+    assert load_profile(saved) == generic_profile()
+
+
+def test_generic_profile_ships_every_kernel_and_dtype() -> None:
+    profile = generic_profile()
+    assert profile.source == "generic"
+    for dtype in ("float64", "float32"):
+        assert list(profile.models[dtype]) == [kernel.name for kernel in KERNELS]
+    assert GENERIC_PATH.parent == Path(files_module.__file__).parent
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 500, 2000])
+def test_truncated_file_is_refused(saved: Path, keep: int) -> None:
+    saved.write_text(saved.read_text()[:keep])
+    with pytest.raises(ProfileError, match=r"profile\.yaml.*autotune calibrate"):
+        load_profile(saved)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("schema: 1", "schema: 2"),
+        ("schema: 1", "schema: one"),
+        ("source: generic", "source: elsewhere"),
+        ("    potrf:", "    potrff:"),
+        ("    gemm:", "    gemm: {}\n    hmm:"),
+        ("  float32:", "  float16:"),
+        ("derived: ", "derived:: [ "),
+        ("cores: ", "cores: many #"),
+        ("fingerprint:", "fingerprints:"),
+        ("{call: ", "{call: -"),
+        ("{call: ", "{call: .nan, x: "),
+        ("{call: ", "{call: .inf, x: "),
+        ("{call: ", "{calls: "),
+        ("models:", "models: 3\nothers:"),
+    ],
+)
+def test_corrupted_file_is_refused(saved: Path, old: str, new: str) -> None:
+    text = saved.read_text()
+    assert old in text
+    saved.write_text(text.replace(old, new, 1))
+    with pytest.raises(ProfileError, match=r"profile\.yaml"):
+        load_profile(saved)
+
+
+def test_binary_file_is_refused(saved: Path) -> None:
+    saved.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ProfileError, match=r"profile\.yaml"):
+        load_profile(saved)
+
+
+def test_a_future_schema_is_named(saved: Path) -> None:
+    saved.write_text(saved.read_text().replace("schema: 1", "schema: 7", 1))
+    with pytest.raises(ProfileError, match="schema 7; this version reads 1"):
+        load_profile(saved)
+
+
+def test_failed_write_keeps_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_text()
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(files_module.os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_profile(replace(generic_profile(), created="later"), saved)
+    assert saved.read_text() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_home_moves_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTUNE_HOME", str(tmp_path))
+    assert data_dir() == tmp_path
+    assert profile_path().parent == tmp_path / "profiles"
+    assert profile_path().stem == fingerprint().key()
+    monkeypatch.delenv("AUTOTUNE_HOME")
+    assert data_dir() != tmp_path
+
+
+def test_prices_add_up_and_count() -> None:
+    profile = generic_profile()
+    once = profile.seconds(call("potrf", n=100), "float64")
+    assert profile.seconds(call("potrf", n=100, count=3), "float64") == pytest.approx(3 * once)
+    assert profile.seconds_of([call("potrf", n=100)] * 2, "float64") == pytest.approx(2 * once)
+    assert profile.seconds_of([], "float64") == 0
+    assert profile.error("potrf", "float64") > 0
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_empty_problems_have_a_price(kernel: object) -> None:
+    zero = call(kernel.name, **dict.fromkeys(kernel.dims, 0))
+    assert generic_profile().seconds(zero, "float32") >= 0
+
+
+def test_unknown_dtype_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no prices for dtype 'float16'.*float64"):
+        generic_profile().seconds(call("potrf", n=3), "float16")

@@ -1,0 +1,143 @@
+"""Every written form of diagonal plus low rank is read, and computes the same as dense NumPy."""
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+from helpers import (
+    FORCE_WOODBURY,
+    INPUTS,
+    N,
+    STRUCTURED,
+    U,
+    V,
+    chosen,
+    compile_with,
+    d,
+    dense_value,
+    largest_array,
+    relative_error,
+    s,
+    structured_values,
+    w,
+)
+
+from autotune.operators import Dense, Diagonal, LowRank, Sum, diagonal_plus_low_rank, operator_from
+from autotune.recognise import recognise
+
+b = pt.vector("b", shape=(N,))
+B = pt.matrix("B", shape=(N, 4))
+
+
+@pytest.mark.parametrize("form", STRUCTURED)
+def test_form_is_read_and_never_formed(form):
+    K = STRUCTURED[form]
+    sign, logabsdet = pt.linalg.slogdet(K)
+    inverse = pt.linalg.inv(K)
+    outputs = [pt.linalg.solve(K, b), inverse @ B, B.T @ inverse, b @ inverse @ b, pt.diagonal(inverse), sign, logabsdet]
+    fn = compile_with([*INPUTS, b, B], outputs, FORCE_WOODBURY)
+    assert chosen(fn) == ["woodbury"]
+    assert largest_array(fn) < N * N
+    values = structured_values()
+    rng = np.random.default_rng(1)
+    b_value, B_value = rng.normal(size=N), rng.normal(size=(N, 4))
+    dense = dense_value(K, values)
+    dense_inverse = np.linalg.inv(dense)
+    expected = [
+        np.linalg.solve(dense, b_value),
+        dense_inverse @ B_value,
+        B_value.T @ dense_inverse,
+        b_value @ dense_inverse @ b_value,
+        np.diag(dense_inverse),
+        *np.linalg.slogdet(dense),
+    ]
+    for actual, reference in zip(fn(*values, b_value, B_value), expected, strict=True):
+        assert relative_error(actual, reference) < 1e-10
+
+
+NOT_STRUCTURED = {
+    "dense": pt.matrix("M", shape=(N, N)),
+    "dense_plus_diagonal": pt.matrix("M", shape=(N, N)) + pt.diag(d),
+    "gram_without_base": U @ U.T,
+    "only_diagonal": pt.diag(d),
+    "elementwise_square": (U @ U.T) ** 2 + pt.diag(d),
+    "exponential": pt.exp(U @ U.T) + pt.diag(d),
+    "plus_scalar": U @ U.T + s,
+    "plus_row": U @ U.T + pt.diag(d) + d,
+    "hadamard": (U @ U.T) * (V @ V.T) + pt.diag(d),
+    "offset_diagonal": U @ U.T + pt.eye(N, k=1),
+    "full_constant": U @ U.T + np.ones((N, N)),
+    "off_diagonal_constant": U @ U.T + np.eye(N, k=2),
+    "shifted_index": (U @ U.T)[pt.arange(N), (pt.arange(N) + 1) % N].inc(d),
+}
+
+
+@pytest.mark.parametrize("form", NOT_STRUCTURED)
+def test_anything_else_stays_dense(form):
+    assert isinstance(recognise(NOT_STRUCTURED[form]), Dense)
+
+
+def test_leading_ones_are_dropped():
+    operator = recognise((U @ U.T)[None] + pt.diag(d)[None])
+    assert operator.structure == ("diagonal", "low_rank")
+    assert all(part.ndim <= 2 for part in operator.parts)
+
+
+def test_operator_is_rebuilt_from_signature_and_parts():
+    operator = Sum((Diagonal(d), LowRank(U, w, V)))
+    again = operator_from(operator.signature, operator.parts)
+    assert again.signature == operator.signature
+    assert all(a is b for a, b in zip(again.parts, operator.parts, strict=True))
+    with pytest.raises(ValueError, match="1 parts too many"):
+        operator_from(operator.signature, [*operator.parts, d])
+
+
+OPERATORS = {
+    "dense": Dense(pt.matrix("M", shape=(N, N))),
+    "diagonal": Diagonal(d),
+    "symmetric": LowRank(U, None, U),
+    "weighted": LowRank(U, w, U),
+    "general": LowRank(U, w, V),
+    "sum": Sum((Diagonal(d), LowRank(U, w, V))),
+    "joined": diagonal_plus_low_rank([Diagonal(d), LowRank(U, None, U), LowRank(V, w, V), Diagonal(d)]),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operator_answers_as_its_matrix(name):
+    operator = OPERATORS[name]
+    leaves = [*dict.fromkeys(v for v in [U, V, d, w, OPERATORS["dense"].matrix])]
+    dense = operator.to_dense()
+    outputs = [
+        operator.matmul(B) - dense @ B,
+        operator.rmatmul(B) - dense.T @ B,
+        operator.diagonal() - pt.diagonal(dense),
+        operator.transpose().to_dense() - dense.T,
+        operator.scale(s).to_dense() - s * dense,
+    ]
+    fn = compile_with([*leaves, B, s], outputs)
+    rng = np.random.default_rng(2)
+    values = [rng.normal(size=var.type.shape) for var in [*leaves, B]]
+    for difference in fn(*values, np.array(0.3)):
+        assert np.abs(difference).max() < 1e-12
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if name != "joined"])
+def test_pullback_is_that_of_the_dense_matrix(name):
+    """``sum(M * A(parts))`` differentiated by PyTensor, against the operator's own rule for ``M = -left right.T``."""
+    from autotune.request_ops import DenseCotangent, OuterCotangent
+
+    operator = OPERATORS[name]
+    left, right = pt.matrix("left", shape=(N, 2)), pt.matrix("right", shape=(N, 2))
+    cotangent = -(left @ right.T)
+    cost = (cotangent * operator.to_dense()).sum()
+    leaves = list(operator.parts)
+    expected = pt.grad(cost, leaves, consider_constant=[cotangent])
+    inputs = [*leaves, left, right]
+    outputs = [
+        a - e
+        for rule in (OuterCotangent(left, right), DenseCotangent(cotangent))
+        for a, e in zip(operator.pullback(rule), expected, strict=True)
+    ]
+    rng = np.random.default_rng(3)
+    for difference in compile_with(inputs, outputs)(*[rng.normal(size=i.type.shape) for i in inputs]):
+        assert np.abs(difference).max() < 1e-11
