@@ -154,13 +154,21 @@ def explain(
 
     Example: autotune explain --policy exact-only.yaml model.py --draws 100
     """
+    import traceback
+
     import autotune
+    from autotune.policy import PolicyError
 
     if not script.is_file():
         raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
     with autotune.enabled(policy) as session:
         try:
             _run_script(script, arguments or [])
+        except PolicyError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise typer.Exit(1) from None
         finally:
             _print_plans(session.plans)
 

@@ -51,7 +51,7 @@ class Sizes:
             except AlreadyThere:
                 return None
         try:
-            shape = feature.shape_of.get(var)
+            shape = feature.shape_tuple(var)
             return None if shape is None else self._evaluate(shape[axis])
         finally:
             if attached:

@@ -19,12 +19,16 @@ from autotune.plan_table import WIDTH, format_seconds, renderable
 NO_PYMC = 'skipped: PyMC is not installed. Install it with: python -m pip install "pytensor-autotune[pymc]"'
 
 
+TITLE = "timed in alternation: median (minimum); largest relative difference of values and gradients"
+
+
 def run(console: Console | None = None, seconds: float = 3.0) -> bool:
     """Run every example, each measured for about ``seconds``; whether all values and gradients agree."""
     from autotune.demo.examples import EXAMPLES
 
     console = console or Console(width=WIDTH, highlight=False)
     start = time.perf_counter()
+    console.print("The first run compiles with Numba for a minute or more; later runs find a part of that on disk.\n")
     comparisons = []
     for example in EXAMPLES:
         console.rule(example.title, align="left")
@@ -50,9 +54,9 @@ def _sentence(c: Comparison) -> str:
 
 
 def _table(comparisons: list[Comparison]) -> Table:
-    table = Table(title="plain PyTensor / autotune, timed in alternation: median (minimum)", title_justify="left")
-    table.add_column("example")
-    for header in ("plain", "autotune", "ratio of medians", "values differ", "gradients differ"):
+    table = Table(title=TITLE, title_justify="left")
+    table.add_column("example", no_wrap=True)
+    for header in ("plain", "autotune", "times as fast", "values", "gradients"):
         table.add_column(header, justify="right")
     for c in comparisons:
         cells = [f"{format_seconds(t.median)} ({format_seconds(t.minimum)})" for t in (c.plain, c.tuned)]

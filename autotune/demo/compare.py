@@ -89,8 +89,8 @@ def compare(title: str, case: Case, seconds: float) -> Comparison:
 def _burst(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[float]:
     """Seconds of every call of one turn."""
     times: list[float] = []
-    while sum(times) < BURST_SECONDS:
-        start = time.perf_counter()
+    end = time.perf_counter() + BURST_SECONDS
+    while (start := time.perf_counter()) < end:
         function(*arguments)
         times.append(time.perf_counter() - start)
     return times

@@ -8,7 +8,7 @@ A leaf package: it imports nothing else of autotune. Reading order: an Op's file
 
 from autotune.ops.cg import BlockCG
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.woodbury import FACTOR_FIELDS, LowRankFactor, LowRankInverseDiagonal, LowRankSolve
+from autotune.ops.woodbury import FACTOR_FIELDS, LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
 __all__ = [
     "FACTOR_FIELDS",
@@ -18,4 +18,5 @@ __all__ = [
     "LowRankFactor",
     "LowRankInverseDiagonal",
     "LowRankSolve",
+    "LowRankSolveColumns",
 ]

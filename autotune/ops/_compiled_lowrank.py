@@ -11,7 +11,7 @@ from pytensor.link.numba.dispatch.basic import numba_njit
 from autotune.ops import kernels
 from autotune.ops._thin import FAST, gram, gram_symmetric, product
 from autotune.ops.core_factor import SEPARATION
-from autotune.ops.core_solve import CANCELLATION_LIMIT
+from autotune.ops.core_solve import CANCELLATION_LIMIT, REFINEMENTS
 
 
 @numba_njit(fastmath=FAST)
@@ -88,9 +88,8 @@ def _scale_columns(T, root):
 
 
 @numba_njit
-def solve(d, U, c, w, F, B):
-    """``(done, X)`` from a factor in mode CHOLESKY without eliminated rows."""
-    root = np.sqrt(c)
+def _solve_once(d, U, root, w, F, B):
+    """``(accurate, X)`` by the formula of Woodbury (1950)."""
     T = gram(B, w, U)
     _scale_columns(T, root)
     kernels.solve_lower(F, T, False)
@@ -98,6 +97,74 @@ def solve(d, U, c, w, F, B):
     _scale_columns(T, root)
     X = product(U, T)
     return _finish_solve(d, w, B, X), X
+
+
+@numba_njit(fastmath=FAST)
+def _residual(d, U, c, scale, B, X):
+    """``(B - K X, its squared norm by columns)``, rows weighted by ``scale``."""
+    n, m = B.shape
+    T = gram(X, np.ones_like(d), U)
+    _scale_columns(T, c)
+    R = product(U, T)
+    size = np.zeros(m, X.dtype)
+    for i in range(n):
+        for j in range(m):
+            R[i, j] = B[i, j] - d[i] * X[i, j] - R[i, j]
+            size[j] += scale[i] * R[i, j] * R[i, j]
+    return R, size
+
+
+@numba_njit
+def _refine(d, U, c, root, w, F, B, X):
+    """`core_solve.refine`, compiled: steps are taken column by column while the residual shrinks."""
+    scale = np.empty_like(d)
+    for i in range(d.size):
+        total = d[i]
+        for a in range(c.size):
+            total += U[i, a] * U[i, a] * c[a]
+        scale[i] = 1 / total
+    R, size = _residual(d, U, c, scale, B, X)
+    for _ in range(REFINEMENTS):
+        _, step = _solve_once(d, U, root, w, F, R)
+        refined = X + step
+        refined_R, refined_size = _residual(d, U, c, scale, B, refined)
+        better = False
+        for j in range(size.size):
+            if refined_size[j] < size[j]:
+                better = True
+                size[j] = refined_size[j]
+                for i in range(d.size):
+                    X[i, j] = refined[i, j]
+                    R[i, j] = refined_R[i, j]
+        if not better:
+            break
+    return X
+
+
+@numba_njit
+def solve(d, U, c, w, F, B):
+    """``K^-1 B`` from a factor in mode CHOLESKY without eliminated rows."""
+    root = np.sqrt(c)
+    accurate, X = _solve_once(d, U, root, w, F, B)
+    return X if accurate else _refine(d, U, c, root, w, F, B, X)
+
+
+@numba_njit
+def solve_columns(U, c, w, F):
+    """``(done, K^-1 U)``; see `core_solve.symmetric_solve_columns`."""
+    for a in range(c.size):
+        if not c[a] > 0:
+            return False, U
+    root = np.sqrt(c)
+    X = U.copy()
+    _scale_columns(X, root)
+    kernels.solve_lower(F, X, False)
+    kernels.solve_lower(F, X, True)
+    _scale_columns(X, 1 / root)
+    for i in range(w.size):
+        for a in range(c.size):
+            X[i, a] *= w[i]
+    return True, X
 
 
 @numba_njit(fastmath=FAST)

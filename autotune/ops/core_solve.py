@@ -97,6 +97,21 @@ def symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, B):
     return refine(X, B, lambda R: cholesky_solve(U, c, w, F, S, FS, R), d, U, U * c)
 
 
+def symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+    """``K^-1 U``, which the gradient of the log-determinant asks for: ``W Ue C^-1`` column-scaled back.
+
+    The push-through identity ``(D + Ue Ue')^-1 Ue = D^-1 Ue (I + Ue' D^-1 Ue)^-1`` (Henderson & Searle 1981)
+    subtracts nothing, where the Woodbury formula would lose digits: U lies in its own range.
+    """
+    if mode != CHOLESKY or S.size or not (c > 0).all():
+        return symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, U)
+    root = np.sqrt(c)
+    X = U * root
+    kernels.solve_lower(F, X, False)
+    kernels.solve_lower(F, X, True)
+    return scale_rows(w, X / root)
+
+
 def cholesky_inverse_diagonal(U, c, w, F, S, FS):
     """``diag(K^-1)``: ``w - w^2 |z|^2 + w^2 |Y z|^2`` on R, ``diag(Schur^-1)`` on S.
 

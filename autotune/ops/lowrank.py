@@ -51,6 +51,14 @@ def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):
     return kernels.c_layout(X)
 
 
+def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+    """``K^-1 U``."""
+    arrays = [kernels.c_layout(x) for x in (d, U, c)]
+    w, F, pivots, S, FS = (kernels.c_layout(x) for x in (w, F, pivots, S, FS))
+    with np.errstate(all="ignore"):
+        return kernels.c_layout(core_solve.symmetric_solve_columns(*arrays, mode, w, F, pivots, S, FS))
+
+
 def inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):
     """``diag(K^-1)``."""
     d, U, last, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, last, w, F, pivots, S, FS))

@@ -18,13 +18,14 @@ from pytensor.link.numba.dispatch.basic import (
     numba_njit,
     register_funcify_default_op_cache_key,
 )
+from pytensor.link.numba.dispatch.linalg.decomposition.lu_factor import _getrf
 
 from autotune.ops import _compiled_lowrank, _lapack, core_cg, core_inverse, kernels, lowrank
 from autotune.ops.cg import BlockCG
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
+from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 VERSION = int(sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12], 16)
@@ -131,7 +132,7 @@ def funcify_low_rank_solve(op, node, **kwargs):
     def low_rank_solve(d, U, c, mode, w, F, pivots, S, FS, B):
         lowrank.check_rhs(d, B)
         if mode.item() == CHOLESKY and S.size == 0:
-            done, X = _compiled_lowrank.solve(
+            return _compiled_lowrank.solve(
                 kernels.c_layout(d),
                 kernels.c_layout(U),
                 kernels.c_layout(c),
@@ -139,11 +140,28 @@ def funcify_low_rank_solve(op, node, **kwargs):
                 kernels.c_layout(F),
                 kernels.c_layout(B),
             )
-            if done:
-                return X
         return in_python(d, U, c, mode, w, F, pivots, S, FS, B)
 
     return low_rank_solve, VERSION
+
+
+@register_funcify_default_op_cache_key(LowRankSolveColumns)
+def funcify_low_rank_solve_columns(op, node, **kwargs):
+    solution_type = _array_type(node.outputs[0])
+
+    @numba_njit
+    def low_rank_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+        if mode.item() == CHOLESKY and S.size == 0:
+            done, X = _compiled_lowrank.solve_columns(
+                kernels.c_layout(U), kernels.c_layout(c), kernels.c_layout(w), kernels.c_layout(F)
+            )
+            if done:
+                return X
+        with numba.objmode(X=solution_type):
+            X = lowrank.solve_columns(d, U, c, mode, w, F, pivots, S, FS)
+        return X
+
+    return low_rank_solve_columns, VERSION
 
 
 @register_funcify_default_op_cache_key(LowRankInverseDiagonal)

@@ -121,6 +121,30 @@ class LowRankSolve(_LowRankOp):
         outputs[0][0] = lowrank.solve(self.transposed, *inputs)
 
 
+class LowRankSolveColumns(_LowRankOp):
+    """``K^-1 U`` (n, k) of a symmetric K from (d, U, c) and the factor's `FACTOR_FIELDS`; O(n k^2).
+
+    Its own Op, because a solve with a right-hand side in the range of U would cancel (see `core_solve`).
+    """
+
+    __props__ = ()
+    symmetric = True
+
+    def make_node(self, d, U, c, *factor):
+        inputs, n = self.matrix_inputs(d, U, c)
+        if len(factor) != len(FACTOR_FIELDS):
+            raise TypeError(f"{self} got {len(factor)} inputs after the matrix. It takes {FACTOR_FIELDS}.")
+        dtype = inputs[0].type.dtype
+        out = tensor(shape=(n, inputs[1].type.shape[1]), dtype=dtype)
+        return Apply(self, [*inputs, *factor_inputs(self, factor, dtype)], [out])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[1]]
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = lowrank.solve_columns(*inputs)
+
+
 class LowRankInverseDiagonal(_LowRankOp):
     """``diag(K^-1)`` (n,) in O(n k^2), from (d, U, c) or (d, U, V) and the factor's `FACTOR_FIELDS`."""
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytensor.tensor as pt
 
 from autotune.operators import Diagonal, LowRank
-from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
+from autotune.ops.woodbury import (
+    LowRankFactor,
+    LowRankInverseDiagonal,
+    LowRankSolve,
+    LowRankSolveColumns,
+)
 from autotune.problem import Problem, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, times
 from cost_models import call
@@ -66,6 +71,8 @@ class WoodburySolver(Solver):
         self.order = d.shape[0]
 
     def solve(self, rhs, transposed=False):
+        if self.symmetric and rhs is self.parts[1]:
+            return LowRankSolveColumns()(*self.parts, *self.factor)
         op = LowRankSolve(symmetric=self.symmetric, transposed=transposed and not self.symmetric)
         return op(*self.parts, *self.factor, rhs)
 

@@ -17,6 +17,7 @@ from autotune.ops import (
     LowRankFactor,
     LowRankInverseDiagonal,
     LowRankSolve,
+    LowRankSolveColumns,
     LUInverse,
 )
 
@@ -28,6 +29,7 @@ OPS = [
     LowRankFactor(symmetric=False),
     LowRankSolve(symmetric=False, transposed=True),
     LowRankInverseDiagonal(symmetric=True),
+    LowRankSolveColumns(),
     BlockCG(),
 ]
 

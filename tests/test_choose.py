@@ -1,0 +1,149 @@
+"""Choosing is a pure function of a problem, a policy and a profile."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.choose import Options, choose, seconds
+from autotune.policy import PolicyError
+from autotune.policy_files import load_policy
+from autotune.problem import Problem, Request, with_backward
+from autotune.strategies import STRATEGIES
+from cost_models import KERNEL_BY_NAME, generic_profile
+
+PROFILE = generic_profile()
+SOLVE, LOGDET = Request("solve", 1, form="pos"), Request("logdet", form="lu")
+DENSE = Problem(requests=(SOLVE, LOGDET), n=1000, positive_definite=True, symmetric=True)
+LOW_RANK = replace(DENSE, structure=("diagonal", "low_rank"), rank=5)
+FIRST_NAMES = ["keep", "cholesky", "lu", "woodbury", "cg"]
+
+
+def decide(problem, **policy):
+    return choose(problem, load_policy(policy, layers=False), PROFILE)
+
+
+def test_registry_is_ordered_and_named():
+    assert [s.name for s in STRATEGIES] == FIRST_NAMES
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+@given(
+    n=st.integers(0, 5000),
+    rank=st.integers(0, 300),
+    columns=st.integers(0, 500),
+    batch=st.integers(1, 20),
+    differentiated=st.booleans(),
+)
+def test_work_is_priced_by_known_kernels_and_grows_with_every_size(strategy, n, rank, columns, batch, differentiated):
+    problem = replace(
+        LOW_RANK, n=n, rank=rank, batch=batch, requests=(Request("solve", columns, form="pos"),), differentiated=differentiated
+    )
+    options = Options(condition_number=10.0)
+    work = strategy.work(problem, options)
+    assert all(call.kernel in KERNEL_BY_NAME for call in work.calls)
+    assert work.peak_bytes >= 0
+    price, _ = seconds(problem, (strategy.name,), options, PROFILE)
+    for bigger in (
+        replace(problem, n=n + 1),
+        replace(problem, batch=batch + 1),
+        replace(problem, requests=(Request("solve", columns + 1, form="pos"),)),
+    ):
+        assert seconds(bigger, (strategy.name,), options, PROFILE)[0] >= price * (1 - 1e-12)
+
+
+def test_small_rank_takes_woodbury_and_large_does_not():
+    assert decide(LOW_RANK).chosen == "woodbury"
+    assert decide(replace(LOW_RANK, n=3000, rank=3600)).chosen != "woodbury"
+
+
+def test_general_matrix_cannot_take_cholesky():
+    decision = decide(replace(DENSE, positive_definite=False, symmetric=False, requests=(replace(SOLVE, form="gen"), LOGDET)))
+    assert decision.candidate("cholesky").reason == "the matrix is not known to be positive definite"
+    assert decision.chosen in ("keep", "lu")
+
+
+def test_a_gain_within_the_margin_keeps_the_graph():
+    inverse = replace(DENSE, requests=(Request("inverse", form="inverse"),))
+    assert decide(inverse).chosen == "cholesky"
+    kept = decide(inverse, margin=0.99)
+    assert kept.chosen == "keep"
+    assert "margin of 99 %" in kept.winner.reason
+
+
+def test_unknown_sizes_need_a_win_for_every_size():
+    unknown = replace(LOW_RANK, n=None, rank=None)
+    decision = decide(unknown)
+    assert decision.chosen == "keep"
+    assert "size unknown (n, rank)" in decision.winner.reason
+    assert decide(replace(DENSE, n=None, requests=(replace(SOLVE, form="gen"), LOGDET, Request("inverse")))).assignment
+
+
+def test_memory_limit_rules_out():
+    decision = decide(replace(LOW_RANK, requests=(LOGDET,)), memory_limit="1MB")
+    assert decision.chosen == "woodbury"
+    assert "memory_limit" in decision.candidate("keep").reason
+
+
+def test_force_is_obeyed_and_the_others_are_still_priced():
+    decision = decide(LOW_RANK, rules=[{"force": "cholesky"}])
+    assert decision.chosen == "cholesky"
+    assert decision.winner.reason == "forced by the policy"
+    assert decision.candidate("woodbury").reason == "the policy forces another"
+
+
+def test_force_of_one_request_splits_the_problem():
+    decision = decide(DENSE, rules=[{"match": {"request": "solve"}, "force": "cg"}])
+    assert decision.chosen.startswith("cg+")
+    assert decision.assignment[0] == "cg"
+    assert decision.assignment[1] in ("cholesky", "lu", "keep")
+
+
+def test_force_that_cannot_apply_is_an_error_that_says_why():
+    with pytest.raises(PolicyError, match="forces 'woodbury' on solve, logdet of a matrix .* but the matrix is not diagonal"):
+        decide(DENSE, rules=[{"force": "woodbury"}])
+    with pytest.raises(PolicyError, match="does not provide logdet"):
+        decide(DENSE, rules=[{"force": "cg"}])
+
+
+def test_forbid_is_obeyed_and_names_the_rule():
+    decision = decide(LOW_RANK, rules=[{"match": {"structure": "low_rank"}, "forbid": "woodbury"}])
+    assert decision.chosen != "woodbury"
+    assert "forbidden by <dict> rules[0]" in decision.candidate("woodbury").reason
+
+
+def test_everything_forbidden_keeps_the_graph():
+    decision = decide(DENSE, rules=[{"forbid": FIRST_NAMES}])
+    assert decision.chosen == "keep"
+
+
+def test_cg_needs_a_reason():
+    one = replace(DENSE, n=4000, requests=(SOLVE,))
+    assert "no condition number" in decide(one).candidate("cg").reason
+    assert decide(one, rules=[{"options": {"condition_number": 10}}]).chosen == "cg"
+    assert decide(one, rules=[{"options": {"condition_number": 1e8}}]).chosen != "cg"
+
+
+def test_determinant_beside_log_determinant_is_not_left_to_overflow():
+    both = replace(DENSE, positive_definite=False, requests=(Request("determinant", form="lu"), LOGDET))
+    assert decide(both).chosen == "lu"
+
+
+def test_backward_pass_adds_what_pullbacks_ask():
+    forward = replace(LOW_RANK, differentiated=True)
+    structured = [(r.kind, r.columns) for r in with_backward(forward, structured=True).requests]
+    assert structured == [("solve", 1), ("logdet", 1), ("solve", 1), ("inverse_diagonal", 1), ("solve", 5)]
+    dense = [r.kind for r in with_backward(forward, structured=False).requests]
+    assert dense == ["solve", "logdet", "solve", "inverse"]
+    assert with_backward(LOW_RANK, structured=True) == LOW_RANK
+    for name in ("keep", "cholesky", "woodbury"):
+        names = (name, name)
+        assert seconds(forward, names, Options(), PROFILE)[0] > seconds(LOW_RANK, names, Options(), PROFILE)[0]
+
+
+@pytest.mark.parametrize("linker", [None])
+def test_unknown_linker_gets_no_ops_of_ours(linker):
+    decision = decide(replace(LOW_RANK, linker=linker))
+    assert decision.chosen in ("keep", "cholesky", "lu")
+    assert decision.candidate("woodbury").reason == "the linker in force cannot run its operations"

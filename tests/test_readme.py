@@ -1,0 +1,69 @@
+"""What the README shows runs as it stands, and prints what it says."""
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autotune.policy import Policy
+from autotune.policy_files import load_policy
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def marked(block: str):
+    return pytest.param(block, marks=[pytest.mark.pymc] if "pymc" in block else [])
+
+
+def shape(plan: str) -> list[str]:
+    """A plan without what depends on the machine: names and structure, not times, memory or their order."""
+    words = [re.sub(r"[\d.]+(e\+\d+)? ?(times|us|ms|s|KiB|MiB|GiB)\b|->", "", line).split() for line in plan.splitlines()]
+    return sorted(" ".join(line) for line in words if line)
+
+
+@pytest.mark.parametrize("block", [marked(b) for b in blocks("python")])
+def test_every_python_block_runs(block, tmp_path, monkeypatch):
+    if "pymc" in block:
+        pytest.importorskip("pymc")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, str(README), "exec"), {"__name__": "readme"})
+
+
+def test_the_first_example_prints_the_plan_that_the_readme_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(blocks("python")[0], str(README), "exec"), {"__name__": "readme"})
+    assert shape(printed.getvalue()) == shape(blocks("text")[0])
+
+
+def test_the_first_example_stands_within_thirty_lines():
+    assert TEXT[: TEXT.index("explain(fn)")].count("\n") < 30
+
+
+def test_every_yaml_block_is_a_policy(tmp_path):
+    for block in blocks("yaml"):
+        path = tmp_path / "policy.yaml"
+        path.write_text(block)
+        assert load_policy(path, layers=False) != Policy()
+
+
+def test_links_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#:]+)\)", TEXT)
+    assert targets
+    assert [t for t in targets if not (README.parent / t).exists()] == []
+
+
+def test_importing_the_package_loads_no_pytensor():
+    code = "import autotune, sys; print('pytensor' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
