@@ -51,8 +51,9 @@ def _system(reading, name):
 
 
 def _wire(reading, assignment, make_solver) -> list[tuple]:
-    """Answer the requests in the order in which they were read: later right-hand sides may use earlier answers."""
-    solvers, answers = {}, {}
+    """Answer the requests in the order of reading: later right-hand sides may use earlier answers."""
+    solvers: dict = {}
+    answers: dict = {}
     for asked, name in zip(reading.requests.values(), assignment, strict=True):
         if name not in solvers:
             solvers[name] = make_solver(name)

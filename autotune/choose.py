@@ -13,15 +13,20 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.plan import Candidate, Decision
 from autotune.memory import available_memory
+from autotune.plan import Candidate, Decision
 from autotune.policy import Policy, PolicyError
 from autotune.problem import Problem, Request
 from autotune.strategies import STRATEGIES, Strategy
 from cost_models import Profile
 
 # Where a size is unknown, a candidate must be the cheaper one at each of these.
-SIZES_TRIED = {"n": (2, 16, 128, 1024, 8192), "rank": (1, 16, 256, 4096), "columns": (1, 64), "batch": (1, 32)}
+SIZES_TRIED = {
+    "n": (2, 16, 128, 1024, 8192),
+    "rank": (1, 16, 256, 4096),
+    "columns": (1, 64),
+    "batch": (1, 32),
+}
 # Below this relative difference two predictions are the same.
 INDIFFERENT = 0.02
 
@@ -101,7 +106,8 @@ def _check_forced(problem, ruled, options):
         if no is not None:
             rule = next(r.force_rule for r in ruled if r.force == name)
             raise PolicyError(
-                f"{_origin(rule)}the policy forces {name!r} on {describe(problem, requests)}, but {no.reason}. "
+                f"{_origin(rule)}the policy forces {name!r} on {describe(problem, requests)}, "
+                f"but {no.reason}. "
                 "Narrow the rule's match or remove the force."
             )
 
@@ -115,7 +121,9 @@ def describe(problem: Problem, requests: tuple[Request, ...] | list[Request] | N
     """A problem in words, for messages."""
     kinds = ", ".join(dict.fromkeys(r.kind for r in requests or problem.requests))
     name = f"matrix {problem.name!r}" if problem.name else "a matrix"
-    return f"{kinds} of {name} ({'+'.join(problem.structure)}, n={problem.n if problem.n is not None else '?'})"
+    return (
+        f"{kinds} of {name} ({'+'.join(problem.structure)}, n={problem.n if problem.n is not None else '?'})"
+    )
 
 
 def _assignments(problem, forced) -> list[tuple[str, ...]]:
@@ -137,7 +145,9 @@ def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Ca
     label = _label(names)
     for name in dict.fromkeys(names):
         if name in forbidden and name not in forced.values():
-            return Candidate(label, None, None, f"forbidden by {_origin(forbidden[name]).rstrip(': ') or 'the policy'}")
+            return Candidate(
+                label, None, None, f"forbidden by {_origin(forbidden[name]).rstrip(': ') or 'the policy'}"
+            )
         part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
         no = strategy(name).declines(part, options)
         if no is not None:
@@ -146,14 +156,18 @@ def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Ca
         return Candidate(label, None, None, "")
     total, peak = seconds(problem, names, options, profile)
     if peak > limit and not forced:
-        return Candidate(label, total, peak, f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB")
+        return Candidate(
+            label, total, peak, f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB"
+        )
     return Candidate(label, total, peak, "")
 
 
 def _overruled(problem, assignments, options, profile, forbidden, limit) -> list[Candidate]:
     """The candidates that a force rules out, priced all the same so that its cost can be seen."""
     names = [(s.name,) * len(problem.requests) for s in STRATEGIES]
-    others = [_candidate(problem, n, options, profile, forbidden, {}, limit) for n in names if n not in assignments]
+    others = [
+        _candidate(problem, n, options, profile, forbidden, {}, limit) for n in names if n not in assignments
+    ]
     return [c if c.reason else replace(c, reason="the policy forces another") for c in others]
 
 
@@ -164,7 +178,8 @@ def _pick(problem, candidates, policy, profile, options, forced) -> tuple[Candid
         best = min(open_, key=lambda c: c.seconds if c.seconds is not None else 0.0, default=None)
         if best is None:
             raise PolicyError(
-                f"No strategy is left for {describe(problem)}: " + "; ".join(f"{c.name} {c.reason}" for c in candidates)
+                f"No strategy is left for {describe(problem)}: "
+                + "; ".join(f"{c.name} {c.reason}" for c in candidates)
             )
         return best, "forced by the policy"
     if not open_:
@@ -176,7 +191,11 @@ def _pick(problem, candidates, policy, profile, options, forced) -> tuple[Candid
         return best, "cheapest" if best is not keep else "PyTensor's own lowering is the cheapest"
     gain = 1 - best.seconds / keep.seconds if keep.seconds else 0.0
     if gain <= policy.margin:
-        return keep, f"{best.name} would gain {100 * gain:.0f} %, not more than the margin of {100 * policy.margin:.0f} %"
+        return (
+            keep,
+            f"{best.name} would gain {100 * gain:.0f} %, "
+            f"not more than the margin of {100 * policy.margin:.0f} %",
+        )
     return best, "cheapest"
 
 

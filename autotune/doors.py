@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
 from pytensor.graph.basic import Variable
@@ -45,13 +46,13 @@ def tune(outputs: Variable | list[Variable], policy: PolicySource = None):
     """
     checked(policy)
     single = isinstance(outputs, Variable)
-    wanted = [outputs] if single else list(outputs)
+    wanted: list[Any] = [outputs] if single else list(outputs)
     fgraph = FunctionGraph(outputs=wanted, clone=True, copy_inputs=False)
     ProtectStructure().rewrite(fgraph)
     canonicalize = optdb["canonicalize"].query("+canonicalize", "-local_drain_specify_assumptions")
     canonicalize.rewrite(fgraph)
     DecideBeforeAutodiff(policy).rewrite(fgraph)
-    tuned = list(fgraph.outputs)
+    tuned: list[Any] = list(fgraph.outputs)
     for old, new in zip(wanted, tuned, strict=True):
         new.name = new.name or old.name
     return tuned[0] if single else tuned
@@ -60,11 +61,16 @@ def tune(outputs: Variable | list[Variable], policy: PolicySource = None):
 # -- the global door ----------------------------------------------------------------------------
 
 
-_REGISTERED = {
+_REGISTERED: dict[str, tuple[Any, tuple[str, ...], Any, float | None]] = {
     "autotune_protect": (optdb, ("fast_run",), ProtectStructure, PROTECT_POSITION),
     # just after the position of ``mode``, so that a mode's own policy wins
     "autotune_decide": (optdb, ("fast_run",), AutotunePass, DECIDE_POSITION + 0.01),
-    "autotune_lower_requests": (optdb, ("fast_compile",), partial(AutotunePass, only_lower=True), DECIDE_POSITION + 0.02),
+    "autotune_lower_requests": (
+        optdb,
+        ("fast_compile",),
+        partial(AutotunePass, only_lower=True),
+        DECIDE_POSITION + 0.02,
+    ),
     # found by their database's name alone: in PyMC's pregrad, not in a compile
     "autotune_protect_pregrad": (optdb["canonicalize"], ("canonicalize",), ProtectStructure, None),
     "autotune_before_autodiff": (optdb["stabilize"], ("stabilize",), DecideBeforeAutodiff, None),

@@ -21,7 +21,8 @@ def explain(fn: Any) -> Plan:
     if compiled is None:
         raise TypeError(
             f"Found {type(fn).__name__}, which holds no compiled PyTensor function. "
-            "Give the result of pytensor.function or of PyMC's compile_logp, compile_fn or logp_dlogp_function."
+            "Give the result of pytensor.function or of PyMC's compile_logp, compile_fn "
+            "or logp_dlogp_function."
         )
     plan = plan_of(compiled.maker.fgraph)
     if plan is None:

@@ -42,6 +42,10 @@ class Operator:
         """Names of its terms, as a policy's ``structure`` writes them."""
         raise AttributeError(f"{type(self).__name__} defines no structure")
 
+    def to_dense(self) -> TensorVariable:
+        """The matrix itself."""
+        raise AttributeError(f"{type(self).__name__} defines no dense form")
+
     @property
     def signature(self) -> tuple[Any, ...]:
         """Hashable description of everything but the variables."""
@@ -121,7 +125,7 @@ class Diagonal(Operator):
 
 @dataclass(frozen=True, eq=False)
 class LowRank(Operator):
-    """``U diag(c) V.T`` with ``U``, ``V`` of shape ``(..., n, k)`` and ``c`` ``(..., k)`` or ``None`` for ones.
+    """``U diag(c) V.T``: ``U``, ``V`` of shape ``(..., n, k)``, ``c`` ``(..., k)`` or ``None`` for ones.
 
     ``V is U`` marks a symmetric term; its parts are then ``(U, c)``.
     """
@@ -136,9 +140,7 @@ class LowRank(Operator):
 
     @property
     def parts(self):
-        return (
-            (self.U,) + (() if self.c is None else (self.c,)) + (() if self.symmetric else (self.V,))
-        )
+        return (self.U,) + (() if self.c is None else (self.c,)) + (() if self.symmetric else (self.V,))
 
     @property
     def structure(self):
@@ -243,7 +245,7 @@ def _take(signature, parts):
     raise ValueError(f"Unknown operator signature {signature}.")
 
 
-def diagonal_plus_low_rank(terms: Sequence[Diagonal | LowRank]) -> Operator:
+def diagonal_plus_low_rank(terms: Sequence[Diagonal | LowRank]) -> Any:
     """Gather terms into ``diag(d)``, ``U diag(c) V.T`` or the sum of one of each.
 
     Several low-rank terms become one by joining their columns: ``[U1 U2] diag(c1, c2) [V1 V2].T``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autotune.plan import Decision, Plan
 from autotune.policy import Accuracy, Policy
 
@@ -16,14 +18,14 @@ def pins_of(plan: Plan) -> Policy:
 
 def _rules(decision: Decision):
     problem = decision.problem
-    match = {"structure": problem.structure[-1]}
+    match: dict[str, Any] = {"structure": problem.structure[-1]}
     if problem.name:
         match["name"] = _escaped(problem.name)
     if problem.n is not None:
         match |= {"min_n": problem.n, "max_n": problem.n}
     for strategy in dict.fromkeys(decision.assignment):
         kinds = [r.kind for r, s in zip(problem.requests, decision.assignment, strict=True) if s == strategy]
-        rule = {"match": match | {"request": list(dict.fromkeys(kinds))}, "force": strategy}
+        rule: dict[str, Any] = {"match": match | {"request": list(dict.fromkeys(kinds))}, "force": strategy}
         options = {"condition_number": decision.condition_number, "max_iterations": decision.max_iterations}
         if strategy == "cg" and any(v is not None for v in options.values()):
             rule["options"] = {k: v for k, v in options.items() if v is not None}

@@ -10,7 +10,10 @@ from autotune.problem import Problem
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to serve a problem: predicted ``seconds`` and ``peak_bytes`` (None when not priced), and why it won or lost."""
+    """One way to serve a problem, and why it won or lost.
+
+    ``seconds`` and ``peak_bytes`` are predicted; None when not priced.
+    """
 
     name: str
     seconds: float | None

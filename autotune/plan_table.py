@@ -51,11 +51,8 @@ def _card(index: int, decision: Decision) -> Padding:
         "time",
         "memory",
         "why",
-        title=Text(_title(index, decision)),
-        title_justify="left",
         box=None,
         pad_edge=False,
-        title_style="bold",
     )
     for column, justify in zip(table.columns, ("left", "left", "right", "right", "left"), strict=True):
         column.justify = justify  # type: ignore[assignment]
@@ -69,7 +66,8 @@ def _card(index: int, decision: Decision) -> Padding:
             candidate.reason,
             style="bold" if won else "",
         )
-    return Padding(table, (1, 0, 0, 0))
+    title = Text(_title(index, decision), style="bold")
+    return Padding(Group(title, table), (1, 0, 0, 0))
 
 
 def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
@@ -85,10 +83,13 @@ def _title(index: int, decision: Decision) -> str:
         sizes.append(f"k={_size(problem.rank)}")
     if problem.batch != 1:
         sizes.append(f"batch={_size(problem.batch)}")
-    fact = "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
+    fact = (
+        "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
+    )
     when = ", before autodiff" if decision.before_autodiff else ""
     name = f" {problem.name}:" if problem.name else ""
-    facts = f"{' + '.join(problem.structure).replace('_', ' ')}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
+    structure = " + ".join(problem.structure).replace("_", " ")
+    facts = f"{structure}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
     return f"[{index}]{name} {_requests(decision)}\n    {facts}"
 
 

@@ -24,7 +24,6 @@ from pydantic import (
     model_validator,
 )
 
-STRATEGY_NAMES = ("keep", "cholesky", "lu", "woodbury", "cg")
 PLANNED = ("lanczos", "kronecker", "toeplitz", "banded")
 REQUESTS = (
     "solve",
@@ -54,8 +53,10 @@ class PolicyError(AssertionError, ValueError):
 
 
 def strategy_names() -> tuple[str, ...]:
-    """Names a rule may force."""
-    return STRATEGY_NAMES
+    """Names a rule may force: those of the registry, which is imported when a rule first names one."""
+    from autotune.strategies import STRATEGIES
+
+    return tuple(strategy.name for strategy in STRATEGIES)
 
 
 def did_you_mean(word: object, valid: Iterable[str]) -> str:

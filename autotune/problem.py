@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 REQUEST_KINDS = (
     "solve",
@@ -42,7 +43,8 @@ class Problem:
     """One matrix of order ``n`` and its requests; sizes are None when unknown.
 
     ``structure`` names the terms of the matrix; ``rank`` is k of ``diag(d) + U diag(c) V.T`` and
-    ``symmetric_terms`` whether V is U, ``nonnegative_weights`` whether ``c >= 0`` is proven. ``batch`` counts the matrices (1: no batch). ``shared``: the
+    ``symmetric_terms`` whether V is U, ``nonnegative_weights`` whether ``c >= 0`` is proven.
+    ``batch`` counts the matrices (1: no batch). ``shared``: the
     dense matrix is needed elsewhere in the graph, so that forming it costs every candidate the same.
     ``differentiated``: automatic differentiation is still to come, so its price counts.
     ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
@@ -87,11 +89,18 @@ class Problem:
             names.append("columns")
         return tuple(names)
 
-    def with_sizes(self, **sizes: int) -> Problem:
+    def with_sizes(self, **sizes: Any) -> Problem:
         """The same problem with unknown ``n``, ``rank``, ``batch``, ``columns`` filled in."""
         columns = sizes.pop("columns", None)
         requests = tuple(replace(r, columns=columns) if r.columns is None else r for r in self.requests)
         return replace(self, requests=requests, **sizes)
+
+
+def known(size: int | None) -> int:
+    """A size, where work is counted: ``choose`` prices a problem only when all sizes are filled in."""
+    if size is None:
+        raise ValueError("Found an unknown size where work is counted. Fill it in by Problem.with_sizes.")
+    return size
 
 
 def with_backward(problem: Problem, *, structured: bool) -> Problem:

@@ -105,7 +105,6 @@ def _terms(var) -> list | None:
     return None
 
 
-
 def _concatenated(groups):
     if any(group is None for group in groups):
         return None
@@ -117,9 +116,7 @@ def _scaled(terms, s):
 
 
 def _same(a, b) -> bool:
-    return a is b or (
-        isinstance(a, Constant) and isinstance(b, Constant) and np.array_equal(a.data, b.data)
-    )
+    return a is b or (isinstance(a, Constant) and isinstance(b, Constant) and np.array_equal(a.data, b.data))
 
 
 def _is_zero(var) -> bool:
@@ -205,12 +202,17 @@ def _outer_terms(vectors):
     return [LowRank(U, None, U if _same(u, v) else v[:, None])]
 
 
+def _diagonal_of(terms):
+    """``d`` of the sum of diagonal terms."""
+    return diagonal_plus_low_rank(terms).d
+
+
 def _masked_terms(matrices, vectors):
     """``diag(a) A diag(b)`` for one structured ``A``; a diagonal one masks every other factor."""
     read = [_terms(m) for m in matrices]
     masks = [i for i, t in enumerate(read) if t and all(isinstance(term, Diagonal) for term in t)]
     if masks:
-        d = diagonal_plus_low_rank(read[masks[0]]).d
+        d = _diagonal_of(read[masks[0]])
         for i, other in enumerate(matrices):
             if i != masks[0]:
                 d = d * pt.diagonal(drop_leading_ones(other))
@@ -243,7 +245,7 @@ def _quotient_terms(numerator, denominator):
     if vector is None or not terms:
         return None
     if all(isinstance(term, Diagonal) for term in terms):
-        return [Diagonal(diagonal_plus_low_rank(terms).d / vector[1])]
+        return [Diagonal(_diagonal_of(terms) / vector[1])]
     return None
 
 
@@ -281,7 +283,9 @@ def _split_weights(var, *, axis):
     if isinstance(var.owner_op.scalar_op, ps.TrueDiv):
         numerator, denominator = var.owner.inputs
         s = scalar_of(denominator)
-        return (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
+        return (
+            (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
+        )
     if not isinstance(var.owner_op.scalar_op, ps.Mul):
         return var, None
     scalar, rest = split_scalars(var.owner.inputs)
@@ -302,7 +306,7 @@ def _split_middle(U):
         case (Dot() | Blockwise(core_op=Dot()), base, middle):
             terms = _terms(middle)
             if terms and all(isinstance(term, Diagonal) for term in terms):
-                return base, diagonal_plus_low_rank(terms).d
+                return base, _diagonal_of(terms)
     return U, None
 
 

@@ -1,4 +1,4 @@
-"""The pass: read, decide, and commit once; before autodiff with request Ops, in the final compile with algorithms."""
+"""The pass: read, decide, commit once; before autodiff with request Ops, finally with algorithms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("autotune")
 
 
 class PlanFeature(Feature):
-    """Carries the plan, or the failure to make one, on the graph, and tells the pass that it has been here."""
+    """Carries the plan, or the failure to make one, and tells the pass that it has been here."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -31,7 +31,7 @@ def plan_of(fgraph) -> Plan | None:
 
 
 class GuardedPass(GraphRewriter):
-    """A pass that never harms: whatever goes wrong inside, but for an error in the policy, leaves the graph as it was."""
+    """A pass that never harms: any error inside, but for one in the policy, leaves the graph as it was."""
 
     def add_requirements(self, fgraph):
         if not any(isinstance(f, PreserveVariableAttributes) for f in fgraph._features):
@@ -47,7 +47,9 @@ class GuardedPass(GraphRewriter):
             raise
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-            logger.warning("autotune left the graph as PyTensor compiles it: %s. Please report this.", failure)
+            logger.warning(
+                "autotune left the graph as PyTensor compiles it: %s. Please report this.", failure
+            )
             logger.debug("autotune traceback", exc_info=True)
             if plan is None:
                 fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
@@ -105,7 +107,7 @@ class AutotunePass(GuardedPass):
 
 
 def linker_kind(fgraph) -> str | None:
-    """"numba", "perform" for linkers that call an Op's Python code, None for all others."""
+    """ "numba", "perform" for linkers that call an Op's Python code, None for all others."""
     from pytensor.link.basic import JITLinker, PerformLinker
     from pytensor.link.c.basic import OpWiseCLinker
     from pytensor.link.numba import NumbaLinker
@@ -203,7 +205,7 @@ def problem_of(reading, sizes, *, differentiated, linker):
     for asked in reading.requests.values():
         columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)
         requests.append(replace(asked.request, columns=columns))
-    batch = 1
+    batch: int | None = 1
     if reading.batched:
         for axis in range(part.ndim - 2):
             length = sizes.of(part, axis)

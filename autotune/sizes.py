@@ -6,6 +6,8 @@ run-time size.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.graph.features import AlreadyThere
@@ -42,7 +44,7 @@ class Sizes:
     def _inferred(self, var, axis):
         if var.owner is None:
             return None
-        feature = getattr(self.fgraph, "shape_feature", None)
+        feature: Any = getattr(self.fgraph, "shape_feature", None)
         attached = feature is None
         if attached:
             feature = ShapeFeature()

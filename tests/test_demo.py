@@ -12,8 +12,10 @@ from autotune.demo.compare import TOLERANCE, Case, Times, compare, difference
 from autotune.demo.examples import EXAMPLES, Example
 from autotune.plan import Plan
 
+EXPECTED = (2.0, np.array([1.0, -4.0]))
 
-def case(found, expected=(2.0, np.array([1.0, -4.0]))):
+
+def case(found, expected=EXPECTED):
     return Case(lambda: expected, lambda: found, (), Plan())
 
 

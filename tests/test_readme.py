@@ -26,8 +26,9 @@ def marked(block: str):
 
 def shape(plan: str) -> list[str]:
     """A plan without what depends on the machine: names and structure, not times, memory or their order."""
-    words = [re.sub(r"[\d.]+(e\+\d+)? ?(times|us|ms|s|KiB|MiB|GiB)\b|->", "", line).split() for line in plan.splitlines()]
-    return sorted(" ".join(line) for line in words if line)
+    measured = r"[\d.]+(e\+\d+)? ?(times|us|ms|s|KiB|MiB|GiB)\b|->"
+    lines = [" ".join(re.sub(measured, "", line).split()) for line in plan.splitlines()]
+    return sorted(line for line in lines if line)
 
 
 @pytest.mark.parametrize("block", [marked(b) for b in blocks("python")])

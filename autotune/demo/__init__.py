@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from importlib.util import find_spec
 
@@ -15,10 +16,12 @@ from rich.table import Table
 
 from autotune.demo.compare import TOLERANCE, Comparison, compare
 from autotune.plan_table import WIDTH, format_seconds, renderable
+from cost_models.fingerprint import usable_cores
 
 NO_PYMC = 'skipped: PyMC is not installed. Install it with: python -m pip install "pytensor-autotune[pymc]"'
 
 
+NOTE = "The first run compiles with Numba for a minute or more; later runs find a part of that on disk.\n"
 TITLE = "timed in alternation: median (minimum); largest relative difference of values and gradients"
 
 
@@ -28,7 +31,10 @@ def run(console: Console | None = None, seconds: float = 3.0) -> bool:
 
     console = console or Console(width=WIDTH, highlight=False)
     start = time.perf_counter()
-    console.print("The first run compiles with Numba for a minute or more; later runs find a part of that on disk.\n")
+    console.print(NOTE)
+    load, cores = os.getloadavg()[0], usable_cores()
+    if load > 0.5 * cores:
+        console.print(f"The machine is busy (load {load:.1f} on {cores} cores): the times will be off.\n")
     comparisons = []
     for example in EXAMPLES:
         console.rule(example.title, align="left")

@@ -1,4 +1,4 @@
-"""Two compiled functions of the same thing: their times in alternation, and the difference of their results."""
+"""Two compiled functions of the same thing: times in alternation, and how far the results differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BURST_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """The same function, compiled by plain PyTensor and with autotune: the value first, gradients after it."""
+    """The same function, compiled by plain PyTensor and with autotune: first the value, then gradients."""
 
     plain: Callable[..., Any]
     tuned: Callable[..., Any]

@@ -65,7 +65,7 @@ def linear_regression_gradient() -> Case:
 
 
 def factor_analysis(factors: int = 5, images: int = 8) -> Case:
-    """PyMC: pixels as observations of all images, ``cov = W W' + diag(psi)``; log-density and its gradient."""
+    """PyMC: pixels as vectors over all images, ``cov = W W' + diag(psi)``; log-density and gradient."""
     import pymc as pm
 
     X, _ = digits()
@@ -125,7 +125,7 @@ EXAMPLES = (
     ),
     Example(
         "factor analysis (PyMC)",
-        "digits, 8 pixels as vectors of 1797 images: MvNormal(cov=W W' + diag(psi)), 5 factors; logp and gradient",
+        "digits, 8 pixels over 1797 images: MvNormal(cov=W W' + diag(psi)), 5 factors; logp and gradient",
         factor_analysis,
         needs_pymc=True,
     ),

@@ -67,9 +67,10 @@ def split_scale(b):
     match b.owner_op_and_inputs:
         case (Elemwise(scalar_op=Mul()), *factors):
             scalar, rest = split_scalars(factors)
-            if scalar is not None and len(rest) == 1 and rest[0].type.dtype == b.type.dtype:
-                if rest[0].type.broadcastable == b.type.broadcastable:
-                    return scalar.astype(b.type.dtype), rest[0]
+            if scalar is None or len(rest) != 1 or rest[0].type.dtype != b.type.dtype:
+                return None, b
+            if rest[0].type.broadcastable == b.type.broadcastable:
+                return scalar.astype(b.type.dtype), rest[0]
     return None, b
 
 

@@ -16,7 +16,7 @@ from autotune.reading.columns import as_columns, one_column, split_scale
 
 @dataclass(eq=False)
 class GraphRequest:
-    """A request with its right-hand side ``rhs`` ``(..., n, m)`` and ``answers``: placeholders for its results."""
+    """A request, its right-hand side ``rhs`` ``(..., n, m)``, and ``answers``: placeholders for results."""
 
     request: Request
     rhs: Any
@@ -25,7 +25,7 @@ class GraphRequest:
 
 @dataclass(eq=False)
 class Reading:
-    """A matrix, its operator and facts, its requests, and ``replacements`` of variables by expressions in answers.
+    """A matrix, its operator, facts and requests; ``replacements`` of variables by expressions in answers.
 
     ``evidence``: an idiom in the graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix
     as positive definite. ``carried`` and ``decision``: the strategy, and how it was chosen, that
@@ -80,7 +80,7 @@ class Reading:
         return tuple(TensorType(dtype, shape)() for _ in range(2 if kind == "logdet" else 1))
 
     def solve(self, b, form: str, *, b_ndim: int = 2, transposed: bool = False):
-        """``A^-1 b`` (or ``A^-T b``) in the shape of ``b``, scalar factors of ``b`` taken out of the solve."""
+        """``A^-1 b`` (or ``A^-T b``) in the shape of ``b``, its scalar factors taken out of the solve."""
         scale, b = split_scale(b)
         rhs, restore = as_columns(b, b_ndim, self.batched)
         rhs = _cast(one_column(rhs), self.dtype)
@@ -92,7 +92,9 @@ class Reading:
         """``b' A^-1 b`` over the vector axis of ``b``."""
         rhs, restore = as_columns(b, b_ndim, self.batched)
         [answer] = self.demand("inv_quad", form, rhs=_cast(one_column(rhs), self.dtype))
-        return restore(answer[..., None, :])[..., 0] if b_ndim == 1 else restore(answer[..., None, :])[..., 0, :]
+        return (
+            restore(answer[..., None, :])[..., 0] if b_ndim == 1 else restore(answer[..., None, :])[..., 0, :]
+        )
 
 
 def _identity(rhs):

@@ -29,7 +29,7 @@ from autotune.facts import Facts
 from autotune.reading.columns import outer_factors
 from autotune.reading.naming import name_of
 from autotune.reading.readings import Reading
-from autotune.recognise import drop_leading_ones, recognise, strip_view
+from autotune.recognise import recognise, strip_view
 from autotune.request_ops import RequestOp
 
 ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, RequestOp)
@@ -73,7 +73,7 @@ class Scan:
         self.facts = Facts(fgraph)
         self.readings: dict[Any, Reading] = {}
         self.meaning: dict[Any, Meaning] = {}
-        self.outer: dict[Any, tuple[Any, Any, Any]] = {}
+        self.outer: dict[Any, tuple[Any, ...]] = {}
         self.roots: dict[Any, tuple[str, str, Reading]] = {}
 
     # -- matrices -----------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class Scan:
             self.note(reading, old, new.reshape(old.shape, ndim=old.ndim))
 
     def _sum(self, node, op):
-        known, out = self.meaning[node.inputs[0]], node.outputs[0]
+        known = self.meaning[node.inputs[0]]
         ndim = node.inputs[0].ndim
         axes = set(range(ndim)) if op.axis is None else {a % ndim for a in op.axis}
         if known.kind == "log_diagonal" and ndim - 1 in axes:
@@ -346,10 +346,11 @@ class Scan:
             self.meaning[node.outputs[0]] = Meaning("whitened", factor.reading, extra=(b, op.b_ndim))
             return
         whitened = self.meaning.get(b)
-        if not op.lower and factor.transposed and whitened is not None and whitened.kind == "whitened":
-            if whitened.reading is factor.reading and whitened.extra[1] == op.b_ndim:
-                solution = factor.reading.solve(whitened.extra[0], "cholesky", b_ndim=op.b_ndim)
-                self.note(factor.reading, node.outputs[0], solution)
+        if op.lower or not factor.transposed or whitened is None or whitened.kind != "whitened":
+            return
+        if whitened.reading is factor.reading and whitened.extra[1] == op.b_ndim:
+            solution = factor.reading.solve(whitened.extra[0], "cholesky", b_ndim=op.b_ndim)
+            self.note(factor.reading, node.outputs[0], solution)
 
     def _cholesky_solve(self, node, op):
         factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]
@@ -386,7 +387,8 @@ class Scan:
                 return True
             if v not in memo:
                 memo[v] = all(
-                    client.outputs and all(map(unneeded, client.outputs)) for client, _ in self.fgraph.clients[v]
+                    client.outputs and all(map(unneeded, client.outputs))
+                    for client, _ in self.fgraph.clients[v]
                 )
             return memo[v]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from autotune.problem import Problem
+from autotune.problem import Problem, known
 from autotune.solver import Solver
 from cost_models import KernelCall, call
 
@@ -62,7 +62,7 @@ class Strategy:
         return None
 
     def work(self, problem: Problem, options: Any) -> Work:
-        """Kernels for all of ``problem.requests`` (sizes known), the backward pass included if it is to come."""
+        """Kernels for all requests (sizes known), the backward pass included if it is to come."""
         raise AttributeError(f"{type(self).__name__} defines no work")
 
     def solver(self, system: Any, options: Any) -> Solver:
@@ -80,7 +80,7 @@ def forming(problem: Problem) -> list[KernelCall]:
     """Kernels that form the dense matrix of a low-rank problem, forward and (if to come) backward."""
     if not problem.low_rank or problem.shared:
         return []
-    n, k = problem.n, problem.rank
+    n, k = known(problem.n), known(problem.rank)
     calls = [call("gemm", m=n, n=n, k=k), call("diagonal", n=n), call("stream", n=n * n)]
     if problem.differentiated:
         calls += [call("gemm", m=n, n=k, k=n, count=2), call("stream", n=n * n)]
@@ -91,11 +91,11 @@ def outer_products(problem: Problem) -> list[KernelCall]:
     """Backward pass of solves on a dense operator: ``A_bar = -b_bar x.T`` per right-hand side."""
     if not problem.differentiated:
         return []
-    n = problem.n
-    columns = [r.columns for r in problem.requests if r.kind in ("solve", "inv_quad")]
+    n = known(problem.n)
+    columns = [known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad")]
     return [call("gemm", m=n, n=n, k=m) for m in columns]
 
 
 def dense_bytes(problem: Problem, matrices: float) -> float:
     """Bytes of ``matrices`` arrays of the problem's order, its batch included."""
-    return matrices * (problem.batch or 1) * problem.n**2 * problem.itemsize
+    return matrices * (problem.batch or 1) * known(problem.n) ** 2 * problem.itemsize

@@ -7,7 +7,7 @@ import math
 import pytensor.tensor as pt
 
 from autotune.ops.cg import BlockCG
-from autotune.problem import Problem, with_backward
+from autotune.problem import Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
 from cost_models import call
 
@@ -37,11 +37,12 @@ class ConjugateGradientsStrategy(Strategy):
 
     def work(self, problem: Problem, options) -> Work:
         full = with_backward(problem, structured=False)
-        columns = [r.columns for r in full.requests if r.kind in ("solve", "inv_quad")]
-        iterations = expected_iterations(problem.n, options)
-        calls = [call("cg_iteration", n=problem.n, m=m, count=iterations) for m in columns]
+        n = known(problem.n)
+        columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
+        iterations = expected_iterations(n, options)
+        calls = [call("cg_iteration", n=n, m=m, count=iterations) for m in columns]
         calls += [*forming(problem), *outer_products(problem)]
-        vectors = 4 * problem.n * max(columns, default=0) * problem.itemsize
+        vectors = 4 * n * max(columns, default=0) * problem.itemsize
         return Work(times(problem.batch, calls), dense_bytes(problem, 1) + vectors)
 
     def solver(self, system, options):
@@ -69,7 +70,7 @@ class ConjugateGradientsSolver(Solver):
         elif self.options.condition_number is None:
             budget = 2 * n
         else:
-            # twice the bound, so that a slightly wrong declaration costs little and a badly wrong one is caught
+            # twice the bound: a slightly wrong declaration costs little, a badly wrong one is caught
             budget = pt.minimum(2 * expected_iterations(2**31, self.options), 2 * n)
         solution, _ = BlockCG()(self.matrix, rhs, self.options.solve_rtol, pt.cast(budget, "int64"))
         return solution

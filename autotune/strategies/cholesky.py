@@ -9,7 +9,7 @@ from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
 from autotune.ops.factor import SharedCholesky
 from autotune.ops.inverse import CholeskyInverse
-from autotune.problem import REQUEST_KINDS, Problem, with_backward
+from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
 from cost_models import call
 
@@ -32,11 +32,11 @@ class CholeskyStrategy(Strategy):
         return None
 
     def work(self, problem: Problem, options) -> Work:
-        n = problem.n
+        n = known(problem.n)
         full = with_backward(problem, structured=False)
         calls = [call("potrf", n=n), *forming(problem), *outer_products(problem)]
-        calls += [call("potrs", n=n, m=r.columns) for r in full.requests if r.kind == "solve"]
-        calls += [call("trsm", n=n, m=r.columns) for r in full.requests if r.kind == "inv_quad"]
+        calls += [call("potrs", n=n, m=known(r.columns)) for r in full.requests if r.kind == "solve"]
+        calls += [call("trsm", n=n, m=known(r.columns)) for r in full.requests if r.kind == "inv_quad"]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
             calls.append(call("potri", n=n))

@@ -29,7 +29,7 @@ class KeepStrategy(Strategy):
     dtypes = ("float32", "float64")
 
     def declines(self, problem, options):
-        """Only what PyTensor gets wrong: with a determinant at hand it takes the logarithm of that, which overflows."""
+        """Only what PyTensor gets wrong: it takes the logarithm of a determinant at hand, which overflows."""
         lu_kinds = {r.kind for r in problem.requests if r.form == "lu"}
         if lu_kinds >= {"logdet", "determinant"} and problem.linker is not None:
             return No("its log-determinant would be the logarithm of a determinant that can overflow")
@@ -77,7 +77,11 @@ def _backward(problem):
     n = problem.n
     calls = []
     if any(r.form == "cholesky" for r in problem.requests):
-        calls += [call("trsm", n=n, m=n, count=2), call("gemm", m=n, n=n, k=n), call("stream", n=n * n, count=4)]
+        calls += [
+            call("trsm", n=n, m=n, count=2),
+            call("gemm", m=n, n=n, k=n),
+            call("stream", n=n * n, count=4),
+        ]
     for r in problem.requests:
         if r.kind in ("solve", "inv_quad"):
             factor = {"cholesky": "trsm", "pos": "potrs", "gen": "getrs", "sym": "sysv"}[r.form]

@@ -8,7 +8,7 @@ from pytensor.tensor.linalg.solvers.general import lu_solve
 
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
-from autotune.problem import Problem, with_backward
+from autotune.problem import Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
 from cost_models import call
 
@@ -24,15 +24,18 @@ class LUStrategy(Strategy):
 
     def objects_to(self, problem, options):
         inverse = with_backward(problem, structured=False)
-        if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in ("numba", "perform"):
+        if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in (
+            "numba",
+            "perform",
+        ):
             return No("the linker in force cannot run its inverse")
         return None
 
     def work(self, problem: Problem, options) -> Work:
-        n = problem.n
+        n = known(problem.n)
         full = with_backward(problem, structured=False)
         calls = [call("getrf", n=n), *forming(problem), *outer_products(problem)]
-        calls += [call("getrs", n=n, m=r.columns) for r in full.requests if r.kind == "solve"]
+        calls += [call("getrs", n=n, m=known(r.columns)) for r in full.requests if r.kind == "solve"]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
             calls.append(call("getri", n=n))

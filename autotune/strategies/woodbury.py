@@ -11,7 +11,7 @@ from autotune.ops.woodbury import (
     LowRankSolve,
     LowRankSolveColumns,
 )
-from autotune.problem import Problem, with_backward
+from autotune.problem import Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, times
 from cost_models import call
 
@@ -36,14 +36,16 @@ class WoodburyStrategy(Strategy):
         if not problem.low_rank or "diagonal" not in problem.structure:
             return No("the matrix is not diagonal plus low rank")
         if problem.asks("is_positive_definite") and not problem.nonnegative_weights:
-            return No("its low-rank weights may be negative, and the graph asks whether it is positive definite")
+            return No(
+                "its low-rank weights may be negative, and the graph asks whether it is positive definite"
+            )
         return None
 
     def work(self, problem: Problem, options) -> Work:
-        n, k = problem.n, problem.rank
+        n, k = known(problem.n), known(problem.rank)
         full = with_backward(problem, structured=True)
         calls = [call("low_rank_factor", n=n, k=k, count=1 if problem.symmetric_terms else 2)]
-        columns = [r.columns for r in full.requests if r.kind in ("solve", "inv_quad")]
+        columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
         calls += [call("low_rank_solve", n=n, k=k, m=m) for m in columns]
         if full.asks("inverse_diagonal"):
