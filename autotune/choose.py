@@ -59,6 +59,8 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
         _candidate(problem, names, replace(options, forced=bool(forced)), profile, forbidden, forced, limit)
         for names in assignments
     ]
+    if not forced:
+        candidates = _without_dominated(candidates)
     chosen, reason = _pick(problem, candidates, policy, profile, options, forced)
     if forced:
         candidates += _overruled(problem, assignments, options, profile, forbidden, limit)
@@ -160,6 +162,18 @@ def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Ca
             label, total, peak, f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB"
         )
     return Candidate(label, total, peak, "")
+
+
+def _without_dominated(candidates) -> list[Candidate]:
+    """Rule out strategies that another open one does with less work: no error of the model turns that round."""
+    open_ = {c.name for c in candidates if not c.reason}
+    better = {s.name: s.dominated_by for s in STRATEGIES if s.dominated_by in open_}
+    return [
+        replace(c, reason=f"{better[c.name]} does the same with less work")
+        if not c.reason and c.name in better
+        else c
+        for c in candidates
+    ]
 
 
 def _overruled(problem, assignments, options, profile, forbidden, limit) -> list[Candidate]:

@@ -1,19 +1,22 @@
 """What canonicalisation would destroy, put out of its reach.
 
-``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it; the determinant
+``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is
+``X @ X.T`` of a constant X; the determinant
 of a Kronecker product or block-diagonal matrix becomes a product of powers that overflows.
 """
 
 from __future__ import annotations
 
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 from pytensor.scalar import Abs, Log, Sign
 from pytensor.tensor.basic import Eye
 from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
+from pytensor.tensor.math import Dot
 
 from autotune.recognise import strip_view
 
@@ -25,22 +28,47 @@ class Identity(Eye):
         return False
 
 
-def guard_identities(fgraph) -> None:
-    _swap_class(fgraph, Eye, Identity)
+class ConstantProduct(Dot):
+    """A product of two constants, not folded either: of ``X @ X.T`` the thin X is what the pass wants."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
 
 
-def release_identities(fgraph) -> None:
-    """Give PyTensor back the identities that no rewrite has used up."""
-    _swap_class(fgraph, Identity, Eye)
+def guard_structure(fgraph) -> None:
+    """Keep identities and square products of thin constants from being folded."""
+    _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype))
+    _swap(fgraph, Dot, lambda node: ConstantProduct() if _is_thin_product(node) else None)
 
 
-def _swap_class(fgraph, old_class, new_class):
+def release_structure(fgraph) -> None:
+    """Give PyTensor back the identities and products that no rewrite has used up."""
+    _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
+    _swap(fgraph, ConstantProduct, lambda node: Dot())
+
+
+def _swap(fgraph, old_class, new_op):
     pairs = []
-    for node in fgraph.apply_nodes:
-        if type(node.op) is old_class:
-            pairs.append((node.outputs[0], new_class(dtype=node.op.dtype)(*node.inputs)))
+    for node in list(fgraph.apply_nodes):
+        op = new_op(node) if type(node.op) is old_class else None
+        if op is not None:
+            pairs.append((node.outputs[0], op(*node.inputs)))
     if pairs:
-        fgraph.replace_all(pairs, reason="autotune_identities")
+        fgraph.replace_all(pairs, reason="autotune_structure")
+
+
+def _is_thin_product(node) -> bool:
+    """``U @ V`` of constants with fewer inner than outer dimensions."""
+    left, right = node.inputs
+    if not (_is_constant(left) and _is_constant(right)):
+        return False
+    return left.type.shape[1] < min(left.type.shape[0], right.type.shape[1])
+
+
+def _is_constant(var) -> bool:
+    while isinstance(var.owner_op, DimShuffle):
+        var = var.owner.inputs[0]
+    return isinstance(var, Constant)
 
 
 def split_determinants(fgraph) -> None:

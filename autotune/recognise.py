@@ -263,13 +263,19 @@ def _dot_terms(left, right):
     V, transposed = strip_view(Vt)
     V = V if transposed and V.ndim == 2 else Vt.mT
     core, flipped = strip_view(U)
-    if flipped and core is Vt:
+    if (flipped and core is Vt) or _are_transposed_constants(U, Vt):
         V = U
     weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
     c = None
     for w in weights:
         c = w if c is None else c * w
     return [LowRank(U, c, V)]
+
+
+def _are_transposed_constants(left, right) -> bool:
+    """Whether folding has turned ``X`` and ``X.T`` of a constant into two constants."""
+    constants = isinstance(left, Constant) and isinstance(right, Constant)
+    return constants and left.data.shape == right.data.T.shape and np.array_equal(left.data, right.data.T)
 
 
 def _as_weights(c, U):

@@ -62,12 +62,12 @@ class ProtectStructure(GuardedPass):
     """Moment 1, before canonicalize: put structure that it would destroy out of its reach."""
 
     def attempt(self, fgraph):
-        from autotune.early import guard_identities, split_determinants
+        from autotune.early import guard_structure, split_determinants
         from autotune.reading import has_roots
 
         if has_roots(fgraph):
             split_determinants(fgraph)
-            guard_identities(fgraph)
+            guard_structure(fgraph)
 
 
 class DecideBeforeAutodiff(GuardedPass):
@@ -97,13 +97,13 @@ class AutotunePass(GuardedPass):
         self.only_lower = only_lower
 
     def attempt(self, fgraph):
-        from autotune.early import release_identities
+        from autotune.early import release_structure
 
         try:
             commit = lower_requests if self.only_lower else lower_all
             tune_graph(fgraph, self.policy, commit, differentiated=False, linker=linker_kind(fgraph))
         finally:
-            release_identities(fgraph)
+            release_structure(fgraph)
 
 
 def linker_kind(fgraph) -> str | None:

@@ -20,7 +20,7 @@ from pytensor.tensor.shape import Shape_i
 class Sizes:
     """Looks up the length of an axis of a variable of ``fgraph``, or None.
 
-    Order: static shape > ``hints`` (``"K[0]"``: 5000) > current value of a shared variable > the
+    Order: static shape > ``hints`` (``"K[0]"`` or the name of a dim) > current value of a shared variable > the
     shape's expression in lengths that are known in one of these ways.
     """
 
@@ -59,10 +59,19 @@ class Sizes:
             if attached:
                 self.fgraph.remove_feature(feature)
 
+    def _dimension(self, length) -> int | None:
+        """A scalar that is a length itself, as PyMC keeps one for each dim under the dim's name."""
+        hint = self.hints.get(length.name) if length.name else None
+        if hint is None and isinstance(length, SharedVariable):
+            return int(length.get_value())
+        return hint
+
     def _evaluate(self, expression) -> int | None:
         """The value of a shape expression over known lengths."""
         if isinstance(expression, Constant):
             return int(expression.data)
+        if expression.owner is None:
+            return self._dimension(expression)
         match expression.owner_op_and_inputs:
             case (Shape_i(i=axis), var):
                 known = var.type.shape[axis]

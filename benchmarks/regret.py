@@ -50,7 +50,9 @@ def dense_spd(rng, n, *, differentiated):
     loss = -0.5 * y @ pt.linalg.inv(kernel) @ y - 0.5 * pt.linalg.slogdet(kernel)[1]
     outputs = [loss, *pt.grad(loss, [scale, noise, height])] if differentiated else [loss]
     values = [rng.normal(size=(n, 2)), rng.normal(size=n), np.array(1.0), np.array(0.5), np.array(1.2)]
-    return Problem(f"GP n={n}" + (" +grad" if differentiated else ""), [X, y, scale, noise, height], outputs, values)
+    return Problem(
+        f"GP n={n}" + (" +grad" if differentiated else ""), [X, y, scale, noise, height], outputs, values
+    )
 
 
 def low_rank(rng, n, k, *, differentiated):
@@ -67,7 +69,9 @@ def general(rng, n, m):
     """Solves with m right-hand sides and the log-determinant of a general matrix."""
     A, B = pt.matrix("A", shape=(n, n)), pt.matrix("B", shape=(n, m))
     outputs = [pt.linalg.solve(A, B), *pt.linalg.slogdet(A), pt.linalg.solve(A.T, B)]
-    return Problem(f"general n={n} rhs={m}", [A, B], outputs, [rng.normal(size=(n, n)), rng.normal(size=(n, m))])
+    return Problem(
+        f"general n={n} rhs={m}", [A, B], outputs, [rng.normal(size=(n, n)), rng.normal(size=(n, m))]
+    )
 
 
 def many_rhs(rng, n, m):
@@ -134,7 +138,9 @@ def measure(problem: Problem) -> dict[str, Any]:
     return {
         "problem": problem.label,
         "chosen": decision.chosen,
-        "best": min((n for n in times if n != "plain"), key=times.__getitem__).replace("free", decision.chosen),
+        "best": min((n for n in times if n != "plain"), key=times.__getitem__).replace(
+            "free", decision.chosen
+        ),
         "regret": times["free"] / best,
         "against_plain": times["free"] / times["plain"],
         "predicted": decision.winner.seconds,
@@ -165,7 +171,9 @@ def report(rows: list[dict[str, Any]], console: Console) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--largest", type=int, default=2000)
@@ -175,7 +183,9 @@ def main() -> None:
     rows = []
     for index in range(arguments.problems):
         rows.append(measure(draw(rng, arguments.largest)))
-        console.print(f"{index + 1}/{arguments.problems} {rows[-1]['problem']}: {rows[-1]['chosen']}", highlight=False)
+        console.print(
+            f"{index + 1}/{arguments.problems} {rows[-1]['problem']}: {rows[-1]['chosen']}", highlight=False
+        )
     summary = report(rows, console)
     RESULTS.parent.mkdir(exist_ok=True)
     profile = find_profile()

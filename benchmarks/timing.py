@@ -10,7 +10,11 @@ import numpy as np
 
 
 def alternate(
-    functions: Mapping[str, Callable[..., Any]], arguments: Sequence[Any], *, budget: float = 2.0, rounds: tuple[int, int] = (5, 200)
+    functions: Mapping[str, Callable[..., Any]],
+    arguments: Sequence[Any],
+    *,
+    budget: float = 2.0,
+    rounds: tuple[int, int] = (5, 200),
 ) -> dict[str, float]:
     """Median seconds a call of each function, within about ``budget`` seconds and between ``rounds`` rounds."""
     for fn in functions.values():

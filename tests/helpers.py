@@ -75,6 +75,7 @@ w = pt.vector("w", shape=(K,))
 s, v = pt.scalars("s", "v")
 INPUTS = [U, V, W, C, d, w, s, v]
 _eye = pt.eye(N)
+_X = pt.constant(np.random.default_rng(9).normal(size=(N, K)))
 _arange = pt.arange(N)
 
 STRUCTURED = {
@@ -104,6 +105,8 @@ STRUCTURED = {
     "incremented_diagonal": (U @ U.T)[_arange, _arange].inc(d),
     "fill_diagonal": U @ U.T + pt.fill_diagonal(pt.zeros((N, N)), s),
     "constant_diagonal": U @ U.T + np.diag(np.arange(1.0, N + 1)),
+    "constant_gram": _X @ _X.T * v + pt.diag(d),
+    "constant_gram_weighted": (_X * w) @ _X.T + s**2 * _eye,
     "rows_scaled": d[:, None] * (U @ V.T) + pt.diag(d),
     "transposed": (U @ V.T + pt.diag(d)).T,
 }

@@ -36,9 +36,16 @@ def test_registry_is_ordered_and_named():
     batch=st.integers(1, 20),
     differentiated=st.booleans(),
 )
-def test_work_is_priced_by_known_kernels_and_grows_with_every_size(strategy, n, rank, columns, batch, differentiated):
+def test_work_is_priced_by_known_kernels_and_grows_with_every_size(
+    strategy, n, rank, columns, batch, differentiated
+):
     problem = replace(
-        LOW_RANK, n=n, rank=rank, batch=batch, requests=(Request("solve", columns, form="pos"),), differentiated=differentiated
+        LOW_RANK,
+        n=n,
+        rank=rank,
+        batch=batch,
+        requests=(Request("solve", columns, form="pos"),),
+        differentiated=differentiated,
     )
     options = Options(condition_number=10.0)
     work = strategy.work(problem, options)
@@ -59,7 +66,11 @@ def test_small_rank_takes_woodbury_and_large_does_not():
 
 
 def test_general_matrix_cannot_take_cholesky():
-    decision = decide(replace(DENSE, positive_definite=False, symmetric=False, requests=(replace(SOLVE, form="gen"), LOGDET)))
+    decision = decide(
+        replace(
+            DENSE, positive_definite=False, symmetric=False, requests=(replace(SOLVE, form="gen"), LOGDET)
+        )
+    )
     assert decision.candidate("cholesky").reason == "the matrix is not known to be positive definite"
     assert decision.chosen in ("keep", "lu")
 
@@ -77,7 +88,9 @@ def test_unknown_sizes_need_a_win_for_every_size():
     decision = decide(unknown)
     assert decision.chosen == "keep"
     assert "size unknown (n, rank)" in decision.winner.reason
-    assert decide(replace(DENSE, n=None, requests=(replace(SOLVE, form="gen"), LOGDET, Request("inverse")))).assignment
+    assert decide(
+        replace(DENSE, n=None, requests=(replace(SOLVE, form="gen"), LOGDET, Request("inverse")))
+    ).assignment
 
 
 def test_memory_limit_rules_out():
@@ -101,7 +114,9 @@ def test_force_of_one_request_splits_the_problem():
 
 
 def test_force_that_cannot_apply_is_an_error_that_says_why():
-    with pytest.raises(PolicyError, match="forces 'woodbury' on solve, logdet of a matrix .* but the matrix is not diagonal"):
+    with pytest.raises(
+        PolicyError, match="forces 'woodbury' on solve, logdet of a matrix .* but the matrix is not diagonal"
+    ):
         decide(DENSE, rules=[{"force": "woodbury"}])
     with pytest.raises(PolicyError, match="does not provide logdet"):
         decide(DENSE, rules=[{"force": "cg"}])
@@ -139,7 +154,9 @@ def test_backward_pass_adds_what_pullbacks_ask():
     assert with_backward(LOW_RANK, structured=True) == LOW_RANK
     for name in ("keep", "cholesky", "woodbury"):
         names = (name, name)
-        assert seconds(forward, names, Options(), PROFILE)[0] > seconds(LOW_RANK, names, Options(), PROFILE)[0]
+        assert (
+            seconds(forward, names, Options(), PROFILE)[0] > seconds(LOW_RANK, names, Options(), PROFILE)[0]
+        )
 
 
 @pytest.mark.parametrize("linker", [None])
@@ -147,3 +164,10 @@ def test_unknown_linker_gets_no_ops_of_ours(linker):
     decision = decide(replace(LOW_RANK, linker=linker))
     assert decision.chosen in ("keep", "cholesky", "lu")
     assert decision.candidate("woodbury").reason == "the linker in force cannot run its operations"
+
+
+def test_lu_is_not_taken_where_cholesky_is_open():
+    inverse = replace(DENSE, requests=(Request("inverse", form="inverse"),))
+    assert decide(inverse).candidate("lu").reason == "cholesky does the same with less work"
+    assert decide(inverse, rules=[{"forbid": "cholesky"}]).chosen in ("lu", "keep")
+    assert decide(inverse, rules=[{"force": "lu"}]).chosen == "lu"

@@ -75,7 +75,9 @@ def test_enable_reaches_a_default_compile_and_disable_ends_it():
 
 def test_policy_of_the_mode_wins_over_enable():
     autotune.enable({"rules": [{"force": "cholesky"}]})
-    fn = pytensor.function([U, d, b], solve(matrix, b, assume_a="pos"), mode=autotune.mode(FORCE_WOODBURY, python_mode()))
+    fn = pytensor.function(
+        [U, d, b], solve(matrix, b, assume_a="pos"), mode=autotune.mode(FORCE_WOODBURY, python_mode())
+    )
     assert [decision.chosen for decision in autotune.explain(fn).decisions] == ["woodbury"]
 
 
@@ -135,7 +137,9 @@ def test_tune_reads_assumptions_and_leaves_them_in_place():
 
 
 def test_functions_travel_through_pickle_with_their_plan():
-    fresh = U @ U.T + pt.diag(d)  # a matrix that was differentiated cannot be pickled, by PyTensor's AllocDiag
+    fresh = U @ U.T + pt.diag(
+        d
+    )  # a matrix that was differentiated cannot be pickled, by PyTensor's AllocDiag
     fn = pytensor.function([U, d, b], solve(fresh, b), mode=autotune.mode(FORCE_WOODBURY, python_mode()))
     again = pickle.loads(pickle.dumps(fn))
     assert relative_error(again(*VALUES), fn(*VALUES)) == 0
@@ -169,5 +173,9 @@ def test_a_linker_that_cannot_run_our_ops_gets_plain_ones():
     with autotune.enabled():
         fgraph = FunctionGraph([U, d, b], [tuned, *pt.grad(tuned, [U, d])], clone=True)
         get_mode("JAX").optimizer.rewrite(fgraph)
-    ours = [n.op for n in fgraph.apply_nodes if type(getattr(n.op, "core_op", n.op)).__module__.startswith("autotune")]
+    ours = [
+        n.op
+        for n in fgraph.apply_nodes
+        if type(getattr(n.op, "core_op", n.op)).__module__.startswith("autotune")
+    ]
     assert ours == []

@@ -63,7 +63,9 @@ CASES += [(name, out, SPD) for name, out in {**GENERAL_IDIOMS, **SPD_IDIOMS}.ite
 FORCES = {"lu": GENERAL_IDIOMS, "cholesky": SPD_IDIOMS | {"tagged": inv(P) @ b}}
 
 
-@pytest.mark.parametrize("name, out, value", CASES, ids=[f"{c[0]}-{'spd' if c[2] is SPD else 'general'}" for c in CASES])
+@pytest.mark.parametrize(
+    ("name", "out", "value"), CASES, ids=[f"{c[0]}-{'spd' if c[2] is SPD else 'general'}" for c in CASES]
+)
 def test_chosen_as_plain(name, out, value):
     actual = compile_with([M, b, B], out)(value, b_value, B_value)
     expected = compile_plain([M, b, B], out)(value, b_value, B_value)
@@ -72,7 +74,8 @@ def test_chosen_as_plain(name, out, value):
 
 
 @pytest.mark.parametrize(
-    "strategy, name", [(strategy, name) for strategy, idioms in FORCES.items() for name in idioms if name != "solve_sym"]
+    ("strategy", "name"),
+    [(strategy, name) for strategy, idioms in FORCES.items() for name in idioms if name != "solve_sym"],
 )
 def test_forced_as_plain(strategy, name):
     out = FORCES[strategy][name]
@@ -109,7 +112,9 @@ def test_gaussian_process_with_gradient_has_one_factorisation():
     assert chosen(fn) == ["cholesky"]
     assert sum("SharedCholesky" in name for name in names) == 1
     assert sum("CholeskyInverse" in name for name in names) == 1
-    assert not any("MatrixInverse" in name or "LU" in name or "Dot" in name and "Blockwise" in name for name in names)
+    assert not any(
+        "MatrixInverse" in name or "LU" in name or ("Dot" in name and "Blockwise" in name) for name in names
+    )
     values = [rng.normal(size=(n, 2)), rng.normal(size=n), np.array(0.8), np.array(0.3)]
     for a, e in zip(fn(*values), compile_plain([X, y, scale, noise], outputs)(*values), strict=True):
         assert relative_error(a, e) < 1e-9
@@ -141,7 +146,9 @@ def test_right_hand_sides_of_other_dtypes():
     outputs = [solve(P32, b), solve(P32, integer), inv(P32), slogdet(P32)[1], solve(P, integer)]
     values = SPD.astype("float32"), SPD, b_value, np.arange(N)
     inputs = [M32, M, b, integer]
-    for a, e in zip(compile_with(inputs, outputs)(*values), compile_plain(inputs, outputs)(*values), strict=True):
+    for a, e in zip(
+        compile_with(inputs, outputs)(*values), compile_plain(inputs, outputs)(*values), strict=True
+    ):
         assert a.dtype == e.dtype
         assert relative_error(a, e) < 1e-4
 
@@ -189,7 +196,12 @@ def test_batches_of_matrices(strategy):
         *slogdet(tagged),
         solve(tagged, B),
     ]
-    values = np.stack([spd(N, rng) for _ in range(5)]), rng.normal(size=(5, N)), rng.normal(size=(5, N, 3)), B_value
+    values = (
+        np.stack([spd(N, rng) for _ in range(5)]),
+        rng.normal(size=(5, N)),
+        rng.normal(size=(5, N, 3)),
+        B_value,
+    )
     inputs = [T, t, t2, B]
     fn = compile_with(inputs, outputs, {"rules": [{"force": strategy}]})
     for a, e in zip(fn(*values), compile_plain(inputs, outputs)(*values), strict=True):
@@ -235,7 +247,12 @@ def test_linkers(linker):
 
     outputs = [*joint(P, b), pt.diagonal(inv(P))]
     fn = compile_with([M, b], outputs, base=Mode(linker=linker, optimizer="fast_run"))
-    expected = [np.linalg.solve(SPD, b_value), np.linalg.inv(SPD), *np.linalg.slogdet(SPD), np.diag(np.linalg.inv(SPD))]
+    expected = [
+        np.linalg.solve(SPD, b_value),
+        np.linalg.inv(SPD),
+        *np.linalg.slogdet(SPD),
+        np.diag(np.linalg.inv(SPD)),
+    ]
     for a, e in zip(fn(SPD, b_value), expected, strict=True):
         assert relative_error(a, e) < 1e-10
 

@@ -96,10 +96,32 @@ def test_sizes_of_shared_variables():
     assert (decision.problem.n, decision.problem.rank) == (3000, 4)
 
 
+def test_sizes_by_the_name_of_a_dim():
+    length = pt.lscalar("city")
+    thin = pt.ones((length, 3)) * pt.vector("v", shape=(3,))
+    v = thin.owner.inputs[1].owner.inputs[0] if thin.owner.inputs[1].owner else thin.owner.inputs[1]
+    outputs = slogdet(thin @ thin.T + 0.1 * pt.eye(length))[1]
+    fn = compile_with([length, v], outputs, {"sizes": {"city": 4000}})
+    [decision] = autotune.explain(fn).decisions
+    assert decision.problem.n == 4000
+
+
 def test_empty_plan_says_so():
     assert "Nothing to choose" in str(Plan())
 
 
 def test_formats():
-    assert [format_seconds(x) for x in (None, 0.0, 1.5e-6, 2.5e-3, 30.0)] == ["-", "0 us", "1.5 us", "2.5 ms", "30 s"]
-    assert [format_bytes(x) for x in (None, 12, 2048, 3 * 2**20, 2**31)] == ["-", "12 B", "2 KiB", "3 MiB", "2 GiB"]
+    assert [format_seconds(x) for x in (None, 0.0, 1.5e-6, 2.5e-3, 30.0)] == [
+        "-",
+        "0 us",
+        "1.5 us",
+        "2.5 ms",
+        "30 s",
+    ]
+    assert [format_bytes(x) for x in (None, 12, 2048, 3 * 2**20, 2**31)] == [
+        "-",
+        "12 B",
+        "2 KiB",
+        "3 MiB",
+        "2 GiB",
+    ]

@@ -71,7 +71,9 @@ def from_cholesky():
 def marginal_gp():
     with pm.Model() as model:
         gp = pm.gp.Marginal(cov_func=pm.gp.cov.ExpQuad(1, ls=pm.HalfNormal("ls")))
-        gp.marginal_likelihood("y", X=np.linspace(0, 3, N)[:, None], y=observed(None), sigma=pm.HalfNormal("s"))
+        gp.marginal_likelihood(
+            "y", X=np.linspace(0, 3, N)[:, None], y=observed(None), sigma=pm.HalfNormal("s")
+        )
     return model
 
 
@@ -103,7 +105,13 @@ def kronecker_normal():
     with pm.Model() as model:
         s = pm.HalfNormal("s")
         A, B = np.diag([1.0, 2, 3, 4]) + 0.3, np.diag([1.0, 3, 5, 7, 9]) + 0.1
-        pm.KroneckerNormal("y", mu=np.zeros(20), covs=[pt.as_tensor(A) * s, pt.as_tensor(B)], sigma=0.5, observed=observed(None, 20))
+        pm.KroneckerNormal(
+            "y",
+            mu=np.zeros(20),
+            covs=[pt.as_tensor(A) * s, pt.as_tensor(B)],
+            sigma=0.5,
+            observed=observed(None, 20),
+        )
     return model
 
 
@@ -159,7 +167,9 @@ def test_chosen_by_itself_for_a_large_model(rows):
     with autotune.enabled() as session:
         fn = joint(factor_analysis(rows, n=600))
     plan = autotune.explain(fn)
-    assert [(d.chosen, d.problem.name, d.before_autodiff) for d in plan.decisions] == [("woodbury", "y_logprob", True)]
+    assert [(d.chosen, d.problem.name, d.before_autodiff) for d in plan.decisions] == [
+        ("woodbury", "y_logprob", True)
+    ]
     assert plan in session.plans
     dense = 600 * 600
     arrays = [o.type.shape for n in fn._pytensor_function.maker.fgraph.apply_nodes for o in n.outputs]
@@ -195,7 +205,11 @@ def test_forbidding_by_the_name_of_the_term():
 def test_compiled_wrappers_can_be_explained():
     with autotune.enabled(FORCE):
         model = factor_analysis()
-        functions = [model.compile_logp(mode=python_mode()), model.compile_dlogp(mode=python_mode()), joint(model)]
+        functions = [
+            model.compile_logp(mode=python_mode()),
+            model.compile_dlogp(mode=python_mode()),
+            joint(model),
+        ]
     for fn in functions:
         assert [d.chosen for d in autotune.explain(fn).decisions] == ["woodbury"]
 

@@ -6,8 +6,8 @@ import pytest
 from helpers import (
     FORCE_WOODBURY,
     INPUTS,
-    N,
     STRUCTURED,
+    N,
     U,
     V,
     chosen,
@@ -33,7 +33,15 @@ def test_form_is_read_and_never_formed(form):
     K = STRUCTURED[form]
     sign, logabsdet = pt.linalg.slogdet(K)
     inverse = pt.linalg.inv(K)
-    outputs = [pt.linalg.solve(K, b), inverse @ B, B.T @ inverse, b @ inverse @ b, pt.diagonal(inverse), sign, logabsdet]
+    outputs = [
+        pt.linalg.solve(K, b),
+        inverse @ B,
+        B.T @ inverse,
+        b @ inverse @ b,
+        pt.diagonal(inverse),
+        sign,
+        logabsdet,
+    ]
     fn = compile_with([*INPUTS, b, B], outputs, FORCE_WOODBURY)
     assert chosen(fn) == ["woodbury"]
     assert largest_array(fn) < N * N

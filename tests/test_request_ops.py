@@ -34,10 +34,23 @@ SYSTEMS = {
     "dense_spd": (Dense((M + M.T) / 2), True, True, ("keep", "cholesky", "lu")),
     "dense_general": (Dense(M + U @ V.T), False, False, ("keep", "lu")),
     "low_rank_spd": (Sum((Diagonal(d), LowRank(U, c, U))), True, True, ("keep", "woodbury", "cholesky")),
-    "low_rank_symmetric": (Sum((Diagonal(d), LowRank(U, -c / 9, U))), False, True, ("keep", "woodbury", "lu")),
+    "low_rank_symmetric": (
+        Sum((Diagonal(d), LowRank(U, -c / 9, U))),
+        False,
+        True,
+        ("keep", "woodbury", "lu"),
+    ),
     "low_rank_general": (Sum((Diagonal(d), LowRank(U, c, V / 5))), False, False, ("keep", "woodbury", "lu")),
 }
-KINDS = ("solve", "solve_transposed", "logdet", "inverse", "inverse_diagonal", "inv_quad", "is_positive_definite")
+KINDS = (
+    "solve",
+    "solve_transposed",
+    "logdet",
+    "inverse",
+    "inverse_diagonal",
+    "inv_quad",
+    "is_positive_definite",
+)
 
 
 def dense_reference(kind, A):
@@ -77,7 +90,7 @@ def scalar_of(out):
     return (out * weights).sum()
 
 
-@pytest.mark.parametrize("name, kind", CASES)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_value_without_the_pass(name, kind):
     operator, pd, symmetric, _ = SYSTEMS[name]
     out = requested(kind, operator, pd, symmetric, "keep")
@@ -86,7 +99,7 @@ def test_value_without_the_pass(name, kind):
     assert relative_error(actual, reference) < 1e-10
 
 
-@pytest.mark.parametrize("name, kind", [case for case in CASES if case[1] != "is_positive_definite"])
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[1] != "is_positive_definite"])
 def test_gradient_and_its_gradient_are_exact(name, kind):
     operator, pd, symmetric, _ = SYSTEMS[name]
     wrt = INPUTS
@@ -95,9 +108,13 @@ def test_gradient_and_its_gradient_are_exact(name, kind):
     first = pt.grad(scalar_of(out), wrt, disconnected_inputs="ignore")
     first_reference = pt.grad(scalar_of(expected), wrt, disconnected_inputs="ignore")
     direction = [np.sin(1.0 + np.arange(np.prod(i.type.shape))).reshape(i.type.shape) for i in wrt]
-    second = pt.grad(sum((g * p).sum() for g, p in zip(first, direction, strict=True)), wrt, disconnected_inputs="ignore")
+    second = pt.grad(
+        sum((g * p).sum() for g, p in zip(first, direction, strict=True)), wrt, disconnected_inputs="ignore"
+    )
     second_reference = pt.grad(
-        sum((g * p).sum() for g, p in zip(first_reference, direction, strict=True)), wrt, disconnected_inputs="ignore"
+        sum((g * p).sum() for g, p in zip(first_reference, direction, strict=True)),
+        wrt,
+        disconnected_inputs="ignore",
     )
     actual = compile_plain(INPUTS, [*first, *second])(*VALUES)
     reference = compile_plain(INPUTS, [*first_reference, *second_reference])(*VALUES)
@@ -133,7 +150,9 @@ def test_requests_survive_pytensors_rewrites_and_pickling():
 
 
 @pytest.mark.parametrize(
-    "mode", ["FAST_COMPILE", Mode(linker="py", optimizer=None), "NUMBA"], ids=["FAST_COMPILE", "no_rewrites", "NUMBA"]
+    "mode",
+    ["FAST_COMPILE", Mode(linker="py", optimizer=None), "NUMBA"],
+    ids=["FAST_COMPILE", "no_rewrites", "NUMBA"],
 )
 def test_requests_compute_in_other_modes(mode):
     operator, pd, symmetric, _ = SYSTEMS["low_rank_spd"]
@@ -144,6 +163,23 @@ def test_requests_compute_in_other_modes(mode):
 
 def test_equal_requests_merge():
     operator, pd, symmetric, _ = SYSTEMS["dense_spd"]
-    twice = requested("inverse", operator, pd, symmetric, "keep") + requested("inverse", operator, pd, symmetric, "keep")
+    twice = requested("inverse", operator, pd, symmetric, "keep") + requested(
+        "inverse", operator, pd, symmetric, "keep"
+    )
     fn = compile_plain(INPUTS, twice)
     assert sum(isinstance(node.op, RequestOp) for node in fn.maker.fgraph.apply_nodes) == 1
+
+
+def test_vectorised_requests_compute():
+    from pytensor.graph.replace import vectorize_graph
+
+    operator, pd, symmetric, _ = SYSTEMS["low_rank_spd"]
+    out = requested("solve", operator, pd, symmetric, "woodbury")
+    batch = pt.tensor("batch", shape=(2, N))
+    vectorised = vectorize_graph(out, {d: batch})
+    fn = compile_with([*INPUTS, batch], vectorised)
+    values = np.stack([VALUES[3], 2 * VALUES[3]])
+    result = fn(*VALUES, values)
+    single = compile_plain(INPUTS, out)
+    for row, diagonal in zip(result, values, strict=True):
+        assert relative_error(row, single(*VALUES[:3], diagonal, *VALUES[4:])) < 1e-12

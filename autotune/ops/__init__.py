@@ -8,7 +8,13 @@ A leaf package: it imports nothing else of autotune. Reading order: an Op's file
 
 from autotune.ops.cg import BlockCG
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.woodbury import FACTOR_FIELDS, LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
+from autotune.ops.woodbury import (
+    FACTOR_FIELDS,
+    LowRankFactor,
+    LowRankInverseDiagonal,
+    LowRankSolve,
+    LowRankSolveColumns,
+)
 
 __all__ = [
     "FACTOR_FIELDS",

@@ -41,8 +41,12 @@ def core_of(op):
 
 
 def is_root(node) -> bool:
-    """Exactly PyTensor's classes: subclasses are what the pass itself writes."""
-    return type(core_of(node.op)) in ROOTS
+    """Exactly PyTensor's classes: subclasses are what the pass itself writes.
+
+    A request Op that was vectorised (wrapped in a ``Blockwise``) computes by its own inner graph.
+    """
+    core = core_of(node.op)
+    return type(core) in ROOTS and (type(core) is not RequestOp or core is node.op)
 
 
 def has_roots(fgraph) -> bool:
@@ -112,7 +116,7 @@ class Scan:
 
     def visit(self, node) -> None:
         core = core_of(node.op)
-        if type(core) in ROOTS:
+        if is_root(node):
             if type(core) is RequestOp or node.inputs[0].type.dtype in DTYPES:
                 getattr(self, f"_read_{type(core).__name__}")(node, core)
             return

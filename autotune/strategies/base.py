@@ -34,6 +34,8 @@ class Strategy:
     """Base of all strategies; one subclass a file, one instance in ``STRATEGIES``.
 
     ``needs_own_ops``: emits Ops of ours, which run under PyTensor's Numba, Python and C linkers only.
+    ``structured``: works on the parts of the operator, not on the matrix. ``dominated_by`` names a
+    strategy that does the same with less work: where that one applies, this one is not chosen freely.
     ``provides``: the request kinds it can serve. ``exact``: up to rounding.
     """
 
@@ -43,6 +45,7 @@ class Strategy:
     batched: ClassVar[bool] = True
     needs_own_ops: ClassVar[bool] = False
     structured: ClassVar[bool] = False
+    dominated_by: ClassVar[str | None] = None
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     def declines(self, problem: Problem, options: Any) -> No | None:

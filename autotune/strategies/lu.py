@@ -20,6 +20,7 @@ class LUStrategy(Strategy):
     """
 
     name = "lu"
+    dominated_by = "cholesky"
     provides = frozenset({"solve", "logdet", "determinant", "inverse", "inverse_diagonal"})
 
     def objects_to(self, problem, options):
