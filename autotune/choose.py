@@ -165,7 +165,7 @@ def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Ca
 
 
 def _without_dominated(candidates) -> list[Candidate]:
-    """Rule out strategies that another open one does with less work: no error of the model turns that round."""
+    """Rule out what another open strategy does with less work: no error of the model turns that round."""
     open_ = {c.name for c in candidates if not c.reason}
     better = {s.name: s.dominated_by for s in STRATEGIES if s.dominated_by in open_}
     return [

@@ -38,7 +38,8 @@ class ConstantProduct(Dot):
 def guard_structure(fgraph) -> None:
     """Keep identities and square products of thin constants from being folded."""
     _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype))
-    _swap(fgraph, Dot, lambda node: ConstantProduct() if _is_thin_product(node) else None)
+    for product in (Dot, Blockwise):
+        _swap(fgraph, product, lambda node: ConstantProduct() if _is_thin_product(node) else None)
 
 
 def release_structure(fgraph) -> None:
@@ -59,6 +60,8 @@ def _swap(fgraph, old_class, new_op):
 
 def _is_thin_product(node) -> bool:
     """``U @ V`` of constants with fewer inner than outer dimensions."""
+    if not isinstance(getattr(node.op, "core_op", node.op), Dot) or node.outputs[0].ndim != 2:
+        return False
     left, right = node.inputs
     if not (_is_constant(left) and _is_constant(right)):
         return False

@@ -20,8 +20,8 @@ from pytensor.tensor.shape import Shape_i
 class Sizes:
     """Looks up the length of an axis of a variable of ``fgraph``, or None.
 
-    Order: static shape > ``hints`` (``"K[0]"`` or the name of a dim) > current value of a shared variable > the
-    shape's expression in lengths that are known in one of these ways.
+    Order: static shape > ``hints`` (``"K[0]"`` or the name of a dim) > current value of a shared
+    variable > the shape's expression in lengths that are known in one of these ways.
     """
 
     def __init__(self, fgraph, hints: dict[str, int]):

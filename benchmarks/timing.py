@@ -16,7 +16,7 @@ def alternate(
     budget: float = 2.0,
     rounds: tuple[int, int] = (5, 200),
 ) -> dict[str, float]:
-    """Median seconds a call of each function, within about ``budget`` seconds and between ``rounds`` rounds."""
+    """Median seconds a call of each function, in about ``budget`` seconds and (least, most) ``rounds``."""
     for fn in functions.values():
         fn(*arguments)
     samples: dict[str, list[float]] = {name: [] for name in functions}

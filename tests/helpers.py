@@ -12,7 +12,7 @@ FORCE_WOODBURY = {"rules": [{"force": "woodbury"}]}
 
 
 def python_mode() -> Mode:
-    """Fast to compile. PyTensor 3.3's in-place Elemwise fails on read-only diagonal views under this linker."""
+    """Fast to compile. Not in place: there PyTensor 3.3 writes to read-only views of diagonals."""
     return Mode(linker="py", optimizer="fast_run").excluding("inplace")
 
 

@@ -1,4 +1,4 @@
-"""Every way to write a request is read, whatever the shapes, dtypes and batches, and computes as plain PyTensor."""
+"""Every way to write a request is read, at any shape, dtype and batch, and computes as plain PyTensor."""
 
 import numpy as np
 import pytensor

@@ -6,7 +6,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import FORCE_WOODBURY, compile_plain, op_names, python_mode
+from helpers import FORCE_WOODBURY, compile_plain, compile_with, op_names, python_mode
 from pytensor.tensor.linalg import slogdet, solve
 
 import autotune
@@ -24,6 +24,7 @@ U, d, b, s = (
     pt.vector("b", shape=(N,)),
     pt.scalar("s"),
 )
+M = pt.matrix("M", shape=(N, N))
 X = pt.constant(np.random.default_rng(1).normal(size=(N, 3)))
 MATRICES = {
     "diag": U @ U.T + pt.diag(d),
@@ -70,24 +71,25 @@ def test_kept_graph_is_exactly_pytensors(form):
     assert op_names(fn) == op_names(compile_plain([U, d, b, s], outputs))
 
 
+def compile_through(door, out, policy):
+    if door == "mode":
+        return compile_with([M], out, policy)
+    if door == "tune":
+        return autotune.tune(out, policy)
+    with autotune.enabled(policy):
+        return pytensor.function([M], out, mode=python_mode())
+
+
 @pytest.mark.parametrize("door", ["mode", "enabled", "tune"])
 def test_a_policy_that_cannot_be_obeyed_is_an_error(door):
-    M = pt.matrix("M", shape=(N, N))
     policy = {"rules": [{"match": {"name": "M"}, "force": "woodbury"}]}
     with pytest.raises(autotune.PolicyError, match=r"rules\[0\].*'woodbury'.*not diagonal plus low rank"):
-        if door == "mode":
-            pytensor.function([M], slogdet(M), mode=autotune.mode(policy, python_mode()))
-        elif door == "tune":
-            autotune.tune(slogdet(M)[1], policy)
-        else:
-            with autotune.enabled(policy):
-                pytensor.function([M], slogdet(M), mode=python_mode())
+        compile_through(door, slogdet(M)[1], policy)
 
 
 def test_not_positive_definite_under_a_false_tag_is_nan_as_in_pytensor():
     from pytensor.assumptions import assume
 
-    M = pt.matrix("M", shape=(N, N))
     P = assume(M, positive_definite=True)
     mode = autotune.mode({"rules": [{"force": "cholesky"}]}, python_mode())
     outputs = [solve(P, b), *slogdet(P), pt.linalg.inv(P)]

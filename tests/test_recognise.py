@@ -131,7 +131,7 @@ def test_operator_answers_as_its_matrix(name):
 
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name != "joined"])
 def test_pullback_is_that_of_the_dense_matrix(name):
-    """``sum(M * A(parts))`` differentiated by PyTensor, against the operator's own rule for ``M = -left right.T``."""
+    """``sum(M * A(parts))`` differentiated by PyTensor, against the operator's own rule."""
     from autotune.request_ops import DenseCotangent, OuterCotangent
 
     operator = OPERATORS[name]

@@ -27,12 +27,12 @@ def check_rhs(d, B):
 def factorise(positive_definite, d, U, last):
     """The eight outputs of a LowRankFactor, as arrays of the promised dtypes."""
     check_lengths(d, U, last)
-    arrays = [kernels.c_layout(x) for x in (d, U, last)]
+    d, U, last = (kernels.c_layout(x) for x in (d, U, last))
     with np.errstate(all="ignore"):
         if last.ndim == 1:
-            factor = core_factor.symmetric_factor(*arrays, positive_definite)
+            factor = core_factor.symmetric_factor(d, U, last, positive_definite)
         else:
-            factor = core_factor.general_factor(*arrays, False)
+            factor = core_factor.general_factor(d, U, last, False)
     dtypes = (np.int8, d.dtype, d.dtype, np.int32, np.int64, d.dtype, d.dtype, d.dtype)
     return tuple(
         np.array(x, dtype=dtype, order="C", copy=None) for x, dtype in zip(factor, dtypes, strict=True)
@@ -53,10 +53,9 @@ def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):
 
 def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """``K^-1 U``."""
-    arrays = [kernels.c_layout(x) for x in (d, U, c)]
-    w, F, pivots, S, FS = (kernels.c_layout(x) for x in (w, F, pivots, S, FS))
+    d, U, c, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, c, w, F, pivots, S, FS))
     with np.errstate(all="ignore"):
-        return kernels.c_layout(core_solve.symmetric_solve_columns(*arrays, mode, w, F, pivots, S, FS))
+        return kernels.c_layout(core_solve.symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS))
 
 
 def inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):

@@ -35,6 +35,8 @@ class WoodburyStrategy(Strategy):
     def objects_to(self, problem, options):
         if not problem.low_rank or "diagonal" not in problem.structure:
             return No("the matrix is not diagonal plus low rank")
+        if None not in (problem.n, problem.rank) and problem.rank >= problem.n and not options.forced:
+            return No("its rank is not below its order")
         if problem.asks("is_positive_definite") and not problem.nonnegative_weights:
             return No(
                 "its low-rank weights may be negative, and the graph asks whether it is positive definite"
