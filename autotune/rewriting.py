@@ -171,6 +171,9 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
         for old, new in replacements:
             copy_stack_trace(old, new)
     if replacements:
+        # Downstream first: what is built there may use what is replaced upstream, and must follow it.
+        position = {node: i for i, node in enumerate(fgraph.toposort())}
+        replacements.sort(key=lambda pair: -position[pair[0].owner])
         fgraph.replace_all_validate(replacements, reason="autotune")
     plan = Plan(tuple(dict.fromkeys(decisions)))
     fgraph.attach_feature(PlanFeature(plan))

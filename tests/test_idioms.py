@@ -288,3 +288,25 @@ def test_running_twice_changes_nothing():
     before = [str(node.op) for node in fgraph.toposort()]
     AutotunePass({"rules": [{"force": "cholesky"}]}).rewrite(fgraph)
     assert [str(node.op) for node in fgraph.toposort()] == before
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_problems_that_feed_each_other_are_all_replaced(inner_first):
+    """A right-hand side, or the matrix itself, comes from another solve; nothing is computed twice."""
+    other = pt.matrix("other", shape=(N, N))
+    Q = assume(other, positive_definite=True)
+    inner = solve(Q, B)
+    nested = solve(P, inner)
+    twice = solve(P, nested)
+    third = assume(pt.eye(N) + inner @ inner.T, positive_definite=True)
+    outputs = [nested, twice, solve(third, B), slogdet(third)[1], inv(P), inv(Q)]
+    outputs = outputs if inner_first else outputs[::-1]
+    inputs = [M, other, B]
+    rules = {"rules": [{"force": "cholesky"}]}
+    fn = compile_with(inputs, outputs, rules)
+    names = op_names(fn)
+    assert sum("SharedCholesky" in name for name in names) == len(autotune.explain(fn).decisions)
+    assert not any(name.startswith(("Cholesky{", "Solve", "MatrixInverse", "SLogDet")) for name in names)
+    values = SPD, spd(N, rng), B_value
+    for a, e in zip(fn(*values), compile_plain(inputs, outputs)(*values), strict=True):
+        assert relative_error(a, e) < 1e-9

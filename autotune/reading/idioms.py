@@ -1,0 +1,245 @@
+"""What is made of an inverse, a determinant or a Cholesky factor: the idioms that are read.
+
+Handlers are called for nodes with an input of known meaning. They give their output a meaning, or
+note a replacement for it; a node that they do not understand is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
+from pytensor.tensor.basic import ExtractDiag, atleast_Nd
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.linalg.solvers.psd import CholeskySolve
+from pytensor.tensor.linalg.solvers.triangular import SolveTriangular
+from pytensor.tensor.math import All, Dot, Sum
+
+from autotune.reading.columns import outer_factors
+from autotune.reading.readings import Reading
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class Meaning:
+    """``kind`` of thing that a variable is of the matrix of ``reading``; ``extra`` depends on the kind."""
+
+    kind: str
+    reading: Reading
+    transposed: bool = False
+    extra: Any = None
+
+
+class Idioms:
+    """The handlers, by class of Op. ``meaning``: of variables; ``outer``: factors of outer products."""
+
+    def __init__(self) -> None:
+        self.meaning: dict[Any, Meaning] = {}
+        self.outer: dict[Any, tuple[Any, ...]] = {}
+        self.handlers = {
+            DimShuffle: self._view,
+            Dot: self._product,
+            ExtractDiag: self._diagonal,
+            Elemwise: self._elementwise,
+            Sum: self._sum,
+            All: self._all,
+            SolveTriangular: self._triangular_solve,
+            CholeskySolve: self._cholesky_solve,
+        }
+
+    def note(self, reading: Reading, old, new) -> None:
+        """Replace ``old`` by ``new`` once the answers of ``reading`` are there."""
+        if new.ndim < old.ndim:
+            new = atleast_Nd(new, n=old.ndim)
+        elif new.ndim > old.ndim:
+            new = new.squeeze(axis=tuple(range(new.ndim - old.ndim)))
+        new = new.astype(old.type.dtype)
+        if old.type.shape != new.type.shape:
+            new = pt.specify_shape(new, old.type.shape)
+        reading.replacements[old] = new
+
+    def _view(self, node, op):
+        known = self.meaning[node.inputs[0]]
+        out = node.outputs[0]
+        if known.kind == "determinant":
+            self.meaning[out] = known
+        elif known.kind in ("inverse", "factor"):
+            if op.is_left_expand_dims:
+                self.meaning[out] = known
+            elif op.is_left_expanded_matrix_transpose:
+                self.meaning[out] = Meaning(known.kind, known.reading, not known.transposed)
+
+    def _product(self, node, op):
+        """``inv(A) @ b`` and ``b @ inv(A)``; with ``b`` an outer product the result is one again."""
+        left, right = node.inputs
+        inverse = self.meaning.get(left)
+        if inverse is not None and inverse.kind == "inverse":
+            return self._inverse_times(node, inverse, right)
+        inverse = self.meaning.get(right)
+        if inverse is not None and inverse.kind == "inverse":
+            self._times_inverse(node, inverse, left)
+
+    def _inverse_times(self, node, inverse, b):
+        reading, out = inverse.reading, node.outputs[0]
+        if not fits(b, out):
+            return
+        factors = self._outer_of(b, reading)
+        if factors is None:
+            x = reading.solve(b, self._solve_form(reading), transposed=inverse.transposed)
+        else:
+            u, v, scale = factors
+            u = reading.solve(u, self._solve_form(reading), transposed=inverse.transposed)
+            x = self._note_outer(reading, out, u, v, scale)
+        self.note(reading, out, x)
+
+    def _times_inverse(self, node, inverse, b):
+        """``b @ inv(A) = (inv(A).T @ b.T).T``"""
+        reading, out = inverse.reading, node.outputs[0]
+        if not fits(b, out):
+            return
+        factors = self._outer_of(b, reading)
+        if factors is None:
+            x = reading.solve(b.mT, self._solve_form(reading), transposed=not inverse.transposed).mT
+        else:
+            u, v, scale = factors
+            v = reading.solve(v.mT, self._solve_form(reading), transposed=not inverse.transposed).mT
+            x = self._note_outer(reading, out, u, v, scale)
+        self.note(reading, out, x)
+
+    def _outer_of(self, b, reading):
+        if b in self.outer:
+            *factors, owner = self.outer[b]
+            return factors if owner is reading else None
+        return None if reading.batched else outer_factors(b)
+
+    def _note_outer(self, reading, out, u, v, scale):
+        self.outer[out] = (u, v, scale, reading)
+        product = u * v
+        return product if scale is None else product * scale
+
+    def _solve_form(self, reading):
+        if reading.positive_definite:
+            return "pos"
+        return "sym" if reading.symmetric else "gen"
+
+    def _diagonal(self, node, op):
+        known = self.meaning[node.inputs[0]]
+        ndim = node.inputs[0].ndim
+        if op.offset != 0 or (op.axis1 % ndim, op.axis2 % ndim) != (ndim - 2, ndim - 1):
+            return
+        if known.kind == "inverse":
+            self.note(known.reading, node.outputs[0], known.reading.demand("inverse_diagonal", "inverse")[0])
+        elif known.kind == "factor":
+            self.meaning[node.outputs[0]] = Meaning("factor_diagonal", known.reading)
+
+    def _elementwise(self, node, op):
+        scalar_op, out = type(op.scalar_op), node.outputs[0]
+        known = self.meaning.get(node.inputs[0])
+        if known is None:
+            return
+        reading = known.reading
+        match known.kind, scalar_op:
+            case "determinant", ps.Abs:
+                self.meaning[out] = Meaning("abs_determinant", reading)
+            case "abs_determinant", ps.Log:
+                self._replace_scalar(reading, out, reading.demand("logdet", "lu")[1])
+            case "determinant", ps.Sign:
+                self._replace_scalar(reading, out, reading.demand("logdet", "lu")[0])
+            case "determinant", ps.Log:
+                sign, logabsdet = reading.demand("logdet", "lu")
+                self._replace_scalar(reading, out, pt.where(pt.eq(sign, -1), np.nan, logabsdet))
+            case "factor_diagonal", ps.Log:
+                self.meaning[out] = Meaning("log_diagonal", reading)
+            case "factor_diagonal", ps.GT if _is_zero(node.inputs[1]):
+                self.meaning[out] = Meaning("positive_diagonal", reading)
+            case "whitened", ps.Sqr:
+                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+            case "whitened", ps.Pow if _is_two(node.inputs[1]):
+                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+            case "whitened", ps.Mul if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]:
+                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+
+    def _replace_scalar(self, reading, old, new):
+        """``old`` has the batch shape of the matrix, perhaps with further axes of length 1."""
+        if not reading.batched or old.ndim == new.ndim:
+            self.note(reading, old, new)
+        else:
+            self.note(reading, old, new.reshape(old.shape, ndim=old.ndim))
+
+    def _sum(self, node, op):
+        known = self.meaning[node.inputs[0]]
+        ndim = node.inputs[0].ndim
+        axes = set(range(ndim)) if op.axis is None else {a % ndim for a in op.axis}
+        if known.kind == "log_diagonal" and ndim - 1 in axes:
+            half_logdet = 0.5 * known.reading.demand("logdet", "cholesky")[1]
+            self._reduce_rest(node, known.reading, half_logdet, axes - {ndim - 1})
+        elif known.kind == "whitened_squared":
+            b, b_ndim = known.extra
+            vector_axis = ndim - b_ndim
+            if vector_axis in axes:
+                quad = known.reading.inv_quad(b, "cholesky", b_ndim=b_ndim)
+                rest = {a - (a > vector_axis) for a in axes - {vector_axis}}
+                self._reduce_rest(node, known.reading, quad, rest)
+
+    def _reduce_rest(self, node, reading, value, axes):
+        """Apply the axes of a Sum that the request itself does not reduce."""
+        reduced_ndim = node.inputs[0].ndim - 1
+        if value.ndim < reduced_ndim:
+            value = atleast_Nd(value, n=reduced_ndim)
+        self.note(reading, node.outputs[0], value.sum(axis=tuple(axes)) if axes else value)
+
+    def _all(self, node, op):
+        known = self.meaning[node.inputs[0]]
+        ndim = node.inputs[0].ndim
+        axes = set(range(ndim)) if op.axis is None else {a % ndim for a in op.axis}
+        if known.kind != "positive_diagonal" or ndim - 1 not in axes:
+            return
+        [answer] = known.reading.demand("is_positive_definite", "cholesky")
+        if answer.ndim < ndim - 1:
+            answer = atleast_Nd(answer, n=ndim - 1)
+        rest = tuple(axes - {ndim - 1})
+        self.note(known.reading, node.outputs[0], answer.all(axis=rest) if rest else answer)
+
+    def _triangular_solve(self, node, op):
+        factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]
+        if factor is None or factor.kind != "factor" or op.unit_diagonal or not fits(b, node.outputs[0]):
+            return
+        if op.lower and not factor.transposed:
+            self.meaning[node.outputs[0]] = Meaning("whitened", factor.reading, extra=(b, op.b_ndim))
+            return
+        whitened = self.meaning.get(b)
+        if op.lower or not factor.transposed or whitened is None or whitened.kind != "whitened":
+            return
+        if whitened.reading is factor.reading and whitened.extra[1] == op.b_ndim:
+            solution = factor.reading.solve(whitened.extra[0], "cholesky", b_ndim=op.b_ndim)
+            self.note(factor.reading, node.outputs[0], solution)
+
+    def _cholesky_solve(self, node, op):
+        factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]
+        if factor is None or factor.kind != "factor" or not fits(b, node.outputs[0]):
+            return
+        if op.lower != factor.transposed:
+            self.note(factor.reading, node.outputs[0], factor.reading.solve(b, "cholesky", b_ndim=op.b_ndim))
+
+
+def fits(b, reference) -> bool:
+    """Right-hand sides in the matrix's own precision, or exact in it."""
+    kind = b.type.numpy_dtype.kind
+    return kind in "biu" or (kind == "f" and b.type.dtype in DTYPES and _at_most(b, reference))
+
+
+def _at_most(b, reference) -> bool:
+    return b.type.numpy_dtype.itemsize <= np.dtype(reference.type.dtype).itemsize
+
+
+def _is_zero(var) -> bool:
+    return isinstance(var, Constant) and not np.any(var.data)
+
+
+def _is_two(var) -> bool:
+    return isinstance(var, Constant) and bool(np.all(var.data == 2))
