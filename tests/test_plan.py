@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytensor.tensor as pt
+import pytest
 from helpers import chosen, compile_with, op_names
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import inv, slogdet, solve
@@ -125,3 +126,25 @@ def test_formats():
         "3 MiB",
         "2 GiB",
     ]
+
+
+LARGE = 3000
+IDIOMS = {
+    "solve": lambda K, y: solve(K, y),
+    "solve_pos": lambda K, y: solve(K, y, assume_a="pos"),
+    "inverse_times": lambda K, y: inv(K) @ y,
+    "slogdet": lambda K, y: slogdet(K)[1],
+    "cho_solve": lambda K, y: pt.linalg.cho_solve((pt.linalg.cholesky(K), True), y),
+}
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("idiom", IDIOMS)
+@pytest.mark.parametrize(("rank", "woodbury"), [(5, True), (50, True), (3600, False)])
+def test_rank_decides_whatever_the_idiom_and_the_tags(idiom, rank, woodbury, tagged):
+    thin, y = pt.matrix("thin", shape=(LARGE, rank)), pt.vector("y", shape=(LARGE,))
+    noise = pt.vector("noise", shape=(LARGE,))
+    K = thin @ thin.T + pt.diag(noise)
+    K = assume(K, positive_definite=True) if tagged else K
+    [choice] = chosen(compile_with([thin, y, noise], IDIOMS[idiom](K, y)))
+    assert (choice == "woodbury") == woodbury
