@@ -148,16 +148,11 @@ def measure(problem: Problem) -> dict[str, Any]:
     }
 
 
-def report(rows: list[dict[str, Any]], console: Console) -> dict[str, float]:
-    """Print the table; the summary as a dict."""
-    table = Table("problem", "chosen", "best", "time (ms)", "regret", "of plain")
-    for row in rows:
-        cells = [f"{1e3 * row['times']['free']:.3g}", f"{row['regret']:.2f}", f"{row['against_plain']:.3f}"]
-        table.add_row(row["problem"], row["chosen"], row["best"], *cells)
-    console.print(table)
+def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The figures that decide."""
     regrets = [row["regret"] for row in rows]
     ratios = [row["against_plain"] for row in rows]
-    summary = {
+    return {
         "problems": len(rows),
         "regret_geometric_mean": geometric_mean(regrets),
         "regret_worst": max(regrets),
@@ -165,9 +160,23 @@ def report(rows: list[dict[str, Any]], console: Console) -> dict[str, float]:
         "against_plain_geometric_mean": geometric_mean(ratios),
         "against_plain_worst": max(ratios),
     }
-    for key, value in summary.items():
+
+
+def report(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print the table and the summary."""
+    table = Table("problem", "chosen", "best", "time (ms)", "predicted", "regret", "of plain")
+    for row in rows:
+        milliseconds = f"{1e3 * row['times']['free']:.3g}"
+        cells = [
+            milliseconds,
+            f"{1e3 * row['predicted']:.3g}",
+            f"{row['regret']:.2f}",
+            f"{row['against_plain']:.3f}",
+        ]
+        table.add_row(row["problem"], row["chosen"], row["best"], *cells)
+    console.print(table)
+    for key, value in summarise(rows).items():
         console.print(f"{key:32s} {value:.3g}")
-    return summary
 
 
 def main() -> None:
@@ -178,7 +187,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--largest", type=int, default=2000)
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=110)
     rng = np.random.default_rng(arguments.seed)
     rows = []
     for index in range(arguments.problems):
@@ -186,12 +195,16 @@ def main() -> None:
         console.print(
             f"{index + 1}/{arguments.problems} {rows[-1]['problem']}: {rows[-1]['chosen']}", highlight=False
         )
-    summary = report(rows, console)
-    RESULTS.parent.mkdir(exist_ok=True)
-    profile = find_profile()
-    data = {"profile": profile.source, "seed": arguments.seed, "summary": summary, "rows": rows}
-    RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+        save(rows, arguments.seed)
+    report(rows, console)
     console.print(f"written to {RESULTS}")
+
+
+def save(rows: list[dict[str, Any]], seed: int) -> None:
+    """Write what has been measured so far: an interrupted run is not lost."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    data = {"profile": find_profile().source, "seed": seed, "summary": summarise(rows), "rows": rows}
+    RESULTS.write_text(json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":

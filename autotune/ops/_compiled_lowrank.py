@@ -37,10 +37,13 @@ def _weights(d, U, c):
             return False, w, logdet
         largest = max(largest, rho[i])
         logdet += np.log(np.float64(d[i]))
-    comparable = 0
+    outliers, bulk = 0, 0.0
     for i in range(n):
-        comparable += rho[i] * SEPARATION >= largest
-    return comparable > k, w, logdet
+        if rho[i] * SEPARATION >= largest:
+            outliers += 1
+        else:
+            bulk += rho[i]
+    return outliers > k or largest * k <= SEPARATION * bulk, w, logdet
 
 
 @numba_njit

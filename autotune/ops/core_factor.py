@@ -40,13 +40,16 @@ def ill_scaled_rows(d, norms, k):
     ``rho_i = norms_i / d_i`` is each row's signal-to-noise ratio, infinite where d_i is not positive. By
     interlacing, the (k+1)-th largest rho bounds the condition number of the (diagonally scaled) matrix from
     below. So it is harmless to keep rows up to that size, and only up to k larger ones can exist without
-    ruining the matrix itself.
+    ruining the matrix itself. Outliers that the bulk of the rows outweighs together cost no digits either.
     """
     n = d.shape[0]
     if n <= k:
         return np.arange(n)
     rho = np.where(d > np.finfo(d.dtype).tiny, norms / d, np.inf)
-    if np.sum(rho * SEPARATION >= rho.max()) > k and rho.max() < np.inf:
+    largest = rho.max()
+    outliers = rho * SEPARATION >= largest
+    outweighed = largest * k <= SEPARATION * np.sum(rho[~outliers])
+    if largest < np.inf and (np.sum(outliers) > k or outweighed):
         return np.empty(0, np.int64)
     return np.flatnonzero(rho > SEPARATION * np.sort(rho)[n - 1 - k])
 

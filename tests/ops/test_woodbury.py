@@ -192,3 +192,17 @@ def test_shapes_are_inferred_without_solving():
     x = LowRankSolve(symmetric=True)(d, U, c, *factor, B)
     f = pytensor.function([d, U, c, B], x.shape, on_unused_input="ignore")
     assert not any(isinstance(node.op, LowRankFactor | LowRankSolve) for node in f.maker.fgraph.apply_nodes)
+
+
+def test_outliers_that_the_bulk_outweighs_are_not_eliminated():
+    """Standardised data have a few rows of large norm; they must not send every call down the rare path."""
+    from autotune.ops.core_factor import ill_scaled_rows
+
+    norms = np.ones(1000)
+    norms[:3] = 50.0
+    d = np.ones(1000)
+    assert ill_scaled_rows(d, norms, 8).size == 0
+    norms[:3] = 1e9
+    assert ill_scaled_rows(d, norms, 8).tolist() == [0, 1, 2]
+    d[5] = 0.0
+    assert ill_scaled_rows(d, norms, 8).tolist() == [0, 1, 2, 5]
