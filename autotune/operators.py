@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
@@ -111,7 +112,9 @@ class Diagonal(Operator):
         return self.d
 
     def to_dense(self):
-        return pt.diag(self.d) if self.d.ndim == 1 else pt.eye(self.d.shape[-1]) * self.d[..., None, :]
+        """By selection: a product with the identity would spread NaN and infinity off the diagonal."""
+        on_diagonal = pt.eye(self.d.shape[-1], dtype="bool")
+        return pt.switch(on_diagonal, self.d[..., None, :], np.zeros((), dtype=self.d.type.dtype))
 
     def transpose(self):
         return self
