@@ -130,16 +130,18 @@ class Diagonal(Operator):
 class LowRank(Operator):
     """``U diag(c) V.T``: ``U``, ``V`` of shape ``(..., n, k)``, ``c`` ``(..., k)`` or ``None`` for ones.
 
-    ``V is U`` marks a symmetric term; its parts are then ``(U, c)``.
+    ``tied``: V stands for U, the term is symmetric and its parts are ``(U, c)``; by default whether
+    ``V is U``. It is kept when the operator is rebuilt, since merging may make two parts one variable.
     """
 
     U: TensorVariable
     c: TensorVariable | None
     V: TensorVariable
+    tied: bool | None = None
 
     @property
     def symmetric(self) -> bool:
-        return self.V is self.U
+        return self.V is self.U if self.tied is None else self.tied
 
     @property
     def parts(self):
@@ -167,11 +169,11 @@ class LowRank(Operator):
         return scale_columns(self.U, self.c) @ self.V.mT
 
     def transpose(self):
-        return self if self.symmetric else LowRank(self.V, self.c, self.U)
+        return self if self.symmetric else LowRank(self.V, self.c, self.U, tied=False)
 
     def scale(self, s):
         c = pt.ones(self.U.shape[-1:], dtype=self.U.dtype) if self.c is None else self.c
-        return LowRank(self.U, c * s, self.V)
+        return LowRank(self.U, c * s, self.V, self.tied)
 
     def pullback(self, cotangent):
         """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
@@ -242,7 +244,7 @@ def _take(signature, parts):
         case ("low_rank", weighted, symmetric):
             U = parts.pop(0)
             c = parts.pop(0) if weighted else None
-            return LowRank(U, c, U if symmetric else parts.pop(0))
+            return LowRank(U, c, U if symmetric else parts.pop(0), tied=symmetric)
         case ("sum", *signatures):
             return Sum(tuple(_take(s, parts) for s in signatures))
     raise ValueError(f"Unknown operator signature {signature}.")
@@ -272,4 +274,5 @@ def _join_columns(terms: list[LowRank]) -> LowRank:
         ones = [pt.ones(t.U.shape[-1:], dtype=t.U.dtype) if t.c is None else t.c for t in terms]
         weights = pt.concatenate(ones, axis=-1)
     symmetric = all(t.symmetric for t in terms)
-    return LowRank(U, weights, U if symmetric else pt.concatenate([t.V for t in terms], axis=-1))
+    V = U if symmetric else pt.concatenate([t.V for t in terms], axis=-1)
+    return LowRank(U, weights, V, tied=symmetric)

@@ -116,7 +116,14 @@ def _scaled(terms, s):
 
 
 def _same(a, b) -> bool:
-    return a is b or (isinstance(a, Constant) and isinstance(b, Constant) and np.array_equal(a.data, b.data))
+    """One variable, equal constants, or the same view of one variable."""
+    if a is b:
+        return True
+    if isinstance(a, Constant) and isinstance(b, Constant):
+        return np.array_equal(a.data, b.data)
+    if not isinstance(a.owner_op, DimShuffle) or a.owner_op != b.owner_op:
+        return False
+    return a.owner.inputs[0] is b.owner.inputs[0]
 
 
 def _is_zero(var) -> bool:
@@ -161,11 +168,20 @@ def _row_or_column(var):
     side = {(True, False): "row", (False, True): "column"}.get(pattern)
     if side is None:
         return None
-    match var.owner_op_and_inputs:
-        case (DimShuffle(is_expand_dims=True), inner) if inner.ndim == 1:
-            return side, inner
-    kept = var.ndim - 1 if side == "row" else var.ndim - 2
-    return side, var.dimshuffle(kept)
+    return side, _vector_of(var)
+
+
+def _vector_of(var):
+    """The 1-d vector behind a row or column; of ``x[:, None]``, x itself, and the same for its transpose."""
+    base = var
+    while isinstance(base.owner_op, DimShuffle):
+        base = base.owner.inputs[0]
+    if base.ndim == 1:
+        return base
+    if base.ndim == 2 and base.type.broadcastable != var.type.broadcastable[-2:]:
+        var = base  # a transpose: start from what it is a transpose of
+    [kept] = [axis for axis, broadcastable in enumerate(var.type.broadcastable) if not broadcastable]
+    return var.dimshuffle(kept)
 
 
 def split_scalars(factors):

@@ -26,6 +26,14 @@ def factor_analysis(rows=None, n=N):
     return model
 
 
+def one_factor():
+    with pm.Model() as model:
+        w = pm.Normal("w", shape=(N, 1))
+        psi = pm.HalfNormal("psi", shape=N)
+        pm.MvNormal("y", 0, cov=w @ w.T + pt.diag(psi), observed=observed(3))
+    return model
+
+
 def identity_noise(rows=None):
     with pm.Model() as model:
         W = pm.Normal("W", shape=(N, K))
@@ -118,6 +126,7 @@ def kronecker_normal():
 MODELS = {
     "factor_analysis_1d": lambda: factor_analysis(),
     "factor_analysis_2d": lambda: factor_analysis(rows=4),
+    "one_factor": one_factor,
     "identity_noise_1d": lambda: identity_noise(),
     "identity_noise_2d": lambda: identity_noise(rows=3),
     "dense_1d": lambda: dense(),
@@ -131,7 +140,14 @@ MODELS = {
     "matrix_normal": matrix_normal,
     "kronecker_normal": kronecker_normal,
 }
-WOODBURY = {"factor_analysis_1d", "factor_analysis_2d", "identity_noise_1d", "identity_noise_2d", "student_t"}
+WOODBURY = {
+    "one_factor",
+    "factor_analysis_1d",
+    "factor_analysis_2d",
+    "identity_noise_1d",
+    "identity_noise_2d",
+    "student_t",
+}
 
 
 def joint(model, **kwargs):

@@ -11,6 +11,7 @@ from helpers import (
     U,
     V,
     chosen,
+    compile_plain,
     compile_with,
     d,
     dense_value,
@@ -20,7 +21,9 @@ from helpers import (
     structured_values,
     w,
 )
+from pytensor.graph.traversal import ancestors
 
+import autotune
 from autotune.operators import Dense, Diagonal, LowRank, Sum, diagonal_plus_low_rank, operator_from
 from autotune.recognise import recognise
 
@@ -149,3 +152,31 @@ def test_pullback_is_that_of_the_dense_matrix(name):
     rng = np.random.default_rng(3)
     for difference in compile_with(inputs, outputs)(*[rng.normal(size=i.type.shape) for i in inputs]):
         assert np.abs(difference).max() < 1e-11
+
+
+def test_one_column_is_symmetric_however_it_is_written():
+    """A product with one column becomes elementwise, rows and columns views of one vector."""
+    from autotune.request_ops import RequestOp
+
+    column, vector = pt.matrix("column", shape=(N, 1)), pt.vector("vector", shape=(N,))
+    forms = [
+        (column, column @ column.T),
+        (column, column * column.T),
+        (vector, pt.outer(vector, vector)),
+        (vector, vector[:, None] * vector[None, :]),
+        (vector, vector[:, None] @ vector[None, :]),
+    ]
+    for leaf, product in forms:
+        K = product * s + pt.diag(d)
+        loss = b @ pt.linalg.solve(K, b) + pt.linalg.slogdet(K)[1]
+        tuned = autotune.tune(loss, FORCE_WOODBURY)
+        requests = [v.owner.op for v in ancestors([tuned]) if isinstance(v.owner_op, RequestOp)]
+        assert requests
+        assert all(op.spec.signature[-1] == ("low_rank", True, True) for op in requests)
+        outputs = [tuned, *pt.grad(tuned, [leaf, d, s])]
+        inputs = [leaf, d, s, b]
+        rng = np.random.default_rng(4)
+        values = [rng.normal(size=leaf.type.shape), rng.uniform(1, 2, N), np.array(0.7), rng.normal(size=N)]
+        expected = compile_plain(inputs, [loss, *pt.grad(loss, [leaf, d, s])])(*values)
+        for a, e in zip(compile_with(inputs, outputs)(*values), expected, strict=True):
+            assert relative_error(a, e) < 1e-9

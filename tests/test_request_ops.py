@@ -183,3 +183,23 @@ def test_vectorised_requests_compute():
     single = compile_plain(INPUTS, out)
     for row, diagonal in zip(result, values, strict=True):
         assert relative_error(row, single(*VALUES[:3], diagonal, *VALUES[4:])) < 1e-12
+
+
+def test_parts_that_merging_makes_one_variable_keep_their_gradients():
+    """``U V.T`` with V replaced by U is rebuilt as what it was: two parts, two gradient terms."""
+    general = LowRank(U, None, V)
+    system = RequestedSystem(
+        Sum((Diagonal(d), general)),
+        positive_definite=False,
+        symmetric=False,
+        strategy="woodbury",
+        decision=None,
+    )
+    op = system.solve(b).owner.op
+    out = op(d, U, U, b).sum()
+    reference = pt.linalg.solve(pt.diag(d) + U @ U.T, b).sum()
+    actual = compile_with(INPUTS, [out, *pt.grad(out, [U, d])])(*VALUES)
+    for a, e in zip(
+        actual, compile_plain(INPUTS, [reference, *pt.grad(reference, [U, d])])(*VALUES), strict=True
+    ):
+        assert relative_error(a, e) < 1e-10
