@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import toposort
 
 from autotune.choose import Options, strategy
 from autotune.operators import Dense
@@ -13,18 +13,18 @@ from autotune.recognise import drop_leading_ones
 from autotune.request_ops import RequestedSystem
 
 
-def lower(reading, decision, assignment) -> list[tuple]:
-    """Replacements by the algorithms that ``assignment`` names for the requests of ``reading``."""
+def lower(reading, decision, assignment) -> dict:
+    """Answers to the requests of ``reading`` by the algorithms that ``assignment`` names for them."""
     options = Options(
         solve_rtol=decision.solve_rtol,
         condition_number=decision.condition_number,
         max_iterations=decision.max_iterations,
     )
-    return _wire(reading, assignment, lambda name: strategy(name).solver(_system(reading, name), options))
+    return _answers(reading, assignment, lambda name: strategy(name).solver(_system(reading, name), options))
 
 
-def defer(reading, decision) -> list[tuple]:
-    """Replacements by request Ops, which carry ``decision`` through automatic differentiation."""
+def defer(reading, decision) -> dict:
+    """Answers by request Ops, which carry ``decision`` through automatic differentiation."""
     carried = replace(decision, before_autodiff=True)
 
     def solver(name):
@@ -37,7 +37,7 @@ def defer(reading, decision) -> list[tuple]:
             decision=carried,
         )
 
-    return _wire(reading, decision.assignment, solver)
+    return _answers(reading, decision.assignment, solver)
 
 
 def _system(reading, name):
@@ -50,21 +50,44 @@ def _system(reading, name):
     )
 
 
-def _wire(reading, assignment, make_solver) -> list[tuple]:
-    """Answer the requests in the order of reading: later right-hand sides may use earlier answers."""
+def _answers(reading, assignment, make_solver) -> dict:
+    """What stands for each placeholder of ``reading``; a right-hand side may hold earlier placeholders."""
     solvers: dict = {}
     answers: dict = {}
     for asked, name in zip(reading.requests.values(), assignment, strict=True):
         if name not in solvers:
             solvers[name] = make_solver(name)
-        rhs = asked.rhs if asked.rhs is None else _substitute([asked.rhs], answers)[0]
+        rhs = asked.rhs if asked.rhs is None else substitute([asked.rhs], answers)[0]
         built = solvers[name].answer(asked.request.kind, rhs, asked.request.transposed)
         for placeholder, out in zip(asked.answers, built, strict=True):
             answers[placeholder] = placeholder.type.filter_variable(out, allow_convert=True)
-    old = list(reading.replacements)
-    new = _substitute([reading.replacements[var] for var in old], answers)
-    return list(zip(old, new, strict=True))
+    return answers
 
 
-def _substitute(variables, answers):
-    return graph_replace(variables, answers, strict=False) if answers else variables
+def wire(readings, answers, existing=()) -> list[tuple]:
+    """The replacements of ``readings``, all answered, with ``answers`` in the place of placeholders.
+
+    A replacement that needs the answers of another reading too is left out when that one has none.
+    ``existing``: the variables of the graph, which hold no placeholders.
+    """
+    pairs = [
+        (old, new)
+        for reading in readings
+        for old, new in reading.replacements.items()
+        if all(other in readings for other in reading.needs.get(old, ()))
+    ]
+    values = [new for _, new in pairs]
+    previous = None
+    while values != previous:  # an answer of one reading may hold placeholders of another
+        previous, values = values, substitute(values, answers, existing)
+    return [(old, value) for (old, _), value in zip(pairs, values, strict=True)]
+
+
+def substitute(variables, answers, existing=()) -> list:
+    """``variables`` with the keys of ``answers`` replaced; what depends on none stays the same object."""
+    new = dict(answers)
+    for node in toposort(variables, blockers=(*existing, *answers)):
+        if any(i in new for i in node.inputs):
+            inputs = [new.get(i, i) for i in node.inputs]
+            new.update(zip(node.outputs, node.clone_with_new_inputs(inputs).outputs, strict=True))
+    return [new.get(v, v) for v in variables]

@@ -48,6 +48,11 @@ class Operator:
         raise AttributeError(f"{type(self).__name__} defines no dense form")
 
     @property
+    def symmetric(self) -> bool:
+        """Whether it is symmetric by its structure."""
+        return False
+
+    @property
     def signature(self) -> tuple[Any, ...]:
         """Hashable description of everything but the variables."""
         return self.structure
@@ -103,6 +108,10 @@ class Diagonal(Operator):
     def structure(self):
         return ("diagonal",)
 
+    @property
+    def symmetric(self):
+        return True
+
     def matmul(self, x):
         return self.d[..., :, None] * x
 
@@ -121,6 +130,9 @@ class Diagonal(Operator):
 
     def scale(self, s):
         return Diagonal(self.d * s)
+
+    def scale_rows(self, v):
+        return Diagonal(self.d * v)
 
     def pullback(self, cotangent):
         return [cotangent.diagonal()]
@@ -175,6 +187,9 @@ class LowRank(Operator):
         c = pt.ones(self.U.shape[-1:], dtype=self.U.dtype) if self.c is None else self.c
         return LowRank(self.U, c * s, self.V, self.tied)
 
+    def scale_rows(self, v):
+        return LowRank(self.U * v[:, None], self.c, self.V, tied=False)
+
     def pullback(self, cotangent):
         """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
         right = cotangent.matmul(self.V)
@@ -199,6 +214,10 @@ class Sum(Operator):
     @property
     def structure(self):
         return tuple(name for term in self.terms for name in term.structure)
+
+    @property
+    def symmetric(self):
+        return all(term.symmetric for term in self.terms)
 
     @property
     def signature(self):

@@ -29,7 +29,8 @@ class Request:
     (``A^-1 b``) or ``inv_quad`` (``b' A^-1 b`` per column), None when unknown.
     ``transposed``: the solve is with ``A.T``. ``form``: how PyTensor would compute it when left
     alone ("gen", "sym", "pos" for its solves; "cholesky" for idioms on a factor; "lu" for
-    determinants; "inverse"), which is what ``keep`` is priced by.
+    determinants; "inverse", for a solve too when the graph multiplies with an explicit inverse), which
+    is what ``keep`` is priced by.
     """
 
     kind: str

@@ -1,12 +1,16 @@
 """Read what a matrix variable is from the graph that computes it.
 
 This is the only module that reads graph patterns of matrices. It looks for
-``diag(d) + U diag(c) V.T`` in the forms in which people and PyTensor's canonicalisation write it;
-anything else is ``Dense``. Nothing is built in the graph that is read: new variables (a scaled
-diagonal, joined columns) hang off it and appear only if a rewrite uses them.
+``diag(d) + U diag(c) V.T`` in the forms in which people and PyTensor's canonicalisation write it,
+and, in graphs that were differentiated, for sums of these with inverses of such matrices; anything
+else is ``Dense``. Nothing is built in the graph that is read: new variables (a scaled diagonal,
+joined columns) hang off it and appear only if a rewrite uses them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytensor.scalar as ps
@@ -20,26 +24,181 @@ from pytensor.tensor.extra_ops import FillDiagonal
 from pytensor.tensor.math import Dot
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
+from autotune.contractions import (
+    InverseTerm,
+    Lazy,
+    diagonal_of,
+    is_supported,
+    is_thin,
+    product_of,
+    readings_of,
+)
 from autotune.operators import Dense, Diagonal, LowRank, Operator, Sum, diagonal_plus_low_rank
 
 
-def recognise(matrix) -> Operator:
-    """The operator of ``matrix``: ``Sum(Diagonal, LowRank)`` when it is read as such, else ``Dense``.
+class Recogniser:
+    """Reads terms of matrices; ``inverses`` says which variables are inverses of matrices being read."""
 
-    Leading dimensions of static length 1 are dropped. A matrix with neither a diagonal base nor a
-    low-rank term stays ``Dense``: PyTensor handles pure diagonals, and a pure Gram product has no
-    base to apply Woodbury to.
-    """
-    dense = Dense(drop_leading_ones(matrix))
-    if dense.matrix.ndim != 2:
-        return dense
-    terms = _terms(matrix)
-    if not terms:
-        return dense
-    operator = diagonal_plus_low_rank(terms)
-    if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
-        return dense
-    return operator
+    def __init__(self, inverses: Mapping[Any, InverseTerm] | None = None):
+        self.inverses = {} if inverses is None else inverses
+        self._read: dict[Any, list | None] = {}
+
+    def operator(self, matrix) -> Operator:
+        """The operator of ``matrix``: ``Sum(Diagonal, LowRank)`` when it is read as such, else ``Dense``.
+
+        Leading dimensions of static length 1 are dropped. A matrix with neither a diagonal base nor a
+        low-rank term stays ``Dense``: PyTensor handles pure diagonals, and a pure Gram product has no
+        base to apply Woodbury to.
+        """
+        dense = Dense(drop_leading_ones(matrix))
+        if dense.matrix.ndim != 2:
+            return dense
+        terms = self.terms(matrix)
+        if not terms or not all(isinstance(term, Diagonal | LowRank) for term in terms):
+            return dense
+        operator = diagonal_plus_low_rank(terms)
+        if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
+            return dense
+        return operator
+
+    def terms(self, var) -> list | None:
+        """Terms whose sum is ``var``, or None when some part of it is not thin."""
+        if var not in self._read:
+            self._read[var] = self._terms(var)
+        return self._read[var]
+
+    def _terms(self, var) -> list | None:
+        if var in self.inverses:
+            return [self.inverses[var]]
+        if var.type.ndim < 2 or any(var.type.broadcastable[-2:]):
+            return None
+        if isinstance(var, Constant):
+            return _constant_terms(var)
+        match var.owner_op_and_inputs:
+            case (DimShuffle(is_left_expand_dims=True), inner):
+                return self.terms(inner)
+            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+                terms = self.terms(inner)
+                return terms and [term.transpose() for term in terms]
+            case (SpecifyAssumptions(), inner):
+                return self.terms(inner)
+            case (Elemwise(scalar_op=ps.Add()), *addends):
+                return _concatenated([self.terms(a) for a in addends])
+            case (Elemwise(scalar_op=ps.Sub()), left, right):
+                minus = _scaled(self.terms(right), pt.constant(-1.0, dtype=var.dtype))
+                return _concatenated([self.terms(left), minus])
+            case (Elemwise(scalar_op=ps.Neg()), inner):
+                return _scaled(self.terms(inner), pt.constant(-1.0, dtype=var.dtype))
+            case (Elemwise(scalar_op=ps.Mul()), *factors):
+                return self._product_terms(factors)
+            case (Elemwise(scalar_op=ps.TrueDiv()), numerator, denominator):
+                return self._quotient_terms(numerator, denominator)
+            case (Dot() | Blockwise(core_op=Dot()), left, right):
+                return self._dot_terms(left, right)
+            case (AllocDiag(offset=0), d) if d.type.ndim == 1:
+                return [Diagonal(d)]
+            case (Eye(), rows, columns, Constant() as offset) if (
+                _same(rows, columns) and not offset.data.any()
+            ):
+                return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
+            case (FillDiagonal(), base, value) if _is_zero(base):
+                return [Diagonal(pt.full((base.shape[-1],), value, dtype=var.dtype))]
+            case (AdvancedIncSubtensor() as op, base, value, *index):
+                return self._indexed_diagonal(op, base, value, index)
+        return None
+
+    # -- elementwise products -----------------------------------------------------------------------
+
+    def _product_terms(self, factors):
+        scalar, vectors, matrices = split_factors(factors)
+        terms = self._masked_terms(matrices, vectors) if matrices else _outer_terms(vectors)
+        return terms if scalar is None or not terms else _scaled(terms, scalar)
+
+    def _masked_terms(self, matrices, vectors):
+        """``diag(a) A diag(b)`` for one structured ``A``; a diagonal one masks every other factor."""
+        read = [self.terms(m) for m in matrices]
+        masks = [i for i, t in enumerate(read) if t and all(isinstance(term, Diagonal) for term in t)]
+        if masks:
+            factors = [(m, t) for i, (m, t) in enumerate(zip(matrices, read, strict=True)) if i != masks[0]]
+            return _masked_diagonal(diagonal_of(read[masks[0]]), factors, vectors)
+        if len(matrices) != 1 or read[0] is None:
+            return None
+        return [scale_sides(term, vectors) for term in read[0]]
+
+    def _quotient_terms(self, numerator, denominator):
+        s = scalar_of(denominator)
+        if s is not None:
+            return _scaled(self.terms(numerator), 1.0 / s.astype(numerator.dtype))
+        vector = _row_or_column(denominator)
+        terms = self.terms(numerator)
+        if vector is None or not terms:
+            return None
+        if all(isinstance(term, Diagonal) for term in terms):
+            return [Diagonal(diagonal_of(terms) / vector[1])]
+        return None
+
+    # -- matrix products ----------------------------------------------------------------------------
+
+    def _dot_terms(self, left, right):
+        """``U diag(c) V.T`` from a matrix product, scalars and column weights moved into ``c``.
+
+        With an inverse among the terms of a factor, the product of the terms.
+        """
+        left, right = drop_leading_ones(left), drop_leading_ones(right)
+        if left.ndim != 2 or right.ndim != 2:
+            return None
+        if self.has_inverse(left) or self.has_inverse(right):
+            a, b = self.terms(left), self.terms(right)
+            return product_of(a, b) if a and b and all(map(is_thin, [*a, *b])) else None
+        U, c_left = _split_weights(left, axis="row")
+        Vt, c_right = _split_weights(right, axis="column")
+        U, c_middle = self._split_middle(U)
+        V, transposed = strip_view(Vt)
+        V = V if transposed and V.ndim == 2 else Vt.mT
+        core, flipped = strip_view(U)
+        if (flipped and core is Vt) or _are_transposed_constants(U, Vt):
+            V = U
+        weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
+        c = None
+        for w in weights:
+            c = w if c is None else c * w
+        return [LowRank(U, c, V)]
+
+    def has_inverse(self, var) -> bool:
+        """Whether ``var`` is read as a sum in which an inverse occurs."""
+        if not self.inverses:
+            return False
+        terms = self.terms(var)
+        return bool(terms) and any(not isinstance(term, Diagonal | LowRank) for term in terms)
+
+    def _split_middle(self, U):
+        """``U @ diag(c)`` written as a product with a diagonal matrix."""
+        match U.owner_op_and_inputs:
+            case (Dot() | Blockwise(core_op=Dot()), base, middle):
+                terms = self.terms(middle)
+                if terms and all(isinstance(term, Diagonal) for term in terms):
+                    return base, diagonal_of(terms)
+        return U, None
+
+    # -- diagonals written through an index ---------------------------------------------------------
+
+    def _indexed_diagonal(self, op, base, value, index):
+        """``zeros[arange, arange].set(d)`` and ``base[arange, arange].inc(d)``."""
+        if base.ndim != 2 or len(index) != 2 or value.ndim > 1:
+            return None
+        if not all(_is_full_range(i, base) for i in index):
+            return None
+        d = pt.broadcast_to(value, (base.shape[-1],)).astype(base.dtype)
+        if _is_zero(base):
+            return [Diagonal(d)]
+        if op.set_instead_of_inc:
+            return None
+        return _concatenated([self.terms(base), [Diagonal(d)]])
+
+
+def recognise(matrix) -> Operator:
+    """The operator of one ``matrix``, see ``Recogniser.operator``."""
+    return Recogniser().operator(matrix)
 
 
 def drop_leading_ones(var):
@@ -66,43 +225,6 @@ def strip_view(var):
                 var = inner
             case _:
                 return var, transposed
-
-
-def _terms(var) -> list | None:
-    """Diagonal and low-rank terms whose sum is ``var``, or None when some part is neither."""
-    if var.type.ndim < 2 or any(var.type.broadcastable[-2:]):
-        return None
-    if isinstance(var, Constant):
-        return _constant_terms(var)
-    match var.owner_op_and_inputs:
-        case (DimShuffle(is_left_expand_dims=True), inner):
-            return _terms(inner)
-        case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
-            terms = _terms(inner)
-            return terms and [term.transpose() for term in terms]
-        case (SpecifyAssumptions(), inner):
-            return _terms(inner)
-        case (Elemwise(scalar_op=ps.Add()), *addends):
-            return _concatenated([_terms(a) for a in addends])
-        case (Elemwise(scalar_op=ps.Sub()), left, right):
-            return _concatenated([_terms(left), _scaled(_terms(right), pt.constant(-1.0, dtype=var.dtype))])
-        case (Elemwise(scalar_op=ps.Neg()), inner):
-            return _scaled(_terms(inner), pt.constant(-1.0, dtype=var.dtype))
-        case (Elemwise(scalar_op=ps.Mul()), *factors):
-            return _product_terms(factors)
-        case (Elemwise(scalar_op=ps.TrueDiv()), numerator, denominator):
-            return _quotient_terms(numerator, denominator)
-        case (Dot() | Blockwise(core_op=Dot()), left, right):
-            return _dot_terms(left, right)
-        case (AllocDiag(offset=0), d) if d.type.ndim == 1:
-            return [Diagonal(d)]
-        case (Eye(), rows, columns, Constant() as offset) if _same(rows, columns) and not offset.data.any():
-            return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
-        case (FillDiagonal(), base, value) if _is_zero(base):
-            return [Diagonal(pt.full((base.shape[-1],), value, dtype=var.dtype))]
-        case (AdvancedIncSubtensor() as op, base, value, *index):
-            return _indexed_diagonal(op, base, value, index)
-    return None
 
 
 def _concatenated(groups):
@@ -144,9 +266,6 @@ def _constant_terms(var):
     if np.count_nonzero(data) != np.count_nonzero(d):
         return None
     return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
-
-
-# -- products -----------------------------------------------------------------------------------
 
 
 def scalar_of(var):
@@ -196,16 +315,12 @@ def split_scalars(factors):
     return scalar, rest
 
 
-def _product_terms(factors):
+def split_factors(factors):
+    """``(scalar, vectors, matrices)`` of an elementwise product of matrices; vectors as ``(side, v)``."""
     scalar, rest = split_scalars(factors)
-    vectors = [_row_or_column(factor) for factor in rest]
-    matrices = [f for f, v in zip(rest, vectors, strict=True) if v is None]
-    vectors = [v for v in vectors if v is not None]
-    if not matrices:
-        terms = _outer_terms(vectors)
-    else:
-        terms = _masked_terms(matrices, vectors)
-    return terms if scalar is None or not terms else _scaled(terms, scalar)
+    sides = [_row_or_column(factor) for factor in rest]
+    matrices = [f for f, v in zip(rest, sides, strict=True) if v is None]
+    return scalar, [v for v in sides if v is not None], matrices
 
 
 def _outer_terms(vectors):
@@ -218,74 +333,35 @@ def _outer_terms(vectors):
     return [LowRank(U, None, U if _same(u, v) else v[:, None])]
 
 
-def _diagonal_of(terms):
-    """``d`` of the sum of diagonal terms."""
-    return diagonal_plus_low_rank(terms).d
+def _masked_diagonal(d, factors, vectors):
+    """The one term of ``diag(d) * A * B ...``; ``factors`` pair each matrix with its terms, if it is read."""
+    inverses = [terms for _, terms in factors if terms and readings_of(terms)]
+    if not all(is_supported(terms) for terms in inverses):
+        return None
 
-
-def _masked_terms(matrices, vectors):
-    """``diag(a) A diag(b)`` for one structured ``A``; a diagonal one masks every other factor."""
-    read = [_terms(m) for m in matrices]
-    masks = [i for i, t in enumerate(read) if t and all(isinstance(term, Diagonal) for term in t)]
-    if masks:
-        d = _diagonal_of(read[masks[0]])
-        for i, other in enumerate(matrices):
-            if i != masks[0]:
-                d = d * pt.diagonal(drop_leading_ones(other))
+    def make():
+        product = d
+        for matrix, terms in factors:
+            own = diagonal_of(terms) if terms in inverses else pt.diagonal(drop_leading_ones(matrix))
+            product = product * own
         for _, v in vectors:
-            d = d * v
-        return [Diagonal(d)]
-    if len(matrices) != 1 or read[0] is None or any(isinstance(t, Diagonal) for t in read[0]):
-        return None if vectors or len(matrices) != 1 else read[0]
-    if not vectors:
-        return read[0]
-    return [_scale_sides(term, vectors) for term in read[0]]
+            product = product * v
+        return Diagonal(product)
+
+    readings = readings_of(term for terms in inverses for term in terms)
+    return [Lazy(Diagonal, readings, make)] if readings else [make()]
 
 
-def _scale_sides(term, vectors):
-    U, V = term.U, term.V
+def scale_sides(term, vectors):
+    """``diag(a) A diag(b)``; a symmetric term stays so when ``a`` is ``b``."""
+    sides = dict(vectors)
+    both = len(vectors) == len(sides) == 2 and _same(sides["row"], sides["column"])
+    if both and isinstance(term, LowRank) and term.symmetric:
+        U = term.U * sides["row"][:, None]
+        return LowRank(U, term.c, U)
     for side, v in vectors:
-        if side == "column":
-            U = U * v[:, None]
-        else:
-            V = V * v[:, None]
-    return LowRank(U, term.c, V)
-
-
-def _quotient_terms(numerator, denominator):
-    s = scalar_of(denominator)
-    if s is not None:
-        return _scaled(_terms(numerator), 1.0 / s.astype(numerator.dtype))
-    vector = _row_or_column(denominator)
-    terms = _terms(numerator)
-    if vector is None or not terms:
-        return None
-    if all(isinstance(term, Diagonal) for term in terms):
-        return [Diagonal(_diagonal_of(terms) / vector[1])]
-    return None
-
-
-# -- low rank -----------------------------------------------------------------------------------
-
-
-def _dot_terms(left, right):
-    """``U diag(c) V.T`` from a matrix product, scalars and column weights moved into ``c``."""
-    left, right = drop_leading_ones(left), drop_leading_ones(right)
-    if left.ndim != 2 or right.ndim != 2:
-        return None
-    U, c_left = _split_weights(left, axis="row")
-    Vt, c_right = _split_weights(right, axis="column")
-    U, c_middle = _split_middle(U)
-    V, transposed = strip_view(Vt)
-    V = V if transposed and V.ndim == 2 else Vt.mT
-    core, flipped = strip_view(U)
-    if (flipped and core is Vt) or _are_transposed_constants(U, Vt):
-        V = U
-    weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
-    c = None
-    for w in weights:
-        c = w if c is None else c * w
-    return [LowRank(U, c, V)]
+        term = term.scale_rows(v) if side == "column" else term.transpose().scale_rows(v).transpose()
+    return term
 
 
 def _are_transposed_constants(left, right) -> bool:
@@ -320,33 +396,6 @@ def _split_weights(var, *, axis):
     for w in inner:
         c = w if c is None else c * w
     return others[0], c
-
-
-def _split_middle(U):
-    """``U @ diag(c)`` written as a product with a diagonal matrix."""
-    match U.owner_op_and_inputs:
-        case (Dot() | Blockwise(core_op=Dot()), base, middle):
-            terms = _terms(middle)
-            if terms and all(isinstance(term, Diagonal) for term in terms):
-                return base, _diagonal_of(terms)
-    return U, None
-
-
-# -- diagonals written through an index -----------------------------------------------------------
-
-
-def _indexed_diagonal(op, base, value, index):
-    """``zeros[arange, arange].set(d)`` and ``base[arange, arange].inc(d)``."""
-    if base.ndim != 2 or len(index) != 2 or value.ndim > 1:
-        return None
-    if not all(_is_full_range(i, base) for i in index):
-        return None
-    d = pt.broadcast_to(value, (base.shape[-1],)).astype(base.dtype)
-    if _is_zero(base):
-        return [Diagonal(d)]
-    if op.set_instead_of_inc:
-        return None
-    return _concatenated([_terms(base), [Diagonal(d)]])
 
 
 def _is_full_range(index, base) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from pytensor.graph.features import Feature, PreserveVariableAttributes
 from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
@@ -80,7 +81,7 @@ class DecideBeforeAutodiff(GuardedPass):
         from autotune.building import defer
 
         def commit(reading, decision):
-            return defer(reading, decision) if decision.chosen != "keep" else []
+            return defer(reading, decision) if decision.chosen != "keep" else None
 
         tune_graph(fgraph, self.policy, commit, differentiated=True, linker=linker_kind(fgraph))
 
@@ -124,11 +125,11 @@ def lower_all(reading, decision):
 
     if reading.carried is not None:
         return lower(reading, decision, _carried_assignment(reading, decision))
-    return lower(reading, decision, decision.assignment) if decision.chosen != "keep" else []
+    return lower(reading, decision, decision.assignment) if decision.chosen != "keep" else None
 
 
 def lower_requests(reading, decision):
-    return lower_all(reading, decision) if reading.carried is not None else []
+    return lower_all(reading, decision) if reading.carried is not None else None
 
 
 def _carried_assignment(reading, decision):
@@ -141,7 +142,11 @@ def _carried_assignment(reading, decision):
 
 
 def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
-    """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` returns in one go."""
+    """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` answers in one go.
+
+    ``commit(reading, decision)`` gives the answers to the requests of a reading, None to leave it as written.
+    """
+    from autotune.building import wire
     from autotune.choose import choose
     from autotune.policy_files import layered
     from autotune.reading import has_roots, read
@@ -157,6 +162,8 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
         policy = layered(*enabled_policies, policy)
         profile = find_profile()
         sizes = Sizes(fgraph, policy.sizes)
+        answered: list[Any] = []
+        answers: dict[Any, Any] = {}
         for reading in read(fgraph):
             problem = problem_of(reading, sizes, differentiated=differentiated, linker=linker)
             if problem.structure == ("diagonal",):
@@ -167,7 +174,11 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
             else:
                 decision = carried_decision(reading, problem)
                 decisions.append(reading.decision or decision)
-            replacements += commit(reading, decision)
+            found = commit(reading, decision)
+            if found is not None:
+                answered.append(reading)
+                answers |= found
+        replacements = wire(answered, answers, fgraph.variables)
         for old, new in replacements:
             copy_stack_trace(old, new)
     if replacements:

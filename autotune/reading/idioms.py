@@ -20,6 +20,7 @@ from pytensor.tensor.linalg.solvers.triangular import SolveTriangular
 from pytensor.tensor.math import All, Dot, Sum
 
 from autotune.reading.columns import outer_factors
+from autotune.reading.contracted import Contracted
 from autotune.reading.readings import Reading
 
 DTYPES = ("float32", "float64")
@@ -36,10 +37,14 @@ class Meaning:
 
 
 class Idioms:
-    """The handlers, by class of Op. ``meaning``: of variables; ``outer``: factors of outer products."""
+    """The handlers, by class of Op. ``meaning``: of variables; ``outer``: factors of outer products.
+
+    ``contracted`` follows inverses and solutions of structured matrices through gradient graphs.
+    """
 
     def __init__(self) -> None:
         self.meaning: dict[Any, Meaning] = {}
+        self.contracted = Contracted(self.note_contracted)
         self.outer: dict[Any, tuple[Any, ...]] = {}
         self.handlers = {
             DimShuffle: self._view,
@@ -62,6 +67,13 @@ class Idioms:
         if old.type.shape != new.type.shape:
             new = pt.specify_shape(new, old.type.shape)
         reading.replacements[old] = new
+        self.contracted.add_answer(old, reading)
+
+    def note_contracted(self, readings, old, new) -> None:
+        """Replace ``old`` where the answers of all of ``readings`` are there."""
+        first, *others = readings
+        self.note(first, old, new)
+        first.needs[old] = tuple(others)
 
     def _view(self, node, op):
         known = self.meaning[node.inputs[0]]
@@ -77,6 +89,8 @@ class Idioms:
     def _product(self, node, op):
         """``inv(A) @ b`` and ``b @ inv(A)``; with ``b`` an outer product the result is one again."""
         left, right = node.inputs
+        if node.outputs[0] in self.contracted.touched:
+            return
         inverse = self.meaning.get(left)
         if inverse is not None and inverse.kind == "inverse":
             return self._inverse_times(node, inverse, right)

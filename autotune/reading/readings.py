@@ -27,9 +27,10 @@ class GraphRequest:
 class Reading:
     """A matrix, its operator, facts and requests; ``replacements`` of variables by expressions in answers.
 
-    ``evidence``: an idiom in the graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix
-    as positive definite. ``carried`` and ``decision``: the strategy, and how it was chosen, that
-    request Ops brought from before autodiff.
+    ``needs``: other readings whose answers a replacement uses too. ``evidence``: an idiom in the
+    graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix as positive definite.
+    ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
+    from before autodiff.
     """
 
     matrix: Any
@@ -43,6 +44,7 @@ class Reading:
     shared: bool = False
     requests: dict[Any, GraphRequest] = field(default_factory=dict)
     replacements: dict[Variable, Any] = field(default_factory=dict)
+    needs: dict[Variable, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def batched(self) -> bool:

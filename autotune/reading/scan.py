@@ -19,7 +19,7 @@ from autotune.facts import Facts
 from autotune.reading.idioms import DTYPES, Idioms, Meaning, fits
 from autotune.reading.naming import name_of
 from autotune.reading.readings import Reading
-from autotune.recognise import recognise, strip_view
+from autotune.recognise import strip_view
 from autotune.request_ops import RequestOp
 
 ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, RequestOp)
@@ -65,8 +65,11 @@ class Scan(Idioms):
         core, transposed = strip_view(matrix)
         if core not in self.readings:
             self.readings[core] = Reading(
-                matrix=core, operator=recognise(core), name=matrix.name or name_of(self.fgraph, core)
+                matrix=core,
+                operator=self.contracted.recogniser.operator(core),
+                name=matrix.name or name_of(self.fgraph, core),
             )
+            self.readings[core].symmetric = self.readings[core].operator.symmetric
         reading = self.readings[core]
         for var in (matrix, core):
             reading.positive_definite = reading.positive_definite or self.facts.positive_definite(var)
@@ -98,6 +101,7 @@ class Scan(Idioms):
             if type(core) is RequestOp or node.inputs[0].type.dtype in DTYPES:
                 getattr(self, f"_read_{type(core).__name__}")(node, core)
             return
+        self.contracted.visit(node)
         known = [i for i in node.inputs if i in self.meaning]
         if known:
             handler = self.handlers.get(type(core))
@@ -126,6 +130,7 @@ class Scan(Idioms):
         reading, transposed = self.reading_of(node.inputs[0])
         self.meaning[node.outputs[0]] = Meaning("inverse", reading, transposed)
         self.roots[node.outputs[0]] = ("inverse", "inverse", reading)
+        self.contracted.add_inverse(node.outputs[0], reading, transposed)
 
     def _read_Det(self, node, op):
         reading, _ = self.reading_of(node.inputs[0])
@@ -149,7 +154,10 @@ class Scan(Idioms):
         reading = self.requested(node)
         _, rhs = op.system(node.inputs)
         form = "cholesky" if op.spec.positive_definite else "lu" if rhs is None else "gen"
-        answers = reading.demand(op.spec.kind, form, rhs=rhs, transposed=op.spec.transposed)
+        if op.spec.kind == "solve":
+            answers = [reading.solve(rhs, form, transposed=op.spec.transposed)]
+        else:
+            answers = reading.demand(op.spec.kind, form, rhs=rhs, transposed=op.spec.transposed)
         for old, new in zip(node.outputs, answers, strict=True):
             self.note(reading, old, new)
 
@@ -157,6 +165,7 @@ class Scan(Idioms):
 
     def finish(self) -> list[Reading]:
         """Demand the roots that are still needed as such, and tell which matrices are."""
+        self.contracted.dense_products(lambda var: not self._replaced(var))
         for root, (kind, form, reading) in self.roots.items():
             if not self._replaced(root):
                 self._demand_root(root, kind, form, reading)

@@ -19,7 +19,8 @@ class KeepStrategy(Strategy):
     """Leave the graph as written.
 
     Priced as PyTensor 3.3 lowers it: positive-definite solves share a Cholesky factor, several
-    general solves an LU, symmetric ones factorise each; an inverse is getrf and getri; a
+    general solves an LU, symmetric ones factorise each; an inverse is getrf and getri, and in a
+    gradient graph it is multiplied with what it is contracted with; a
     determinant uses a factor that exists; the pullback of Cholesky is two n x n triangular solves
     and a product.
     """
@@ -64,8 +65,10 @@ def _factorisations(problem):
         calls += [call("getrf", n=n), *(call("getrs", n=n, m=r.columns) for r in general)]
     if any(r.form == "lu" for r in problem.requests) and not has_cholesky and len(general) < 2:
         calls.append(call("slogdet", n=n))
-    if any(r.kind in ("inverse", "inverse_diagonal") for r in problem.requests):
+    if any(r.kind in ("inverse", "inverse_diagonal") or r.form == "inverse" for r in problem.requests):
         calls.append(call("inv", n=n))
+    contracted = [r for r in problem.requests if r.kind == "solve" and r.form == "inverse"]
+    calls += [call("gemm", m=n, n=r.columns, k=n) for r in contracted]
     return calls
 
 
@@ -84,7 +87,7 @@ def _backward(problem):
         ]
     for r in problem.requests:
         if r.kind in ("solve", "inv_quad"):
-            factor = {"cholesky": "trsm", "pos": "potrs", "gen": "getrs", "sym": "sysv"}[r.form]
+            factor = {"cholesky": "trsm", "pos": "potrs", "sym": "sysv"}.get(r.form, "getrs")
             calls.append(call(factor, n=n, m=r.columns))
         elif r.form == "lu":
             calls.append(call("inv", n=n))

@@ -1,0 +1,195 @@
+"""Gradients that the user took: thin graphs for low-rank matrices, with the numbers of plain PyTensor."""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from helpers import (
+    FORCE_WOODBURY,
+    INPUTS,
+    STRUCTURED,
+    C,
+    N,
+    U,
+    V,
+    W,
+    chosen,
+    compile_plain,
+    compile_with,
+    d,
+    forced,
+    largest_array,
+    op_names,
+    relative_error,
+    s,
+    structured_values,
+    v,
+)
+from pytensor.assumptions import assume
+
+import autotune
+
+inv, slogdet, solve = pt.linalg.inv, pt.linalg.slogdet, pt.linalg.solve
+y = pt.vector("y", shape=(N,))
+Y = pt.matrix("Y", shape=(N, 2))
+ALL = [*INPUTS, y, Y]
+
+
+def values(seed=0):
+    rng = np.random.default_rng(100 + seed)
+    return [*structured_values(seed), rng.normal(size=N), rng.normal(size=(N, 2))]
+
+
+def objectives(matrix):
+    logdet = slogdet(matrix)[1]
+    return {
+        "inverse": -0.5 * (y @ (inv(matrix) @ y) + logdet),
+        "solve": -0.5 * (y @ solve(matrix, y) + logdet),
+        "quadratic_only": y @ inv(matrix) @ y,
+        "logdet_only": logdet,
+        "two_columns": (Y * (inv(matrix) @ Y)).sum() + 3 * logdet,
+        "det": pt.log(pt.abs(pt.linalg.det(matrix))) + (Y.T @ inv(matrix) @ Y).sum(),
+    }
+
+
+def gradients(objective):
+    grads = pt.grad(objective, ALL, disconnected_inputs="ignore", return_disconnected="None")
+    return [g for g in grads if g is not None]
+
+
+def check(outputs, policy=FORCE_WOODBURY, tolerance=1e-9):
+    tuned, plain = compile_with(ALL, outputs, policy), compile_plain(ALL, outputs)
+    for seed in (0, 1):
+        for actual, expected in zip(tuned(*values(seed)), plain(*values(seed)), strict=True):
+            assert relative_error(actual, expected) < tolerance
+    return tuned
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_gradients_of_every_form_stay_thin_and_right(name):
+    objective = objectives(STRUCTURED[name])["inverse"]
+    # PyTensor's Python linker takes reciprocals of Python floats in single precision (NumPy 2 promotion)
+    tuned = check([objective, *gradients(objective)], tolerance=1e-7 if name == "divided" else 1e-9)
+    assert chosen(tuned) == ["woodbury"]
+    assert largest_array(tuned) < N * N
+
+
+@pytest.mark.parametrize("structure", ["gram_plus_diag", "column_weights", "general_factors", "sum_scaled"])
+@pytest.mark.parametrize("which", objectives(STRUCTURED["gram_plus_diag"]))
+def test_every_objective_stays_thin_and_right(which, structure):
+    objective = objectives(STRUCTURED[structure])[which]
+    tuned = check([objective, *gradients(objective)])
+    assert largest_array(tuned) < N * N
+
+
+CONTRACTIONS = {
+    "thin_right": lambda G: G @ V,
+    "thin_left": lambda G: W @ G,
+    "vector": lambda G: G @ y,
+    "transposed": lambda G: G.T @ V,
+    "diagonal": lambda G: pt.diagonal(G),
+    "trace": lambda G: pt.linalg.trace(G),
+    "sum": lambda G: G.sum(),
+    "row_sums": lambda G: G.sum(axis=1),
+    "column_sums": lambda G: G.sum(axis=0),
+    "sum_with_outer": lambda G: (G * y[:, None] * d[None, :]).sum(),
+    "sum_with_low_rank": lambda G: (G * (U @ V.T)).sum(),
+    "sum_with_identity": lambda G: (G * pt.eye(N)).sum(),
+    "sum_with_low_rank_by_row": lambda G: (G * (U @ V.T)).sum(axis=1),
+    "sum_with_low_rank_by_column": lambda G: (G * (U @ V.T)).sum(axis=0),
+    "trace_of_product": lambda G: pt.linalg.trace(G @ (U @ V.T)),
+    "sandwich": lambda G: (G @ (U @ U.T) @ G) @ V,
+    "sandwich_of_diagonal": lambda G: G @ (d[:, None] * (G @ V)),
+    "twice": lambda G: (G @ G) @ V,
+    "scaled_sides": lambda G: (d[:, None] * G * y[None, :]) @ V,
+    "divided": lambda G: (G / s**2) @ V,
+    "minus": lambda G: (-G - y[:, None] * y[None, :]) @ V,
+}
+
+
+@pytest.mark.filterwarnings("ignore:pytensor.tensor.linalg.trace:FutureWarning")
+@pytest.mark.parametrize("name", CONTRACTIONS)
+@pytest.mark.parametrize("structure", ["gram_plus_diag", "general_factors"])
+def test_contractions_of_inverse_minus_outer_product_are_thin(name, structure):
+    x = inv(STRUCTURED[structure])
+    G = 0.7 * x - v * pt.outer(x @ y, y)
+    tuned = check([CONTRACTIONS[name](G)])
+    assert largest_array(tuned) < N * N
+
+
+def test_two_matrices_that_share_a_factor_are_contracted_together():
+    first, second = U @ U.T + pt.diag(d), U @ U.T + s**2 * pt.eye(N)
+    first.name, second.name = "first", "second"
+    objective = objectives(first)["inverse"] + objectives(second)["inverse"]
+    tuned = check([objective, *gradients(objective)])
+    assert chosen(tuned) == ["woodbury", "woodbury"]
+    assert largest_array(tuned) < N * N
+
+
+def test_a_replacement_needs_the_answers_of_all_its_matrices():
+    """One matrix is kept: what mixes both stays as PyTensor compiles it, and right."""
+    first, second = U @ U.T + pt.diag(d), U @ U.T + s**2 * pt.eye(N)
+    first.name = "first"
+    objective = objectives(first)["inverse"] + objectives(second)["inverse"]
+    policy = {"rules": [{"force": "woodbury"}, {"match": {"name": "first"}, "force": "keep"}]}
+    tuned = check([objective, *gradients(objective)], policy)
+    assert sorted(chosen(tuned)) == ["keep", "woodbury"]
+
+
+def test_a_cotangent_that_is_needed_as_a_matrix_is_formed():
+    matrix = U @ U.T + pt.diag(d)
+    tuned = check([pt.grad(objectives(matrix)["inverse"], matrix), inv(matrix)[0]])
+    assert largest_array(tuned) == N * N
+
+
+@pytest.mark.parametrize("strategy", ["keep", "cholesky", "lu"])
+def test_dense_strategies_give_the_same_gradients(strategy):
+    matrix = U @ U.T + pt.diag(d)
+    matrix = assume(matrix, positive_definite=True)
+    objective = objectives(matrix)["inverse"]
+    check([objective, *gradients(objective)], forced(strategy))
+
+
+def test_a_solve_with_the_factor_is_asked_once():
+    """``G @ U`` and ``G.T @ U`` of a symmetric matrix share everything."""
+    objective = objectives(U @ U.T + pt.diag(d))["inverse"]
+    tuned = check([objective, *gradients(objective)])
+    solves = [name for name in op_names(tuned) if name.startswith("LowRankSolve")]
+    assert sorted(solves) == ["LowRankSolveColumns", "LowRankSolve{symmetric=True, transposed=False}"]
+
+
+def test_the_choice_is_by_price_and_the_price_of_keep_holds_the_inverse():
+    n, k = 1000, 10
+    big_U, big_d = pt.matrix("U", shape=(n, k)), pt.vector("d", shape=(n,))
+    objective = slogdet(big_U @ big_U.T + pt.diag(big_d))[1]
+    fn = compile_with([big_U, big_d], pt.grad(objective, [big_U, big_d]))
+    assert chosen(fn) == ["woodbury"]
+    assert largest_array(fn) < n * n
+    [decision] = autotune.explain(fn).decisions
+    dense_inverse = next(c.seconds for c in decision.candidates if c.name == "keep")
+    assert dense_inverse > 20 * decision.winner.seconds
+
+
+def test_core_matrices_and_float32_and_unknown_sizes():
+    objective = objectives(U @ C @ U.T + pt.diag(d))["solve"]
+    check([objective, *gradients(objective)])
+    A, e = pt.fmatrix("A"), pt.fvector("e")
+    objective = slogdet(A @ A.T + pt.diag(e))[1] + (e @ inv(A @ A.T + pt.diag(e)) @ e)
+    outputs = pt.grad(objective, [A, e])
+    tuned, plain = compile_with([A, e], outputs, FORCE_WOODBURY), compile_plain([A, e], outputs)
+    rng = np.random.default_rng(3)
+    for n, k in ((7, 2), (30, 4), (3, 5)):
+        point = [rng.normal(size=(n, k)).astype("f4"), rng.uniform(1, 2, n).astype("f4")]
+        for actual, expected in zip(tuned(*point), plain(*point), strict=True):
+            assert actual.dtype == "float32"
+            assert relative_error(actual, expected) < 2e-4
+
+
+def test_under_numba_the_joint_function_is_thin_and_right():
+    objective = objectives(U @ U.T + s**2 * pt.eye(N))["inverse"]
+    outputs = [objective, *gradients(objective)]
+    tuned = pytensor.function(ALL, outputs, mode=autotune.mode(FORCE_WOODBURY), on_unused_input="ignore")
+    plain = compile_plain(ALL, outputs)
+    for actual, expected in zip(tuned(*values()), plain(*values()), strict=True):
+        assert relative_error(actual, expected) < 1e-9
+    assert largest_array(tuned) < N * N
