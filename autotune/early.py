@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 from pytensor.scalar import Abs, Log, Sign
-from pytensor.tensor.basic import Eye
+from pytensor.tensor.basic import ARange, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
@@ -35,6 +35,13 @@ class ConstantProduct(Dot):
         return False
 
 
+class Positions(ARange):
+    """``arange`` that is not folded, so that neither is what is made of it."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
+
+
 def guard_structure(fgraph) -> None:
     """Keep identities and square products of thin constants from being folded."""
     _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype))
@@ -42,10 +49,34 @@ def guard_structure(fgraph) -> None:
         _swap(fgraph, product, lambda node: ConstantProduct() if _is_thin_product(node) else None)
 
 
-def release_structure(fgraph) -> None:
-    """Give PyTensor back the identities and products that no rewrite has used up."""
+def release_structure(fgraph, *, in_expressions: bool = False) -> None:
+    """Give PyTensor back the identities and products that no rewrite has used up.
+
+    ``in_expressions``: an identity that only elementwise expressions use becomes a comparison of
+    row and column numbers, which fuses with them: no n x n constant in memory, and none in the way
+    of PyTensor's cache of compiled code.
+    """
+    if in_expressions:
+        _swap(fgraph, Identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
     _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
     _swap(fgraph, ConstantProduct, lambda node: Dot())
+
+
+def _is_in_expressions(fgraph, node) -> bool:
+    on_main_diagonal = getattr(node.inputs[2], "data", None) == 0
+    return on_main_diagonal and all(
+        isinstance(client.op, Elemwise) for client, _ in fgraph.clients[node.outputs[0]]
+    )
+
+
+def _comparison(node):
+    """Builds ``eye(rows, columns)`` elementwise."""
+
+    def build(rows, columns, offset):
+        i, j = (Positions(dtype="int64")(0, length, 1) for length in (rows, columns))
+        return pt.eq(i[:, None], j[None, :]).astype(node.op.dtype)
+
+    return build
 
 
 def _swap(fgraph, old_class, new_op):

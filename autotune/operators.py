@@ -178,7 +178,9 @@ class LowRank(Operator):
         return (scale_columns(self.U, self.c) * self.V).sum(axis=-1)
 
     def to_dense(self):
-        return scale_columns(self.U, self.c) @ self.V.mT
+        U = scale_columns(self.U, self.c)
+        # an outer product elementwise, so that it fuses with what is made of it
+        return U * self.V.mT if self.U.type.shape[-1] == 1 else U @ self.V.mT
 
     def transpose(self):
         return self if self.symmetric else LowRank(self.V, self.c, self.U, tied=False)

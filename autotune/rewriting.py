@@ -100,11 +100,13 @@ class AutotunePass(GuardedPass):
     def attempt(self, fgraph):
         from autotune.early import release_structure
 
+        changed = False
         try:
             commit = lower_requests if self.only_lower else lower_all
-            tune_graph(fgraph, self.policy, commit, differentiated=False, linker=linker_kind(fgraph))
+            linker = linker_kind(fgraph)
+            changed = tune_graph(fgraph, self.policy, commit, differentiated=False, linker=linker)
         finally:
-            release_structure(fgraph)
+            release_structure(fgraph, in_expressions=changed)
 
 
 def linker_kind(fgraph) -> str | None:
@@ -141,10 +143,11 @@ def _carried_assignment(reading, decision):
     return ("keep" if no is not None else reading.carried,) * len(reading.requests)
 
 
-def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
+def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> bool:
     """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` answers in one go.
 
-    ``commit(reading, decision)`` gives the answers to the requests of a reading, None to leave it as written.
+    ``commit(reading, decision)`` gives the answers to the requests of a reading, None to leave it
+    as written. Returns whether anything was replaced.
     """
     from autotune.building import wire
     from autotune.choose import choose
@@ -155,7 +158,7 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
     from cost_models import find_profile
 
     if plan_of(fgraph) is not None:
-        return
+        return False
     decisions: list[Decision] = []
     replacements: list[tuple] = []
     if has_roots(fgraph):
@@ -190,6 +193,7 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> None:
     fgraph.attach_feature(PlanFeature(plan))
     if decisions and not differentiated:
         publish(plan)
+    return bool(replacements)
 
 
 def carried_decision(reading, problem) -> Decision:

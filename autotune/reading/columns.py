@@ -72,16 +72,3 @@ def split_scale(b):
             if rest[0].type.broadcastable == b.type.broadcastable:
                 return scalar.astype(b.type.dtype), rest[0]
     return None, b
-
-
-def outer_factors(b):
-    """``(u, v, scale)`` of ``scale * u[:, None] * v[None, :]``, 1-d vectors; None if ``b`` is not one."""
-    match b.owner_op_and_inputs:
-        case (Elemwise(scalar_op=Mul()), *factors):
-            scalar, rest = split_scalars(factors)
-            if len(rest) != 2 or b.ndim != 2:
-                return None
-            sides = {f.type.broadcastable: f for f in rest}
-            if set(sides) == {(False, True), (True, False)}:
-                return sides[False, True], sides[True, False], scalar
-    return None

@@ -1,9 +1,10 @@
-"""Gradient graphs: where a cotangent of a structured matrix is contracted, ask for the thin result.
+"""Gradient graphs: where a cotangent of a matrix is contracted, ask for the thin result.
 
-A graph that was differentiated before it reached the pass holds, for ``A = diag(d) + U diag(c) V.T``,
-sums of ``A^-1`` and outer products of solutions: n x n matrices of which it uses a product with a
-thin matrix, the diagonal, or a sum. ``Contracted`` follows such sums through the graph and notes
-the contraction's thin form (`autotune.contractions`) as replacement.
+A graph that was differentiated before it reached the pass holds sums of ``A^-1`` and outer products
+of solutions: n x n matrices of which it uses a product with a thin matrix, the diagonal, or a sum.
+``Contracted`` follows such sums through the graph and notes the contraction's thin form
+(`autotune.contractions`) as replacement: all of them for ``A = diag(d) + U diag(c) V.T``, the
+diagonals for a dense ``A``, whose inverse is the cheapest way to the others.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ LINEAR = (ps.Add, ps.Sub, ps.Neg, ps.Mul, ps.TrueDiv)
 
 
 class Contracted:
-    """Follows inverses and solutions of structured matrices; ``note(readings, old, new)`` takes finds.
+    """Follows inverses and solutions; ``note(readings, old, new)`` takes what is found.
 
-    ``answered``: solutions, their views and multiples. ``touched``: matrices made of inverses or of
-    outer products of solutions.
+    ``answered``: solutions of structured matrices, their views and multiples. ``touched``: matrices
+    made of inverses or of outer products of solutions, with their readings.
     """
 
     def __init__(self, note) -> None:
@@ -54,7 +55,7 @@ class Contracted:
         self.products: list[Any] = []
 
     def add_inverse(self, var, reading, transposed) -> None:
-        if is_structured(reading) and var.ndim == 2:
+        if not reading.batched and var.ndim == 2:
             self.inverses[var] = InverseTerm(reading, transposed)
             self.touched[var] = (reading,)
 
@@ -112,7 +113,7 @@ class Contracted:
                 self.touched[out] = tuple(r for i in node.inputs for r in self.touched.get(i, ()))
                 self.products.append(out)
             elif left not in self.inverses and right not in self.inverses:
-                self._times_thin(node)
+                self._times_thin(node)  # else it is a solve, read as such
         elif left in self.touched or right in self.touched:
             self._times_thin(node)
         elif is_matrix(out) and (readings := self._thin_outer(out)):
@@ -120,6 +121,8 @@ class Contracted:
 
     def _times_thin(self, node) -> None:
         left, right = node.inputs
+        if not all(is_structured(r) for i in node.inputs for r in self.touched.get(i, ())):
+            return
         if left in self.touched and (terms := self._readable(left)):
             self._commit(node, terms, self.touched[left], lambda: matmul_of(terms, right))
         elif right in self.touched and (terms := self._readable(right)):
@@ -146,7 +149,9 @@ class Contracted:
             return
         axes = {0, 1} if node.op.axis is None else {a % 2 for a in node.op.axis}
         parts = self._addends(matrix)
-        if parts is None:
+        if parts is None or not (
+            all(map(is_structured, self.touched[matrix])) or all(map(_is_diagonal, parts))
+        ):
             return
 
         def value():
@@ -219,6 +224,11 @@ def is_matrix(var) -> bool:
     return var.ndim == 2 and not any(var.type.broadcastable)
 
 
+def _is_diagonal(part) -> bool:
+    _, a, b = part
+    return b is None and all(kind_of(term) is Diagonal for term in a)
+
+
 def _times(part, s):
     scale, a, b = part
     return (s if scale is None else scale * s, a, b)
@@ -233,7 +243,7 @@ def _row_sums(part, transposed):
 
 
 def diagonal_pullback(op) -> int | None:
-    """Where among its inputs an Op has the ``G`` of which it gives ``diag(G)``, as ``AllocDiag``'s pullback."""
+    """Where among its inputs an Op has the ``G`` of which it gives ``diag(G)``, like AllocDiag's pullback."""
     inputs, outputs = op.fgraph.inputs, op.fgraph.outputs
     if len(outputs) != 1:
         return None

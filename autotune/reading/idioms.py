@@ -19,7 +19,6 @@ from pytensor.tensor.linalg.solvers.psd import CholeskySolve
 from pytensor.tensor.linalg.solvers.triangular import SolveTriangular
 from pytensor.tensor.math import All, Dot, Sum
 
-from autotune.reading.columns import outer_factors
 from autotune.reading.contracted import Contracted
 from autotune.reading.readings import Reading
 
@@ -37,7 +36,7 @@ class Meaning:
 
 
 class Idioms:
-    """The handlers, by class of Op. ``meaning``: of variables; ``outer``: factors of outer products.
+    """The handlers, by class of Op. ``meaning``: of variables.
 
     ``contracted`` follows inverses and solutions of structured matrices through gradient graphs.
     """
@@ -45,7 +44,6 @@ class Idioms:
     def __init__(self) -> None:
         self.meaning: dict[Any, Meaning] = {}
         self.contracted = Contracted(self.note_contracted)
-        self.outer: dict[Any, tuple[Any, ...]] = {}
         self.handlers = {
             DimShuffle: self._view,
             Dot: self._product,
@@ -87,7 +85,7 @@ class Idioms:
                 self.meaning[out] = Meaning(known.kind, known.reading, not known.transposed)
 
     def _product(self, node, op):
-        """``inv(A) @ b`` and ``b @ inv(A)``; with ``b`` an outer product the result is one again."""
+        """``inv(A) @ b`` and ``b @ inv(A)``, unless it is followed as a sum of thin terms."""
         left, right = node.inputs
         if node.outputs[0] in self.contracted.touched:
             return
@@ -102,39 +100,15 @@ class Idioms:
         reading, out = inverse.reading, node.outputs[0]
         if not fits(b, out):
             return
-        factors = self._outer_of(b, reading)
-        if factors is None:
-            x = reading.solve(b, self._solve_form(reading), transposed=inverse.transposed)
-        else:
-            u, v, scale = factors
-            u = reading.solve(u, self._solve_form(reading), transposed=inverse.transposed)
-            x = self._note_outer(reading, out, u, v, scale)
-        self.note(reading, out, x)
+        self.note(reading, out, reading.solve(b, self._solve_form(reading), transposed=inverse.transposed))
 
     def _times_inverse(self, node, inverse, b):
         """``b @ inv(A) = (inv(A).T @ b.T).T``"""
         reading, out = inverse.reading, node.outputs[0]
         if not fits(b, out):
             return
-        factors = self._outer_of(b, reading)
-        if factors is None:
-            x = reading.solve(b.mT, self._solve_form(reading), transposed=not inverse.transposed).mT
-        else:
-            u, v, scale = factors
-            v = reading.solve(v.mT, self._solve_form(reading), transposed=not inverse.transposed).mT
-            x = self._note_outer(reading, out, u, v, scale)
-        self.note(reading, out, x)
-
-    def _outer_of(self, b, reading):
-        if b in self.outer:
-            *factors, owner = self.outer[b]
-            return factors if owner is reading else None
-        return None if reading.batched else outer_factors(b)
-
-    def _note_outer(self, reading, out, u, v, scale):
-        self.outer[out] = (u, v, scale, reading)
-        product = u * v
-        return product if scale is None else product * scale
+        x = reading.solve(b.mT, self._solve_form(reading), transposed=not inverse.transposed)
+        self.note(reading, out, x.mT)
 
     def _solve_form(self, reading):
         if reading.positive_definite:

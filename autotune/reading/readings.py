@@ -71,8 +71,8 @@ class Reading:
         n = self.operator.parts[0].type.shape[-1 if self.operator.structure == ("dense",) else 0]
         batch = self.operator.parts[0].type.shape[:-2] if self.batched else ()
         shapes = {
-            "solve": lambda: rhs.type.shape,
-            "inv_quad": lambda: (*rhs.type.shape[:-2], rhs.type.shape[-1]),
+            "solve": lambda: (*batch, *rhs.type.shape[-2:]),
+            "inv_quad": lambda: (*batch, rhs.type.shape[-1]),
             "inverse": lambda: (*batch, n, n),
             "factor": lambda: (*batch, n, n),
             "inverse_diagonal": lambda: (*batch, n),
