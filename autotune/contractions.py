@@ -59,7 +59,7 @@ class InverseTerm:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """``A @ B`` of two terms with inverses: it can multiply, but its diagonal would cost as much as itself."""
+    """``A @ B`` of two terms with inverses: it can multiply, its diagonal would cost as much as itself."""
 
     a: Any
     b: Any

@@ -10,10 +10,11 @@ from __future__ import annotations
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 from pytensor.scalar import Abs, Log, Sign
-from pytensor.tensor.basic import ARange, Eye
+from pytensor.tensor.basic import ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
+from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
 from pytensor.tensor.math import Dot
@@ -103,6 +104,40 @@ def _is_constant(var) -> bool:
     while isinstance(var.owner_op, DimShuffle):
         var = var.owner.inputs[0]
     return isinstance(var, Constant)
+
+
+def sum_diagonals_of_products(fgraph) -> None:
+    """``diag(A @ B) -> sum(A * B.T, axis=1)``, so also a trace: n^2 instead of n^3 operations.
+
+    Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides.
+    """
+    pairs = []
+    for node in fgraph.apply_nodes:
+        match node.op:
+            case ExtractDiag(offset=0) if node.inputs[0].ndim == 2:
+                product, out = node.inputs[0], node.outputs[0]
+                if isinstance(_core_op(product), Dot) and not _is_solve_too(fgraph, product):
+                    pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
+    if pairs:
+        fgraph.replace_all(pairs, reason="autotune_traces")
+
+
+def _is_solve_too(fgraph, product) -> bool:
+    """A product with an inverse that is used elsewhere will be had from a solve."""
+    inverse = any(isinstance(_core_op(factor), MatrixInverse) for factor in product.owner.inputs)
+    return inverse and len(fgraph.clients[product]) > 1
+
+
+def _core_op(var):
+    return getattr(var.owner_op, "core_op", var.owner_op)
+
+
+def _row_products(left, right):
+    rows, columns = left.type.shape[0], right.type.shape[1]
+    if rows is None or rows != columns:
+        length = pt.minimum(left.shape[0], right.shape[1])
+        left, right = left[:length], right[:, :length]
+    return (left * right.T).sum(axis=1)
 
 
 def split_determinants(fgraph) -> None:

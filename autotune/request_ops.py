@@ -202,6 +202,29 @@ class DenseCotangent:
         return self.matrix
 
 
+@dataclass(frozen=True, eq=False)
+class SandwichCotangent:
+    """``M = -A^-T diag(g) A^-T``: products are two solves, entries need the inverse."""
+
+    system: RequestedSystem
+    g: Any
+
+    def matmul(self, x):
+        inner = self.g[..., :, None] * self.system.solve(x, transposed=True)
+        return -self.system.solve(inner, transposed=True)
+
+    def rmatmul(self, x):
+        return -self.system.solve(self.g[..., :, None] * self.system.solve(x))
+
+    def diagonal(self):
+        inverse = self.system.inverse()
+        return -((inverse.mT * inverse) @ self.g[..., :, None])[..., 0]
+
+    def to_dense(self):
+        transposed = self.system.inverse().mT
+        return -((transposed * self.g[..., None, :]) @ transposed)
+
+
 # -- pullbacks (Giles 2008, "An extended collection of matrix derivative results") ---------------------
 
 
@@ -234,9 +257,7 @@ def _inverse_pullback(spec, system, rhs, outputs, output_grads):
 
 def _inverse_diagonal_pullback(spec, system, rhs, outputs, output_grads):
     """``w = diag(A^-1)``: ``A_bar = -Y.T diag(g) Y.T`` with ``Y = A^-1``."""
-    [g] = output_grads
-    Y_T = system.inverse().mT
-    return system.operator.pullback(DenseCotangent(-((Y_T * g[..., None, :]) @ Y_T)))
+    return system.operator.pullback(SandwichCotangent(system, output_grads[0]))
 
 
 PULLBACKS = {

@@ -63,11 +63,12 @@ class ProtectStructure(GuardedPass):
     """Moment 1, before canonicalize: put structure that it would destroy out of its reach."""
 
     def attempt(self, fgraph):
-        from autotune.early import guard_structure, split_determinants
+        from autotune.early import guard_structure, split_determinants, sum_diagonals_of_products
         from autotune.reading import has_roots
 
         if has_roots(fgraph):
             split_determinants(fgraph)
+            sum_diagonals_of_products(fgraph)
             guard_structure(fgraph)
 
 

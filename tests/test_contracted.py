@@ -22,10 +22,12 @@ from helpers import (
     op_names,
     relative_error,
     s,
+    spd,
     structured_values,
     v,
 )
 from pytensor.assumptions import assume
+from pytensor.compile.mode import Mode
 
 import autotune
 
@@ -193,3 +195,81 @@ def test_under_numba_the_joint_function_is_thin_and_right():
     for actual, expected in zip(tuned(*values()), plain(*values()), strict=True):
         assert relative_error(actual, expected) < 1e-9
     assert largest_array(tuned) < N * N
+
+
+@pytest.mark.filterwarnings("ignore:pytensor.tensor.linalg.trace:FutureWarning")
+@pytest.mark.parametrize("tagged", [True, False])
+def test_trace_of_an_inverse_times_a_matrix_costs_the_inverse(tagged):
+    """Not a solve with n right-hand sides."""
+    A, B = pt.matrix("A", shape=(N, N)), pt.matrix("B", shape=(N, N))
+    matrix = assume(A, positive_definite=True) if tagged else A
+    outputs = [pt.linalg.trace(inv(matrix) @ B), pt.linalg.trace(B @ inv(matrix)), slogdet(matrix)[1]]
+    tuned = compile_with([A, B], outputs, forced("cholesky" if tagged else "lu"))
+    plain = compile_plain([A, B], outputs)
+    rng = np.random.default_rng(5)
+    point = spd(N, rng), rng.normal(size=(N, N))
+    for actual, expected in zip(tuned(*point), plain(*point), strict=True):
+        assert relative_error(actual, expected) < 1e-11
+    names = op_names(tuned)
+    assert not any("Solve" in name for name in names)
+    assert sum("Inverse" in name for name in names) == 1
+
+
+@pytest.mark.filterwarnings("ignore:pytensor.tensor.linalg.trace:FutureWarning")
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((5, 2), (2, 3)), ((4, 4), (4, 4))])
+@pytest.mark.parametrize("static", [True, False])
+def test_diagonals_of_products_that_are_not_square(shapes, static):
+    left = pt.matrix("left", shape=shapes[0] if static else (None, None))
+    right = pt.matrix("right", shape=shapes[1] if static else (None, None))
+    A = pt.matrix("A", shape=(N, N))
+    outputs = [pt.diagonal(left @ right), inv(A).sum()]
+    rng = np.random.default_rng(6)
+    point = rng.normal(size=shapes[0]), rng.normal(size=shapes[1]), spd(N, rng)
+    actual, _ = compile_with([left, right, A], outputs)(*point)
+    assert relative_error(actual, np.diagonal(point[0] @ point[1])) < 1e-13
+
+
+def test_a_sparse_approximation_written_naively_stays_thin():
+    """Titsias (2009): ``Kfu Kuu^-1 Kuf + s^2 I`` is low rank plus diagonal, its trace included."""
+    n, m = 120, 12
+    X, Z = np.linspace(0, 5, n)[:, None], np.linspace(0, 5, m)[:, None]
+    target = np.sin(X[:, 0])
+    length, noise = pt.scalars("length", "noise")
+    kernel = lambda a, b: pt.exp(-0.5 * (a - b.T) ** 2 / length**2)  # noqa: E731
+    Kuf = kernel(Z, X)
+    Q = Kuf.T @ inv(kernel(Z, Z) + 1e-4 * pt.eye(m)) @ Kuf
+    matrix = Q + noise**2 * pt.eye(n)
+    bound = -0.5 * (target @ inv(matrix) @ target + slogdet(matrix)[1]) - 0.5 / noise**2 * (
+        n - pt.diagonal(Q).sum()
+    )
+    outputs = [bound, *pt.grad(bound, [length, noise])]
+    tuned = compile_with([length, noise], outputs, forced("woodbury", match={"structure": "low_rank"}))
+    plain = compile_plain([length, noise], outputs)
+    for actual, expected in zip(tuned(0.8, 0.3), plain(0.8, 0.3), strict=True):
+        assert relative_error(actual, expected) < 1e-7
+    assert largest_array(tuned) < n * n
+
+
+def test_an_exact_gaussian_process_holds_few_large_arrays():
+    """The kernel, the matrix that becomes its factor and its inverse, and the distances; all in place."""
+    n = 50
+    X, target = pt.matrix("X", shape=(n, 2)), pt.vector("target", shape=(n,))
+    length, scale, noise = pt.scalars("length", "scale", "noise")
+    squares = (X**2).sum(axis=1)
+    distances = pt.maximum(squares[:, None] + squares[None, :] - 2 * X @ X.T, 0)
+    matrix = scale**2 * pt.exp(-0.5 * distances / length**2) + noise**2 * pt.eye(n)
+    matrix = assume(matrix, positive_definite=True)
+    objective = target @ inv(matrix) @ target + slogdet(matrix)[1]
+    outputs = [objective, *pt.grad(objective, [length, scale, noise])]
+    fn = compile_with([X, target, length, scale, noise], outputs, forced("cholesky"), base=Mode(linker="py"))
+    made = 0
+    for node in fn.maker.fgraph.toposort():
+        reused = {**getattr(node.op, "destroy_map", {}), **getattr(node.op, "view_map", {})}
+        made += sum(o.type.shape == (n, n) and i not in reused for i, o in enumerate(node.outputs))
+    assert not any(getattr(i, "data", np.empty(0)).size == n * n for i in fn.maker.fgraph.variables)
+    assert made <= 3
+    rng = np.random.default_rng(7)
+    point = [rng.normal(size=(n, 2)), rng.normal(size=n), 0.7, 1.3, 0.4]
+    plain = compile_plain([X, target, length, scale, noise], outputs)
+    for actual, expected in zip(fn(*point), plain(*point), strict=True):
+        assert relative_error(actual, expected) < 1e-9
