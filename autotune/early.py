@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
-from pytensor.scalar import Abs, Log, Sign
+from pytensor.scalar import Abs, Log, Mul, Sign, mul
 from pytensor.tensor.basic import ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -30,7 +30,14 @@ class Identity(Eye):
 
 
 class ConstantProduct(Dot):
-    """A product of two constants, not folded either: of ``X @ X.T`` the thin X is what the pass wants."""
+    """A product of constants, not folded either: of ``X @ X.T`` the thin X is what the pass wants."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
+
+
+class OuterProduct(Elemwise):
+    """A product of columns and rows that is not folded into a matrix when both become constants."""
 
     def do_constant_folding(self, fgraph, node):
         return False
@@ -44,10 +51,11 @@ class Positions(ARange):
 
 
 def guard_structure(fgraph) -> None:
-    """Keep identities and square products of thin constants from being folded."""
+    """Keep identities and products of thin constants, outer products too, from being folded."""
     _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype))
     for product in (Dot, Blockwise):
-        _swap(fgraph, product, lambda node: ConstantProduct() if _is_thin_product(node) else None)
+        _swap(fgraph, product, _guarded_product)
+    _swap(fgraph, Elemwise, lambda node: OuterProduct(mul) if _is_outer_product(node) else None)
 
 
 def release_structure(fgraph, *, in_expressions: bool = False) -> None:
@@ -61,6 +69,7 @@ def release_structure(fgraph, *, in_expressions: bool = False) -> None:
         _swap(fgraph, Identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
     _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
     _swap(fgraph, ConstantProduct, lambda node: Dot())
+    _swap(fgraph, OuterProduct, lambda node: pt.mul)
 
 
 def _is_in_expressions(fgraph, node) -> bool:
@@ -90,20 +99,35 @@ def _swap(fgraph, old_class, new_op):
         fgraph.replace_all(pairs, reason="autotune_structure")
 
 
-def _is_thin_product(node) -> bool:
-    """``U @ V`` of constants with fewer inner than outer dimensions."""
-    if not isinstance(getattr(node.op, "core_op", node.op), Dot) or node.outputs[0].ndim != 2:
-        return False
+def _guarded_product(node):
+    """The Op for ``U @ V`` of constants with fewer inner than outer dimensions; None for other products.
+
+    Of an outer product one constant factor is enough: in gradients the other becomes one when simplified.
+    """
+    product = isinstance(getattr(node.op, "core_op", node.op), Dot)
+    if not product or node.outputs[0].type.broadcastable != (False, False):
+        return None
     left, right = node.inputs
-    if not (_is_constant(left) and _is_constant(right)):
+    (rows, inner), columns = left.type.shape, right.type.shape[1]
+    constants = _is_constant(left) + _is_constant(right)
+    if inner == 1 and constants:
+        return OuterProduct(mul)
+    return ConstantProduct() if constants == 2 and inner < min(rows, columns) else None
+
+
+def _is_outer_product(node) -> bool:
+    """An elementwise product of constant columns and constant rows."""
+    if not isinstance(node.op.scalar_op, Mul) or node.outputs[0].type.broadcastable != (False, False):
         return False
-    return left.type.shape[1] < min(left.type.shape[0], right.type.shape[1])
+    sides = {i.type.broadcastable for i in node.inputs}
+    return sides - {(True, True)} == {(False, True), (True, False)} and all(map(_is_constant, node.inputs))
 
 
 def _is_constant(var) -> bool:
-    while isinstance(var.owner_op, DimShuffle):
-        var = var.owner.inputs[0]
-    return isinstance(var, Constant)
+    """A constant, or what elementwise operations and views make of constants."""
+    if isinstance(var, Constant):
+        return True
+    return isinstance(var.owner_op, DimShuffle | Elemwise) and all(map(_is_constant, var.owner.inputs))
 
 
 def sum_diagonals_of_products(fgraph) -> None:

@@ -250,6 +250,16 @@ def test_a_sparse_approximation_written_naively_stays_thin():
     assert largest_array(tuned) < n * n
 
 
+@pytest.mark.parametrize("form", ["inverse", "solve"])
+def test_outer_products_of_constant_data_are_not_folded_into_matrices(form):
+    data = pt.constant(np.random.default_rng(8).normal(size=N))
+    matrix = U @ U.T + pt.diag(d)
+    x = inv(matrix) @ data if form == "inverse" else solve(matrix, data)
+    objective = -0.5 * (data @ x + slogdet(matrix)[1])
+    tuned = check([objective, *gradients(objective)])
+    assert largest_array(tuned) < N * N
+
+
 def test_an_exact_gaussian_process_holds_few_large_arrays():
     """The kernel, the matrix that becomes its factor and its inverse, and the distances; all in place."""
     n = 50
