@@ -60,7 +60,11 @@ SPD_IDIOMS = {
 }
 CASES = [(name, out, GENERAL) for name, out in GENERAL_IDIOMS.items()]
 CASES += [(name, out, SPD) for name, out in {**GENERAL_IDIOMS, **SPD_IDIOMS}.items()]
-FORCES = {"lu": GENERAL_IDIOMS, "cholesky": SPD_IDIOMS | {"tagged": inv(P) @ b}}
+FORCES = {
+    "lu": GENERAL_IDIOMS,
+    "cholesky_or_lu": GENERAL_IDIOMS,
+    "cholesky": SPD_IDIOMS | {"tagged": inv(P) @ b},
+}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,7 @@ def test_integer_and_complex_matrices_are_left_alone(dtype):
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-@pytest.mark.parametrize("strategy", ["cholesky", "lu"])
+@pytest.mark.parametrize("strategy", ["cholesky", "cholesky_or_lu", "lu"])
 def test_tiny_matrices(n, strategy):
     X, y = pt.matrix("X", shape=(n, n)), pt.vector("y", shape=(n,))
     outputs = joint(assume(X, positive_definite=True), y)
@@ -175,14 +179,14 @@ def test_tiny_matrices(n, strategy):
         assert relative_error(a, e) < 1e-14
 
 
-@pytest.mark.parametrize("strategy", ["cholesky", "lu", "cg"])
+@pytest.mark.parametrize("strategy", ["cholesky", "cholesky_or_lu", "lu", "cg"])
 def test_no_right_hand_sides(strategy):
     empty = pt.matrix("E", shape=(N, 0))
     fn = compile_with([M, empty], solve(P, empty), {"rules": [{"force": strategy}]})
     assert fn(SPD, np.empty((N, 0))).shape == (N, 0)
 
 
-@pytest.mark.parametrize("strategy", ["keep", "cholesky", "lu"])
+@pytest.mark.parametrize("strategy", ["keep", "cholesky", "cholesky_or_lu", "lu"])
 def test_batches_of_matrices(strategy):
     T = pt.tensor("T", shape=(5, N, N))
     t, t2 = pt.tensor("t", shape=(5, N)), pt.tensor("t2", shape=(5, N, 3))
@@ -208,7 +212,7 @@ def test_batches_of_matrices(strategy):
         assert relative_error(a, e) < 1e-10
 
 
-@pytest.mark.parametrize("strategy", ["cholesky", "lu", "cg"])
+@pytest.mark.parametrize("strategy", ["cholesky", "cholesky_or_lu", "lu", "cg"])
 def test_batches_of_right_hand_sides_become_columns(strategy):
     rows, stacks = pt.tensor("rows", shape=(6, N)), pt.tensor("stacks", shape=(2, 3, N, 4))
     outputs = [solve(P, rows, b_ndim=1), solve(P, stacks, b_ndim=2)]

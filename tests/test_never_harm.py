@@ -97,7 +97,7 @@ def test_not_positive_definite_under_a_false_tag_is_nan_as_in_pytensor():
         assert np.isnan(out).all()
 
 
-@pytest.mark.parametrize("strategy", ["cholesky", "lu", "woodbury", "cg"])
+@pytest.mark.parametrize("strategy", ["cholesky", "cholesky_or_lu", "lu", "woodbury", "cg"])
 def test_nan_in_nan_out(strategy):
     from pytensor.assumptions import assume
 

@@ -1,12 +1,13 @@
 """Ops that the pass emits after differentiation: factorisations, solves and inverses that PyTensor does not
 have.
 
-A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`inverse`, `woodbury`,
-`cg`), its algorithm (``core_*.py``), then `kernels` (LAPACK in Python), `numba_dispatch`, and `_lapack`
-(LAPACK under Numba).
+A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`inverse`, `cholesky_or_lu`,
+`woodbury`, `cg`), its algorithm (``core_*.py``), then `kernels` (LAPACK in Python), `numba_dispatch`, and
+`_lapack` and `_layout` (LAPACK and copies under Numba).
 """
 
 from autotune.ops.cg import BlockCG
+from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.inverse import CholeskyInverse, LUInverse
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
@@ -20,6 +21,9 @@ __all__ = [
     "FACTOR_FIELDS",
     "BlockCG",
     "CholeskyInverse",
+    "CholeskyOrLU",
+    "CholeskyOrLUInverse",
+    "CholeskyOrLUSolve",
     "LUInverse",
     "LowRankFactor",
     "LowRankInverseDiagonal",

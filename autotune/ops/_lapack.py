@@ -9,8 +9,7 @@ functions hold no address, so they can be cached on disk.
 import numba
 import numpy as np
 from numba.core import types
-from numba.core.extending import get_cython_function_address, intrinsic, overload
-from numba.core.imputils import impl_ret_borrowed
+from numba.core.extending import get_cython_function_address, overload
 from numba.np.linalg import ensure_blas, ensure_lapack, get_blas_kind
 from pytensor.link.numba.cache import _call_cached_ptr
 from pytensor.link.numba.dispatch.basic import numba_njit
@@ -54,81 +53,6 @@ def routine(library, name, arguments, dtype):
     return call
 
 
-@intrinsic
-def _relabel_c(typing_context, x):
-    """The same array, typed as C-contiguous and writable: for arrays that were just seen to be so."""
-
-    def codegen(context, builder, signature, args):
-        return impl_ret_borrowed(context, builder, signature.return_type, args[0])
-
-    return x.copy(layout="C", readonly=False)(x), codegen
-
-
-@numba_njit
-def _copy_matrix(x):
-    out = np.empty(x.shape, x.dtype)
-    if x.flags.c_contiguous:
-        out[:, :] = _relabel_c(x)
-        return out
-    # Square tiles: a transposing copy that runs along whole rows misses the cache at every step.
-    rows, columns = x.shape
-    for top in range(0, rows, 32):
-        for left in range(0, columns, 32):
-            for i in range(top, min(top + 32, rows)):
-                for j in range(left, min(left + 32, columns)):
-                    out[i, j] = x[i, j]
-    return out
-
-
-@numba_njit
-def _copy(x):
-    return x.copy()
-
-
-@overload(kernels.owned)
-def _owned(x, overwrite):
-    copy = _copy_matrix if x.ndim == 2 else _copy
-    if not x.mutable:
-        return lambda x, overwrite: copy(x)
-
-    def owned(x, overwrite):
-        if overwrite and x.flags.c_contiguous:
-            return _relabel_c(x)
-        return copy(x)
-
-    return owned
-
-
-@overload(kernels.c_layout)
-def _c_layout(x):
-    copy = _copy_matrix if x.ndim == 2 else _copy
-    if x.layout == "C":
-        return lambda x: _relabel_c(x)
-
-    def c_layout(x):
-        if x.flags.c_contiguous:
-            return _relabel_c(x)
-        return copy(x)
-
-    return c_layout
-
-
-@overload(kernels.mirror)
-def _mirror(A, upper):
-    def mirror(A, upper):
-        n = A.shape[0]
-        for top in range(0, n, 32):
-            for left in range(0, top + 1, 32):
-                for i in range(top, min(top + 32, n)):
-                    for j in range(left, min(left + 32, i)):
-                        if upper:
-                            A[i, j] = A[j, i]
-                        else:
-                            A[j, i] = A[i, j]
-
-    return mirror
-
-
 @overload(kernels.potri)
 def _potri(A, upper):
     call = routine("lapack", "potri", "iiTii", A.dtype)
@@ -161,16 +85,58 @@ def _getri(A, pivots):
 
 
 @overload(kernels.potrf)
-def _potrf(A):
+def _potrf(A, upper=False):
     call = routine("lapack", "potrf", "iiTii", A.dtype)
 
-    def potrf(A):
+    def potrf(A, upper=False):
         n = A.shape[0]
         info = integer_pointer(0)
-        call(integer_pointer(ord("U")), integer_pointer(n), A.ctypes, integer_pointer(max(1, n)), info)
+        uplo = integer_pointer(ord("L") if upper else ord("U"))
+        call(uplo, integer_pointer(n), A.ctypes, integer_pointer(max(1, n)), info)
         return int_ptr_to_val(info)
 
     return potrf
+
+
+@overload(kernels.potrs)
+def _potrs(A, upper, rows):
+    call = routine("lapack", "potrs", "iiiTiTii", A.dtype)
+
+    def potrs(A, upper, rows):
+        m, n = rows.shape
+        info, leading = integer_pointer(0), integer_pointer(max(1, n))
+        uplo = integer_pointer(ord("L") if upper else ord("U"))
+        size, columns = integer_pointer(n), integer_pointer(m)
+        call(uplo, size, columns, A.ctypes, leading, rows.ctypes, leading, info)
+
+    return potrs
+
+
+@overload(kernels.getrf)
+def _getrf(A, pivots):
+    call = routine("lapack", "getrf", "iiTiii", A.dtype)
+
+    def getrf(A, pivots):
+        n = A.shape[0]
+        info, size, leading = integer_pointer(0), integer_pointer(n), integer_pointer(max(1, n))
+        call(size, size, A.ctypes, leading, pivots.ctypes, info)
+        return int_ptr_to_val(info)
+
+    return getrf
+
+
+@overload(kernels.getrs)
+def _getrs(A, pivots, rows, transposed):
+    call = routine("lapack", "getrs", "iiiTiiTii", A.dtype)
+
+    def getrs(A, pivots, rows, transposed):
+        m, n = rows.shape
+        info, leading = integer_pointer(0), integer_pointer(max(1, n))
+        trans = integer_pointer(ord("N") if transposed else ord("T"))
+        size, columns = integer_pointer(n), integer_pointer(m)
+        call(trans, size, columns, A.ctypes, leading, pivots.ctypes, rows.ctypes, leading, info)
+
+    return getrs
 
 
 @overload(kernels.solve_lower)

@@ -1,8 +1,9 @@
 """LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
 
 The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
-code needs too (`owned`, `c_layout`, `mirror`, `potri`, `getri`, `potrf`, `solve_lower`) are overloaded in
-`_lapack` with a pointer to the same LAPACK routine.
+code needs too are overloaded: `owned`, `owned_transposed`, `c_layout`, `mirror` and `nearly_symmetric` in
+`_layout`; `potrf`, `potrs`, `potri`, `getrf`, `getrs`, `getri` and `solve_lower` in `_lapack`, with a pointer
+to the same LAPACK routine.
 
 Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
 right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks
@@ -21,9 +22,31 @@ def owned(x, overwrite):
     return np.array(x, order="C", copy=True)
 
 
+def owned_transposed(x, overwrite):
+    """A C-contiguous array equal to ``x.T``, x square, that may be overwritten: made in the memory of ``x``
+    if ``overwrite``, else a copy."""
+    if overwrite and x.flags.c_contiguous and x.flags.writeable:
+        x[:, :] = x.T.copy()
+        return x
+    return owned(x.T, overwrite)
+
+
 def c_layout(x):
     """``x`` if it is C-contiguous, else a C-contiguous copy. For reading only."""
     return np.ascontiguousarray(x)
+
+
+def nearly_symmetric(A, bounds):
+    """Whether every ``|a_ij - a_ji| <= bounds_i bounds_j``; stops at the first tiles that are not, or hold
+    NaN."""
+    n = A.shape[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        for top in range(0, n, 32):
+            rows = slice(top, top + 32)
+            gap = np.abs(A[rows, : top + 32] - A[: top + 32, rows].T)
+            if not np.all(gap <= np.outer(bounds[rows], bounds[: top + 32])):
+                return False
+    return True
 
 
 def potri(A, upper):
@@ -49,11 +72,17 @@ def getri(A, pivots):
     return info
 
 
-def potrf(A):
-    """In place: the lower Cholesky factor of symmetric ``A`` into its lower triangle. Returns INFO, 0 if
-    it exists."""
-    _, info = get_lapack_funcs("potrf", (A,))(A.T, lower=False, overwrite_a=True, clean=False)
+def potrf(A, upper=False):
+    """In place: the lower Cholesky factor L of symmetric ``A`` into its lower triangle (L' into the upper one
+    if ``upper``), of which alone it reads. Returns INFO, 0 if L exists."""
+    _, info = get_lapack_funcs("potrf", (A,))(A.T, lower=upper, overwrite_a=True, clean=False)
     return info
+
+
+def potrs(A, upper, rows):
+    """In place: every row r of ``rows`` becomes ``(L L')^-1 r``, where ``A`` holds L (or L' if ``upper``)."""
+    if rows.size:
+        get_lapack_funcs("potrs", (A,))(A.T, rows.T, lower=upper, overwrite_b=True)
 
 
 def solve_lower(L, rows, transposed):

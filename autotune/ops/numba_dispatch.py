@@ -20,8 +20,18 @@ from pytensor.link.numba.dispatch.basic import (
 )
 from pytensor.link.numba.dispatch.linalg.decomposition.lu_factor import _getrf
 
-from autotune.ops import _compiled_lowrank, _lapack, core_cg, core_inverse, kernels, lowrank
+from autotune.ops import (
+    _compiled_lowrank,
+    _lapack,
+    _layout,
+    core_cg,
+    core_cholesky_or_lu,
+    core_inverse,
+    kernels,
+    lowrank,
+)
 from autotune.ops.cg import BlockCG
+from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
@@ -30,12 +40,18 @@ from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRank
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 VERSION = int(sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12], 16)
 
-# Imported for its effect: it gives Numba the functions of `kernels`.
-__all__ = ["VERSION", "_lapack"]
+# Imported for their effect: they give Numba the functions of `kernels`.
+__all__ = ["VERSION", "_lapack", "_layout"]
 
 for function in (
     core_inverse.cholesky_inverse,
     core_inverse.lu_inverse,
+    core_cholesky_or_lu.may_be_positive_definite,
+    core_cholesky_or_lu.pivots_are_significant,
+    core_cholesky_or_lu.checked_exchanges,
+    core_cholesky_or_lu.factor,
+    core_cholesky_or_lu.solve,
+    core_cholesky_or_lu.inverse,
     lowrank.check_lengths,
     lowrank.check_rhs,
 ):
@@ -216,3 +232,50 @@ def funcify_shared_lu(op, node, **kwargs):
         return LU, pivots - np.int32(1)
 
     return shared_lu, VERSION
+
+
+def _cast(variable, dtype):
+    """A jitted function that gives a value of ``variable`` the ``dtype``; it copies only what has another."""
+    if variable.type.numpy_dtype == dtype:
+        return numba_njit(lambda x: x)
+    return numba_njit(lambda x: x.astype(dtype))
+
+
+@register_funcify_default_op_cache_key(CholeskyOrLU)
+def funcify_cholesky_or_lu(op, node, **kwargs):
+    overwrite = op.overwrite_a
+    cast = _cast(node.inputs[0], node.outputs[0].type.numpy_dtype)
+
+    @numba_njit
+    def cholesky_or_lu(A):
+        F, pivots, is_cholesky = core_cholesky_or_lu.factor(cast(A), overwrite)
+        return F, pivots, np.asarray(is_cholesky)
+
+    return cholesky_or_lu, VERSION
+
+
+@register_funcify_default_op_cache_key(CholeskyOrLUSolve)
+def funcify_cholesky_or_lu_solve(op, node, **kwargs):
+    transposed = op.transposed
+    F, *_, B = node.inputs
+    cast_factor, cast_rhs = (_cast(x, node.outputs[0].type.numpy_dtype) for x in (F, B))
+
+    @numba_njit
+    def cholesky_or_lu_solve(F, pivots, is_cholesky, B):
+        return core_cholesky_or_lu.solve(
+            cast_factor(F), pivots, is_cholesky.item() != 0, cast_rhs(B), transposed
+        )
+
+    return cholesky_or_lu_solve, VERSION
+
+
+@register_funcify_default_op_cache_key(CholeskyOrLUInverse)
+def funcify_cholesky_or_lu_inverse(op, node, **kwargs):
+    overwrite = op.overwrite_f
+    cast = _cast(node.inputs[0], node.outputs[0].type.numpy_dtype)
+
+    @numba_njit
+    def cholesky_or_lu_inverse(F, pivots, is_cholesky):
+        return core_cholesky_or_lu.inverse(cast(F), pivots, is_cholesky.item() != 0, overwrite)
+
+    return cholesky_or_lu_inverse, VERSION

@@ -3,6 +3,7 @@
 from autotune.strategies.base import No, Solver, Strategy, Work
 from autotune.strategies.cg import ConjugateGradientsStrategy
 from autotune.strategies.cholesky import CholeskyStrategy
+from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
 from autotune.strategies.keep import KeepStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
@@ -10,6 +11,7 @@ from autotune.strategies.woodbury import WoodburyStrategy
 STRATEGIES: tuple[Strategy, ...] = (
     KeepStrategy(),
     CholeskyStrategy(),
+    CholeskyOrLUStrategy(),
     LUStrategy(),
     WoodburyStrategy(),
     ConjugateGradientsStrategy(),

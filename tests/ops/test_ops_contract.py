@@ -14,6 +14,9 @@ from pytensor.tensor.blockwise import Blockwise
 from autotune.ops import (
     BlockCG,
     CholeskyInverse,
+    CholeskyOrLU,
+    CholeskyOrLUInverse,
+    CholeskyOrLUSolve,
     LowRankFactor,
     LowRankInverseDiagonal,
     LowRankSolve,
@@ -25,6 +28,11 @@ OPS = [
     CholeskyInverse(),
     CholeskyInverse(overwrite_a=True),
     LUInverse(),
+    CholeskyOrLU(),
+    CholeskyOrLU(overwrite_a=True),
+    CholeskyOrLUSolve(),
+    CholeskyOrLUSolve(transposed=True),
+    CholeskyOrLUInverse(overwrite_f=True),
     LowRankFactor(symmetric=True, positive_definite=True),
     LowRankFactor(symmetric=False),
     LowRankSolve(symmetric=False, transposed=True),
@@ -48,14 +56,16 @@ def test_an_op_survives_pickling(op):
     assert copy.destroy_map == op.destroy_map
 
 
-def test_an_unpickled_graph_has_its_numba_implementation():
+@pytest.mark.parametrize("op", [CholeskyInverse(), CholeskyOrLU()], ids=str)
+def test_an_unpickled_graph_has_its_numba_implementation(op):
     L = pt.matrix("L")
     code = (
         "import pickle, sys, pytensor; L, out = pickle.loads(sys.stdin.buffer.read());"
         "from pytensor.link.numba.dispatch.basic import numba_funcify_default_op_cache_key as registry;"
         "print(type(out.owner.op.core_op) in registry.registry)"
     )
-    assert run_fresh(code, pickle.dumps((L, Blockwise(CholeskyInverse())(L)))) == "True"
+    out = Blockwise(op)(L, return_list=True)[0]
+    assert run_fresh(code, pickle.dumps((L, out))) == "True"
 
 
 def test_importing_the_ops_does_not_import_numba_dispatch():

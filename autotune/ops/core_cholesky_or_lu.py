@@ -1,0 +1,121 @@
+"""Cholesky where a matrix turns out to have it, else LU with partial pivoting (Golub & Van Loan 2013, 3.4 and
+4.2). Runs in Python and Numba.
+
+A factor is ``(F, pivots, is_cholesky)``: L in the lower triangle of F (n, n), any finite numbers above it and
+pivots 0..n-1; or getrf's packed ``P A = L U`` and its row exchanges, counted from 0. F is in Fortran order.
+"""
+
+import numpy as np
+
+from autotune.ops import kernels
+
+# Symmetric: |a_ij - a_ji| <= SYMMETRY eps sqrt(a_ii a_jj). One triangle taken for both is then a perturbation
+# of the size of Cholesky's own backward error, gamma_(n+1) sqrt(a_ii a_jj) (Higham 2002, theorem 10.5).
+SYMMETRY = 8.0
+# A pivot l_ii^2 <= (n + PIVOT) eps a_ii may be nothing but that backward error, magnified by eliminating the
+# rows before it: the matrix is singular to working precision, and LU decides what becomes of it.
+PIVOT = 100.0
+
+
+def factor(A, overwrite):
+    """``(F, pivots, is_cholesky)`` of a square ``A`` (n, n), made in its memory if ``overwrite``.
+
+    n^3/3 flops for a positive definite A, 2/3 n^3 for a general one, at most n^3 for a symmetric one that
+    has a positive diagonal and fails.
+    """
+    n = A.shape[0]
+    if A.shape[1] != n:
+        raise ValueError("The matrix must be square.")
+    pivots, diagonal = np.empty(n, np.int32), np.empty(n, A.dtype)
+    for i in range(n):
+        pivots[i], diagonal[i] = i, A[i, i]
+    if n == 0:
+        return kernels.owned(A, False).T, pivots, np.int8(1)
+    if may_be_positive_definite(A, diagonal):
+        # A symmetric matrix is its own transpose: either memory order serves as it stands.
+        fortran = A.flags.f_contiguous and not A.flags.c_contiguous
+        T = kernels.owned(A.T, overwrite) if fortran else kernels.owned(A, overwrite)
+        if kernels.potrf(T, True) == 0 and pivots_are_significant(T, diagonal):
+            return T.T, pivots, np.int8(1)
+        # potrf left the lower triangle alone.
+        kernels.mirror(T, False)
+        for i in range(n):
+            T[i, i] = diagonal[i]
+    else:
+        T = kernels.owned_transposed(A, overwrite)
+    kernels.getrf(T, pivots)
+    for i in range(n):
+        pivots[i] -= 1
+    return T.T, pivots, np.int8(0)
+
+
+def may_be_positive_definite(A, diagonal):
+    """Whether ``A`` is finite, symmetric up to rounding, and has a positive ``diagonal``.
+
+    Stops at the first pair that differs: a general matrix costs O(n), a symmetric one O(n^2).
+    """
+    bounds = np.empty_like(diagonal)
+    for i in range(diagonal.size):
+        if not 0 < diagonal[i] < np.inf:
+            return False
+        bounds[i] = np.sqrt(SYMMETRY * np.finfo(A.dtype).eps * diagonal[i])
+    return kernels.nearly_symmetric(A, bounds)
+
+
+def pivots_are_significant(T, diagonal):
+    """Whether every ``l_ii^2``, the part of a_ii that the rows before do not explain, exceeds rounding."""
+    least = (diagonal.size + PIVOT) * np.finfo(T.dtype).eps
+    significant = True
+    for i in range(diagonal.size):
+        significant &= T[i, i] * T[i, i] > least * diagonal[i]
+    return significant
+
+
+def checked_exchanges(F, pivots):
+    """The row exchanges (n,) int32 as LAPACK counts them, from 1; ValueError if they do not fit ``F``."""
+    n = F.shape[0]
+    if F.shape[1] != n or pivots.shape[0] != n:
+        raise ValueError("The factors must be a square matrix and one pivot for each row.")
+    exchanges = np.empty(n, np.int32)
+    for i in range(n):
+        if not 0 <= pivots[i] < n:
+            raise ValueError("A pivot lies outside the matrix. Pivots count from 0.")
+        exchanges[i] = pivots[i] + 1
+    return exchanges
+
+
+def solve(F, pivots, is_cholesky, B, transposed):
+    """``A^-1 B`` (n, m), or ``A'^-1 B``, from a factor; 2 n^2 m flops. NaN everywhere if a pivot is zero."""
+    exchanges = checked_exchanges(F, pivots)
+    if B.shape[0] != F.shape[0]:
+        raise ValueError("The right-hand side must have as many rows as the matrix.")
+    rows = kernels.owned(B.T, False)
+    if is_cholesky and F.flags.c_contiguous:
+        kernels.potrs(kernels.c_layout(F), False, rows)
+    elif is_cholesky:
+        kernels.potrs(kernels.c_layout(F.T), True, rows)
+    elif (np.diag(F) == 0).any():
+        rows[:, :] = np.nan
+    else:
+        kernels.getrs(kernels.c_layout(F.T), exchanges, rows, not transposed)
+    return rows.T
+
+
+def inverse(F, pivots, is_cholesky, overwrite):
+    """``A^-1`` (n, n) from a factor, in the memory of F if ``overwrite``; exactly symmetric from Cholesky.
+
+    2/3 n^3 flops from Cholesky, 4/3 n^3 from LU. A zero or NaN on the diagonal gives NaN everywhere.
+    """
+    exchanges = checked_exchanges(F, pivots)
+    T = kernels.owned(F.T, overwrite)
+    if F.shape[0] == 0:
+        return T.T
+    if np.isnan(np.diag(T)).any():
+        info = 1
+    elif is_cholesky:
+        info = kernels.potri(T, True)
+    else:
+        info = kernels.getri(T, exchanges)
+    if info != 0:
+        T[:, :] = np.nan
+    return T.T
