@@ -24,16 +24,20 @@ def lower(reading, decision, assignment) -> dict:
 
 
 def defer(reading, decision) -> dict:
-    """Answers by request Ops, which carry ``decision`` through automatic differentiation."""
+    """Answers by request Ops, which carry ``decision`` through automatic differentiation.
+
+    One that is undecided is taken when they are lowered; until then the operator keeps its structure.
+    """
     carried = replace(decision, before_autodiff=True)
+    undecided = decision.undecided
 
     def solver(name):
         system = _system(reading, name)
         return RequestedSystem(
-            system.operator,
+            reading.operator if undecided else system.operator,
             positive_definite=reading.positive_definite,
             symmetric=reading.symmetric,
-            strategy=name,
+            strategy=None if undecided else name,
             decision=carried,
         )
 

@@ -28,6 +28,7 @@ class Decision:
     ``chosen`` is a candidate's name, strategies joined by "+" when requests are split.
     ``assignment`` names the strategy of each of ``problem.requests``. ``condition_number``,
     ``max_iterations`` and ``solve_rtol`` are what an iterative strategy was built with.
+    ``undecided``: taken with sizes unknown, so it had better be taken again when they are known.
     """
 
     problem: Problem
@@ -39,6 +40,7 @@ class Decision:
     condition_number: float | None = None
     max_iterations: int | None = None
     solve_rtol: float = 1e-10
+    undecided: bool = False
 
     @property
     def winner(self) -> Candidate:

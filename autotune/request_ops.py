@@ -27,7 +27,8 @@ class RequestSpec:
     """What a request Op stands for, without its variables.
 
     ``kind`` and ``transposed`` as in ``problem.Request``; ``signature`` rebuilds the operator from
-    the Op's first inputs (a right-hand side comes last); ``strategy`` serves it, by ``decision``.
+    the Op's first inputs (a right-hand side comes last); ``strategy`` serves it, by ``decision``,
+    or None when that is to be decided with sizes known, after automatic differentiation.
     """
 
     kind: str
@@ -35,7 +36,7 @@ class RequestSpec:
     positive_definite: bool
     symmetric: bool
     transposed: bool = False
-    strategy: str = "keep"
+    strategy: str | None = "keep"
     decision: Any = None
 
 
@@ -92,7 +93,7 @@ class RequestOp(SymbolicOp):
     def __str__(self):
         s = self.spec
         flag = ".T" if s.transposed else ""
-        return f"Request{{{s.kind}{flag}, {'+'.join(self.structure)}, {s.strategy}}}"
+        return f"Request{{{s.kind}{flag}, {'+'.join(self.structure)}, {s.strategy or 'undecided'}}}"
 
     @property
     def structure(self):

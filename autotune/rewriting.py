@@ -82,9 +82,15 @@ class DecideBeforeAutodiff(GuardedPass):
         from autotune.building import defer
 
         def commit(reading, decision):
-            return defer(reading, decision) if decision.chosen != "keep" else None
+            wait = decision.undecided and gains_by_waiting(decision.problem)
+            return defer(reading, decision) if wait or decision.chosen != "keep" else None
 
         tune_graph(fgraph, self.policy, commit, differentiated=True, linker=linker_kind(fgraph))
+
+
+def gains_by_waiting(problem) -> bool:
+    """Whether request Ops pay by themselves: their pullback is cheaper than that of Cholesky idioms."""
+    return any(r.form == "cholesky" for r in problem.requests) and not problem.asks("factor")
 
 
 class AutotunePass(GuardedPass):
@@ -128,11 +134,13 @@ def lower_all(reading, decision):
 
     if reading.carried is not None:
         return lower(reading, decision, _carried_assignment(reading, decision))
-    return lower(reading, decision, decision.assignment) if decision.chosen != "keep" else None
+    if reading.deferred or decision.chosen != "keep":
+        return lower(reading, decision, decision.assignment)
+    return None
 
 
 def lower_requests(reading, decision):
-    return lower_all(reading, decision) if reading.carried is not None else None
+    return lower_all(reading, decision) if reading.deferred else None
 
 
 def _carried_assignment(reading, decision):
@@ -220,6 +228,8 @@ def problem_of(reading, sizes, *, differentiated, linker):
     named = reading.matrix if reading.matrix is not None else part
     low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
     n = sizes.of(named, -1 if named is reading.matrix or operator.structure == ("dense",) else 0)
+    if n is None:
+        n = next((a.rhs.type.shape[-2] for a in reading.requests.values() if a.rhs is not None), None)
     requests = []
     for asked in reading.requests.values():
         columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)

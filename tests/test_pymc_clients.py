@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import python_mode, relative_error
+from helpers import op_names, python_mode, relative_error
 from pytensor.compile import mode as modes
 from pytensor.graph.fg import FunctionGraph
 
@@ -122,12 +122,31 @@ def test_value_and_gradient_at_random_points(name):
         assert relative_error(gradient, expected_gradient) < 1e-8
 
 
-def test_dims_do_not_hide_sizes_from_the_choice_before_autodiff():
-    """Value variables with dims have no static shape. The model knows 600 places and one factor."""
+def test_dims_do_not_hide_structure_from_autodiff():
+    """Value variables with dims have no static shape before autodiff: the choice waits until they have."""
     with autotune.enabled():
         fn = joint(factor_model(n=600))
-    decisions = autotune.explain(fn).decisions
-    assert [(d.chosen, d.before_autodiff) for d in decisions] == [("woodbury", True)], autotune.explain(fn)
+    [decision] = autotune.explain(fn).decisions
+    assert (decision.chosen, decision.problem.n, decision.problem.rank) == ("woodbury", 600, 1)
+    assert not any("Cholesky" in name for name in op_names(fn._pytensor_function))
+
+
+def test_a_rule_with_a_size_holds_when_the_size_is_known_after_autodiff_only():
+    rule = {"match": {"structure": "low_rank", "min_n": 100}, "force": "woodbury"}
+    with autotune.enabled({"rules": [rule]}):
+        fn = joint(factor_model(n=120))
+    assert [d.chosen for d in autotune.explain(fn).decisions] == ["woodbury"]
+
+
+def test_dims_without_static_sizes_anywhere_stay_right():
+    plain = factor_model(n=30)
+    point = plain.initial_point()
+    expected = plain.compile_logp(mode=python_mode())(point)
+    gradient = plain.compile_dlogp(mode=python_mode())(point)
+    with autotune.enabled():
+        model = factor_model(n=30)
+        assert relative_error(model.compile_logp(mode=python_mode())(point), expected) < 1e-12
+        assert relative_error(model.compile_dlogp(mode=python_mode())(point), gradient) < 1e-10
 
 
 def test_hessian_is_the_same():

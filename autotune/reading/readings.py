@@ -30,7 +30,7 @@ class Reading:
     ``needs``: other readings whose answers a replacement uses too. ``evidence``: an idiom in the
     graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix as positive definite.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
-    from before autodiff.
+    from before autodiff; the strategy is None when it is still to be chosen.
     """
 
     matrix: Any
@@ -45,6 +45,11 @@ class Reading:
     requests: dict[Any, GraphRequest] = field(default_factory=dict)
     replacements: dict[Variable, Any] = field(default_factory=dict)
     needs: dict[Variable, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def deferred(self) -> bool:
+        """Whether it was read from request Ops."""
+        return self.matrix is None
 
     @property
     def batched(self) -> bool:
