@@ -11,7 +11,7 @@ Nothing here sees a graph, so that explaining, testing and the command line use 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,8 +107,8 @@ def distinct_work(problem, names, others, options) -> list[KernelCall]:
     ]
 
 
-def _calls(problem, names, options) -> Counter[tuple[str, tuple[int, ...]]]:
-    calls: Counter[Any] = Counter()
+def _calls(problem, names, options) -> defaultdict[Any, float]:
+    calls: defaultdict[Any, float] = defaultdict(float)
     for name in dict.fromkeys(names):
         part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
         for c in strategy(name).work(part, options).calls:

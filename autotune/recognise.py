@@ -168,8 +168,8 @@ class Recogniser:
         """Whether ``var`` is read as a sum in which an inverse occurs."""
         if not self.inverses:
             return False
-        terms = self.terms(var)
-        return bool(terms) and any(not isinstance(term, Diagonal | LowRank) for term in terms)
+        terms = self.terms(var) or []
+        return any(not isinstance(term, Diagonal | LowRank) for term in terms)
 
     def _split_middle(self, U):
         """``U @ diag(c)`` written as a product with a diagonal matrix."""

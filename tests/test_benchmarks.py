@@ -96,7 +96,7 @@ def test_by_hand_refuses_a_matrix_that_is_not_positive_definite():
 def test_views_and_small_arrays_are_not_counted():
     A, b = pt.matrix("A", shape=(N, N)), pt.matrix("b", shape=(N, 2))
     constant = pt.constant(np.random.default_rng(0).normal(size=(N, N)))
-    outputs = [pt.exp(A) @ b, A.T[::2], pt.tanh(A + constant)]
+    outputs = [pt.exp(A) @ b, A.T[::2], A + constant]
     fn = compile_plain([A, b], outputs)
     assert footprint.square_arrays(fn, N) == (2, 1)
     assert footprint.square_arrays(fn, N + 1) == (0, 0)

@@ -168,27 +168,22 @@ class Contracted:
             return [(None, terms, None)]
         match var.owner_op_and_inputs:
             case (Elemwise(scalar_op=ps.Add()), *inputs):
-                parts = [self._addends(i) for i in inputs]
-                return None if None in parts else [p for part in parts for p in part]
+                return _joined([self._addends(i) for i in inputs])
             case (Elemwise(scalar_op=ps.Sub()), left, right):
-                parts, minus = self._addends(left), self._addends(right)
-                return None if None in (parts, minus) else [*parts, *(_times(p, -1.0) for p in minus)]
+                return _joined([self._addends(left), _scaled(self._addends(right), -1.0)])
             case (Elemwise(scalar_op=ps.Neg()), inner):
-                parts = self._addends(inner)
-                return parts and [_times(p, -1.0) for p in parts]
+                return _scaled(self._addends(inner), -1.0)
             case (Elemwise(scalar_op=ps.Mul()), *factors):
                 return self._products(factors)
             case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor):
                 s = scalar_of(divisor)
-                parts = None if s is None else self._addends(inner)
-                return parts and [_times(p, 1.0 / s) for p in parts]
+                return None if s is None else _scaled(self._addends(inner), 1.0 / s)
         return None
 
     def _products(self, factors):
         scalar, vectors, matrices = split_factors(factors)
         if len(matrices) == 1 and not vectors and scalar is not None:
-            parts = self._addends(matrices[0])
-            return parts and [_times(p, scalar) for p in parts]
+            return _scaled(self._addends(matrices[0]), scalar)
         if len(matrices) != 2:
             return None
         a, b = (self._readable(m) or self.recogniser.terms(m) for m in matrices)
@@ -198,10 +193,8 @@ class Contracted:
 
     def _readable(self, var):
         """The terms of a sum of inverses and thin terms; None if multiplying with them is not cheap."""
-        terms = self.recogniser.terms(var)
-        if not terms or readings_of(terms):
-            return terms
-        return terms if all(is_thin(t) for t in terms) else None
+        terms = self.recogniser.terms(var) or []
+        return terms if readings_of(terms) or all(map(is_thin, terms)) else None
 
     def _commit(self, node, terms, touched, make) -> None:
         readings = tuple(dict.fromkeys((*readings_of(terms), *touched)))
@@ -210,7 +203,7 @@ class Contracted:
     def dense_products(self, needed) -> None:
         """Form the products of followed matrices that the graph still needs as such, last ones first."""
         for out in reversed(self.products):
-            terms = self.recogniser.terms(out)
+            terms = self.recogniser.terms(out) or []
             if needed(out) and all(kind_of(t) in (Diagonal, LowRank) for t in terms):
                 dense = [thin(t).to_dense() for t in terms]
                 self.note(readings_of(terms), out, sum(dense[1:], dense[0]))
@@ -229,9 +222,13 @@ def _is_diagonal(part) -> bool:
     return b is None and all(kind_of(term) is Diagonal for term in a)
 
 
-def _times(part, s):
-    scale, a, b = part
-    return (s if scale is None else scale * s, a, b)
+def _joined(groups: list[list[tuple] | None]) -> list[tuple] | None:
+    read = [group for group in groups if group is not None]
+    return [part for group in read for part in group] if len(read) == len(groups) else None
+
+
+def _scaled(parts: list[tuple] | None, s) -> list[tuple] | None:
+    return parts and [(s if scale is None else scale * s, a, b) for scale, a, b in parts]
 
 
 def _row_sums(part, transposed):

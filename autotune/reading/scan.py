@@ -154,8 +154,8 @@ class Scan(Idioms):
         reading = self.requested(node)
         _, rhs = op.system(node.inputs)
         form = "cholesky" if op.spec.positive_definite else "lu" if rhs is None else "gen"
-        if op.spec.kind == "solve":
-            answers = [reading.solve(rhs, form, transposed=op.spec.transposed)]
+        if op.spec.kind == "solve":  # scalar factors apart: solves with b and -b / 2 are one
+            answers: Any = [reading.solve(rhs, form, transposed=op.spec.transposed)]
         else:
             answers = reading.demand(op.spec.kind, form, rhs=rhs, transposed=op.spec.transposed)
         for old, new in zip(node.outputs, answers, strict=True):
