@@ -7,7 +7,15 @@ the tag counts only when the shapes allow full rank.
 
 from __future__ import annotations
 
-from pytensor.assumptions import POSITIVE_DEFINITE, SYMMETRIC, ConflictingAssumptionsError, check_assumption
+from pytensor.assumptions import (
+    LOWER_TRIANGULAR,
+    ORTHOGONAL,
+    POSITIVE_DEFINITE,
+    SYMMETRIC,
+    UPPER_TRIANGULAR,
+    ConflictingAssumptionsError,
+    check_assumption,
+)
 from pytensor.assumptions.dimshuffle import conjugate_transpose_input
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.math import Dot
@@ -29,6 +37,10 @@ class Facts:
         if getattr(matrix.tag, "symmetric", False):
             return True
         return self._holds(matrix, SYMMETRIC)
+
+    def structured(self, matrix) -> bool:
+        """Triangular, diagonal or orthogonal: solved by PyTensor without a factorisation."""
+        return any(self._holds(matrix, key) for key in (LOWER_TRIANGULAR, UPPER_TRIANGULAR, ORTHOGONAL))
 
     def _holds(self, matrix, key) -> bool:
         try:

@@ -82,6 +82,8 @@ class DecideBeforeAutodiff(GuardedPass):
         from autotune.building import defer
 
         def commit(reading, decision):
+            if decision.problem.asks("factor"):
+                return None  # it has no request Op: PyTensor differentiates it, the final compile decides
             wait = decision.undecided and gains_by_waiting(decision.problem)
             return defer(reading, decision) if wait or decision.chosen != "keep" else None
 

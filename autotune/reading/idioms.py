@@ -98,14 +98,14 @@ class Idioms:
 
     def _inverse_times(self, node, inverse, b):
         reading, out = inverse.reading, node.outputs[0]
-        if not fits(b, out):
+        if not fits(b, out) or not same_batch(reading, out, 2):
             return
         self.note(reading, out, reading.solve(b, self._solve_form(reading), transposed=inverse.transposed))
 
     def _times_inverse(self, node, inverse, b):
         """``b @ inv(A) = (inv(A).T @ b.T).T``"""
         reading, out = inverse.reading, node.outputs[0]
-        if not fits(b, out):
+        if not fits(b, out) or not same_batch(reading, out, 2):
             return
         x = reading.solve(b.mT, self._solve_form(reading), transposed=not inverse.transposed)
         self.note(reading, out, x.mT)
@@ -197,6 +197,8 @@ class Idioms:
         factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]
         if factor is None or factor.kind != "factor" or op.unit_diagonal or not fits(b, node.outputs[0]):
             return
+        if not same_batch(factor.reading, node.outputs[0], op.b_ndim):
+            return
         if op.lower and not factor.transposed:
             self.meaning[node.outputs[0]] = Meaning("whitened", factor.reading, extra=(b, op.b_ndim))
             return
@@ -210,6 +212,8 @@ class Idioms:
     def _cholesky_solve(self, node, op):
         factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]
         if factor is None or factor.kind != "factor" or not fits(b, node.outputs[0]):
+            return
+        if not same_batch(factor.reading, node.outputs[0], op.b_ndim):
             return
         if op.lower != factor.transposed:
             self.note(factor.reading, node.outputs[0], factor.reading.solve(b, "cholesky", b_ndim=op.b_ndim))
@@ -231,3 +235,11 @@ def _is_zero(var) -> bool:
 
 def _is_two(var) -> bool:
     return isinstance(var, Constant) and bool(np.all(var.data == 2))
+
+
+def same_batch(reading, out, b_ndim) -> bool:
+    """A batch of matrices is read where the solution ``out`` has that batch, not one that broadcasts it."""
+    if not reading.batched:
+        return True
+    batch = reading.operator.parts[0].type.broadcastable[:-2]
+    return out.type.broadcastable[: out.ndim - b_ndim] == batch

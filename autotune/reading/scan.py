@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from pytensor.tensor.blockwise import Blockwise
+from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.decomposition.cholesky import Cholesky
 from pytensor.tensor.linalg.inverse import MatrixInverse
+from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.solvers.general import Solve
 from pytensor.tensor.linalg.summary import Det, SLogDet
 
 from autotune.facts import Facts
-from autotune.reading.idioms import DTYPES, Idioms, Meaning, fits
+from autotune.reading.idioms import DTYPES, Idioms, Meaning, fits, same_batch
 from autotune.reading.naming import name_of
 from autotune.reading.readings import Reading
 from autotune.recognise import strip_view
@@ -98,7 +100,7 @@ class Scan(Idioms):
     def visit(self, node) -> None:
         core = core_of(node.op)
         if is_root(node):
-            if type(core) is RequestOp or node.inputs[0].type.dtype in DTYPES:
+            if type(core) is RequestOp or self._is_ours(node, core):
                 getattr(self, f"_read_{type(core).__name__}")(node, core)
             return
         self.contracted.visit(node)
@@ -108,6 +110,24 @@ class Scan(Idioms):
             if handler is not None:
                 handler(node, core)
 
+    def _is_ours(self, node, core) -> bool:
+        """Not what PyTensor does in fewer steps by a structure that no strategy knows."""
+        matrix = node.inputs[0]
+        rows, columns = matrix.type.shape[-2:]
+        if matrix.type.dtype not in DTYPES or (rows is not None and columns is not None and rows != columns):
+            return False
+        if self.facts.structured(matrix):
+            return False
+        if not isinstance(core, MatrixInverse):
+            return not (isinstance(core, Solve) and self._is_inverse(matrix))
+        clients = self.fgraph.clients[node.outputs[0]]
+        solved_with = any(isinstance(core_of(client.op), Solve) and i == 0 for client, i in clients)
+        factors = core_of(strip_view(matrix)[0].owner_op)
+        return not solved_with and not isinstance(factors, KroneckerProduct | BlockDiagonal)
+
+    def _is_inverse(self, matrix) -> bool:
+        return isinstance(core_of(strip_view(matrix)[0].owner_op), MatrixInverse)
+
     # -- roots --------------------------------------------------------------------------------
 
     def _read_Solve(self, node, op):
@@ -115,6 +135,8 @@ class Scan(Idioms):
         if op.assume_a not in ("gen", "sym", "her", "pos") or not fits(b, A):
             return
         reading, transposed = self.reading_of(A)
+        if not same_batch(reading, node.outputs[0], op.b_ndim):
+            return
         form = {"her": "sym"}.get(op.assume_a, op.assume_a)
         if form == "pos":
             reading.evidence = True
