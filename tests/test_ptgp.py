@@ -141,7 +141,8 @@ def values_of(model, seed=3):
 
 # Largest relative error of a value or gradient.
 TOLERANCE = 1e-12
-SMALL, LARGE = (20, 5), (600, 40)
+# with fewer inducing points the prices of the two ways to an inverse are within the margin
+SMALL, LARGE = (20, 5), (600, 100)
 # What serves small matrices, which the prices would leave as they are.
 STRATEGIES = {
     tagged: {"rules": [{"force": dense}, {"match": {"structure": "low_rank"}, "force": "woodbury"}]}
