@@ -33,6 +33,7 @@ from autotune.contractions import (
     product_of,
     readings_of,
 )
+from autotune.factors import row_or_column, same, scalar_of, split_factors, split_scalars
 from autotune.operators import Dense, Diagonal, LowRank, Operator, Sum, diagonal_plus_low_rank
 
 
@@ -98,7 +99,7 @@ class Recogniser:
             case (AllocDiag(offset=0), d) if d.type.ndim == 1:
                 return [Diagonal(d)]
             case (Eye(), rows, columns, Constant() as offset) if (
-                _same(rows, columns) and not offset.data.any()
+                same(rows, columns) and not offset.data.any()
             ):
                 return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
             case (FillDiagonal(), base, value) if _is_zero(base):
@@ -129,7 +130,7 @@ class Recogniser:
         s = scalar_of(denominator)
         if s is not None:
             return _scaled(self.terms(numerator), 1.0 / s.astype(numerator.dtype))
-        vector = _row_or_column(denominator)
+        vector = row_or_column(denominator)
         terms = self.terms(numerator)
         if vector is None or not terms:
             return None
@@ -237,17 +238,6 @@ def _scaled(terms, s):
     return terms and [term.scale(s) for term in terms]
 
 
-def _same(a, b) -> bool:
-    """One variable, equal constants, or the same view of one variable."""
-    if a is b:
-        return True
-    if isinstance(a, Constant) and isinstance(b, Constant):
-        return np.array_equal(a.data, b.data)
-    if not isinstance(a.owner_op, DimShuffle) or a.owner_op != b.owner_op:
-        return False
-    return a.owner.inputs[0] is b.owner.inputs[0]
-
-
 def _is_zero(var) -> bool:
     match var.owner_op_and_inputs:
         case (Alloc(), value, *_):
@@ -268,61 +258,6 @@ def _constant_terms(var):
     return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
 
 
-def scalar_of(var):
-    """A factor that is constant over the matrix, as a 0-d variable; None if it is not one."""
-    if not all(var.type.broadcastable):
-        return None
-    match var.owner_op_and_inputs:
-        case (DimShuffle(), inner) if inner.ndim == 0:
-            return inner
-    return var if var.ndim == 0 else var.squeeze()
-
-
-def _row_or_column(var):
-    """``("row", v)`` for shape ``(1, n)``, ``("column", v)`` for ``(n, 1)``, v 1-d; else None."""
-    broadcastable = var.type.broadcastable
-    if var.ndim < 1 or not all(broadcastable[:-2]):
-        return None
-    pattern = broadcastable[-2:] if var.ndim > 1 else (True, *broadcastable)
-    side = {(True, False): "row", (False, True): "column"}.get(pattern)
-    if side is None:
-        return None
-    return side, _vector_of(var)
-
-
-def _vector_of(var):
-    """The 1-d vector behind a row or column; of ``x[:, None]``, x itself, and the same for its transpose."""
-    base = var
-    while isinstance(base.owner_op, DimShuffle):
-        base = base.owner.inputs[0]
-    if base.ndim == 1:
-        return base
-    if base.ndim == 2 and base.type.broadcastable != var.type.broadcastable[-2:]:
-        var = base  # a transpose: start from what it is a transpose of
-    [kept] = [axis for axis, broadcastable in enumerate(var.type.broadcastable) if not broadcastable]
-    return var.dimshuffle(kept)
-
-
-def split_scalars(factors):
-    """``(scalar, rest)`` of a product: the product of its 0-d factors (None if there is none), the others."""
-    scalar, rest = None, []
-    for factor in factors:
-        s = scalar_of(factor)
-        if s is None:
-            rest.append(factor)
-        else:
-            scalar = s if scalar is None else scalar * s
-    return scalar, rest
-
-
-def split_factors(factors):
-    """``(scalar, vectors, matrices)`` of an elementwise product of matrices; vectors as ``(side, v)``."""
-    scalar, rest = split_scalars(factors)
-    sides = [_row_or_column(factor) for factor in rest]
-    matrices = [f for f, v in zip(rest, sides, strict=True) if v is None]
-    return scalar, [v for v in sides if v is not None], matrices
-
-
 def _outer_terms(vectors):
     """``w[:, None] * v[None, :]`` is ``LowRank`` of rank one."""
     sides = dict(vectors)
@@ -330,7 +265,7 @@ def _outer_terms(vectors):
         return None
     u, v = sides["column"], sides["row"]
     U = u[:, None]
-    return [LowRank(U, None, U if _same(u, v) else v[:, None])]
+    return [LowRank(U, None, U if same(u, v) else v[:, None])]
 
 
 def _masked_diagonal(d, factors, vectors):
@@ -355,7 +290,7 @@ def _masked_diagonal(d, factors, vectors):
 def scale_sides(term, vectors):
     """``diag(a) A diag(b)``; a symmetric term stays so when ``a`` is ``b``."""
     sides = dict(vectors)
-    both = len(vectors) == len(sides) == 2 and _same(sides["row"], sides["column"])
+    both = len(vectors) == len(sides) == 2 and same(sides["row"], sides["column"])
     if both and isinstance(term, LowRank) and term.symmetric:
         U = term.U * sides["row"][:, None]
         return LowRank(U, term.c, U)
@@ -387,7 +322,7 @@ def _split_weights(var, *, axis):
     if not isinstance(var.owner_op.scalar_op, ps.Mul):
         return var, None
     scalar, rest = split_scalars(var.owner.inputs)
-    weights = [(f, _row_or_column(f)) for f in rest]
+    weights = [(f, row_or_column(f)) for f in rest]
     inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
     others = [f for f, v in weights if v is None or v[0] != axis]
     if len(others) != 1 or others[0].ndim != 2 or any(others[0].type.broadcastable):

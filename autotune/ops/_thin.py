@@ -52,8 +52,8 @@ def scaled_rows(w, U, root):
 
 
 def gemm(A, B, out, left):
-    """``out = A' B`` if ``left``, else ``out = A B'``. Under Numba only."""
-    raise NotImplementedError
+    """``out = A' B`` if ``left``, else ``out = A B'``."""
+    out[:] = A.T @ B if left else A @ B.T
 
 
 @overload(gemm)
@@ -78,8 +78,8 @@ def _gemm(A, B, out, left):
 
 
 def syrk(A, out):
-    """``out = A' A``, its lower triangle only. Under Numba only."""
-    raise NotImplementedError
+    """``out = A' A``, its lower triangle at least."""
+    out[:] = A.T @ A
 
 
 @overload(syrk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytensor.scalar import Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from autotune.recognise import split_scalars
+from autotune.factors import split_scalars
 
 
 def as_columns(b, b_ndim: int, batched: bool):

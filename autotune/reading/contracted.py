@@ -33,8 +33,9 @@ from autotune.contractions import (
     row_sums_of,
     thin,
 )
+from autotune.factors import scalar_of, split_factors
 from autotune.operators import Diagonal, LowRank
-from autotune.recognise import Recogniser, scalar_of, scale_sides, split_factors
+from autotune.recognise import Recogniser, scale_sides
 
 LINEAR = (ps.Add, ps.Sub, ps.Neg, ps.Mul, ps.TrueDiv)
 

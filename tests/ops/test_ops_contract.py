@@ -97,3 +97,21 @@ def test_compiled_code_and_python_take_the_same_decision(low_rank):
         )
         for a, b in zip(plain, compiled, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_blas_products_in_python_are_those_under_numba():
+    from numba import njit
+
+    from autotune.ops import _thin
+
+    def products(A, B):
+        left, right, square = np.empty((3, 4)), np.empty((5, 5)), np.zeros((3, 3))
+        _thin.gemm(A, B, left, True)
+        _thin.gemm(A, A, right, False)
+        _thin.syrk(A, square)
+        return left, right, np.tril(square)
+
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(5, 3)), rng.normal(size=(5, 4))
+    for compiled, python in zip(njit(products)(A, B), products(A, B), strict=True):
+        np.testing.assert_allclose(compiled, python, rtol=1e-13)

@@ -1,0 +1,73 @@
+"""Factors of an elementwise product of matrices: scalars, rows and columns, and matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+from pytensor.graph.basic import Constant
+from pytensor.tensor.elemwise import DimShuffle
+
+
+def scalar_of(var):
+    """A factor that is constant over the matrix, as a 0-d variable; None if it is not one."""
+    if not all(var.type.broadcastable):
+        return None
+    match var.owner_op_and_inputs:
+        case (DimShuffle(), inner) if inner.ndim == 0:
+            return inner
+    return var if var.ndim == 0 else var.squeeze()
+
+
+def row_or_column(var):
+    """``("row", v)`` for shape ``(1, n)``, ``("column", v)`` for ``(n, 1)``, v 1-d; else None."""
+    broadcastable = var.type.broadcastable
+    if var.ndim < 1 or not all(broadcastable[:-2]):
+        return None
+    pattern = broadcastable[-2:] if var.ndim > 1 else (True, *broadcastable)
+    side = {(True, False): "row", (False, True): "column"}.get(pattern)
+    if side is None:
+        return None
+    return side, _vector_of(var)
+
+
+def _vector_of(var):
+    """The 1-d vector behind a row or column; of ``x[:, None]``, x itself, and the same for its transpose."""
+    base = var
+    while isinstance(base.owner_op, DimShuffle):
+        base = base.owner.inputs[0]
+    if base.ndim == 1:
+        return base
+    if base.ndim == 2 and base.type.broadcastable != var.type.broadcastable[-2:]:
+        var = base  # a transpose: start from what it is a transpose of
+    [kept] = [axis for axis, broadcastable in enumerate(var.type.broadcastable) if not broadcastable]
+    return var.dimshuffle(kept)
+
+
+def split_scalars(factors):
+    """``(scalar, rest)`` of a product: the product of its 0-d factors (None if there is none), the others."""
+    scalar, rest = None, []
+    for factor in factors:
+        s = scalar_of(factor)
+        if s is None:
+            rest.append(factor)
+        else:
+            scalar = s if scalar is None else scalar * s
+    return scalar, rest
+
+
+def split_factors(factors):
+    """``(scalar, vectors, matrices)`` of an elementwise product of matrices; vectors as ``(side, v)``."""
+    scalar, rest = split_scalars(factors)
+    sides = [row_or_column(factor) for factor in rest]
+    matrices = [f for f, v in zip(rest, sides, strict=True) if v is None]
+    return scalar, [v for v in sides if v is not None], matrices
+
+
+def same(a, b) -> bool:
+    """One variable, equal constants, or the same view of one variable."""
+    if a is b:
+        return True
+    if isinstance(a, Constant) and isinstance(b, Constant):
+        return np.array_equal(a.data, b.data)
+    if not isinstance(a.owner_op, DimShuffle) or a.owner_op != b.owner_op:
+        return False
+    return a.owner.inputs[0] is b.owner.inputs[0]
