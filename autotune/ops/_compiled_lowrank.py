@@ -9,7 +9,7 @@ import numpy as np
 from pytensor.link.numba.dispatch.basic import numba_njit
 
 from autotune.ops import kernels
-from autotune.ops._thin import FAST, gram, gram_symmetric, product
+from autotune.ops._thin import FAST, gram, gram_symmetric, product, solve_lower
 from autotune.ops.core_factor import SEPARATION
 from autotune.ops.core_solve import CANCELLATION_LIMIT, REFINEMENTS
 
@@ -95,8 +95,8 @@ def _solve_once(d, U, root, w, F, B):
     """``(accurate, X)`` by the formula of Woodbury (1950)."""
     T = gram(B, w, U)
     _scale_columns(T, root)
-    kernels.solve_lower(F, T, False)
-    kernels.solve_lower(F, T, True)
+    solve_lower(F, T, False)
+    solve_lower(F, T, True)
     _scale_columns(T, root)
     X = product(U, T)
     return _finish_solve(d, w, B, X), X
@@ -161,8 +161,8 @@ def solve_columns(U, c, w, F):
     root = np.sqrt(c)
     X = U.copy()
     _scale_columns(X, root)
-    kernels.solve_lower(F, X, False)
-    kernels.solve_lower(F, X, True)
+    solve_lower(F, X, False)
+    solve_lower(F, X, True)
     _scale_columns(X, 1 / root)
     for i in range(w.size):
         for a in range(c.size):
@@ -175,7 +175,7 @@ def inverse_diagonal(U, c, w, F):
     """``diag(K^-1)`` from a factor in mode CHOLESKY without eliminated rows."""
     Z = U.copy()
     _scale_columns(Z, np.sqrt(c))
-    kernels.solve_lower(F, Z, False)
+    solve_lower(F, Z, False)
     out = np.empty_like(w)
     for i in range(w.size):
         total = w.dtype.type(0)

@@ -10,10 +10,12 @@ import numpy as np
 from numba.core.extending import overload
 from pytensor.link.numba.dispatch.basic import numba_njit
 
+from autotune.ops import kernels
 from autotune.ops._lapack import integer_pointer, routine
 
 # Multiplications up to which loops win (2 cores; a factor of two either way changes little).
 LOOP_WORK = 400_000
+SOLVE_WORK = 50_000
 # Sums may be reassociated, so that they vectorise; NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract", "arcp"}
 
@@ -32,12 +34,25 @@ def gram_loops(U, w, V, out, lower):
 @numba_njit(fastmath=FAST)
 def product_loops(U, V, out):
     """``out = U V'``."""
+    if V.shape[0] > U.shape[1]:
+        _product_by_rows(U, np.ascontiguousarray(V.T), out)
+        return
     for i in range(U.shape[0]):
         for j in range(V.shape[0]):
             total = out.dtype.type(0)
             for a in range(U.shape[1]):
                 total += U[i, a] * V[j, a]
             out[i, j] = total
+
+
+@numba_njit(fastmath=FAST)
+def _product_by_rows(U, V, out):
+    """``out = U V``: the innermost loop is the long one."""
+    for i in range(U.shape[0]):
+        out[i, :] = 0
+        for a in range(U.shape[1]):
+            for j in range(V.shape[1]):
+                out[i, j] += U[i, a] * V[a, j]
 
 
 @numba_njit(fastmath=FAST)
@@ -96,12 +111,47 @@ def _syrk(A, out):
     return syrk
 
 
+@numba_njit(fastmath=FAST)
+def _solve_rows(L, rows, transposed):
+    """In place ``L^-1 r``, or ``L'^-1 r`` if ``transposed``, of every row r."""
+    k = L.shape[0]
+    reciprocal = 1 / np.diag(L)
+    for i in range(rows.shape[0]):
+        if transposed:
+            for a in range(k - 1, -1, -1):
+                total = rows[i, a]
+                for b in range(a + 1, k):
+                    total -= L[b, a] * rows[i, b]
+                rows[i, a] = total * reciprocal[a]
+        else:
+            for a in range(k):
+                total = rows[i, a]
+                for b in range(a):
+                    total -= L[a, b] * rows[i, b]
+                rows[i, a] = total * reciprocal[a]
+
+
+@numba_njit
+def solve_lower(L, rows, transposed):
+    """`kernels.solve_lower`."""
+    if rows.size * L.shape[0] <= SOLVE_WORK:
+        _solve_rows(L, rows, transposed)
+    else:
+        kernels.solve_lower(L, rows, transposed)
+
+
 @numba_njit
 def gram(U, w, V):
     """``U' diag(w) V`` (p, q)."""
     out = np.empty((U.shape[1], V.shape[1]), U.dtype)
     if U.size * V.shape[1] <= LOOP_WORK or U.shape[1] == 1:
-        gram_loops(U, w, V, out, False)
+        if V.shape[1] < U.shape[1]:
+            # The innermost loop is the long one.
+            transposed = np.empty((V.shape[1], U.shape[1]), U.dtype)
+            gram_loops(V, w, U, transposed, False)
+            out[:, :] = transposed.T
+        else:
+            gram_loops(U, w, V, out, False)
     else:
         gemm(scaled_rows(w, U, False), V, out, True)
     return out
