@@ -15,6 +15,8 @@ from cost_models.find import GENERIC_PATH
 
 LEAST_ERROR = 0.3
 """What the generic prices may be off on a machine that nobody has measured."""
+LEAST_UNCERTAINTY = 0.15
+"""Less than that: a machine that is faster or slower changes all prices alike, and the choice little."""
 
 
 def generic(profile: Profile) -> Profile:
@@ -33,6 +35,8 @@ def _rounded(model: KernelModel) -> KernelModel:
         coefficients={name: float(f"{c:.1e}") for name, c in model.coefficients.items()},
         error=round(max(model.error, LEAST_ERROR), 2),
         error_p90=round(max(model.error_p90, 2 * LEAST_ERROR), 2),
+        errors=tuple(round(max(error, LEAST_UNCERTAINTY), 2) for error in model.errors),
+        reach=float(f"{model.reach:.1e}"),
         points=0,
     )
 

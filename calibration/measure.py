@@ -7,6 +7,7 @@ of the samples is kept: noise only ever adds.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -31,6 +32,11 @@ class Case:
     def seconds(self) -> float:
         """The least of the samples."""
         return min(self.samples)
+
+    @property
+    def spread(self) -> float:
+        """How much longer than the least the middle sample took, relatively: 0 on a quiet machine."""
+        return statistics.median(self.samples) / self.seconds - 1
 
 
 def measure(cases: Iterable[Case], budget: float) -> list[Case]:

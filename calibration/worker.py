@@ -1,7 +1,8 @@
 """The child process that compiles and times: `python -m calibration.worker`.
 
 One request per line of standard input, one answer per line of standard output, both JSON. A
-kernel that crashes or hangs kills this process and nothing else; see `client`.
+kernel that crashes or hangs kills this process and nothing else; see `client`. A request without
+sizes only compiles the kernel, so that the next process finds it in Numba's cache on disk.
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"fingerprint": asdict(fingerprint())}
     graph, dtype = GRAPH_BY_KERNEL[request["kernel"]], request["dtype"]
     function = checked_function(graph, dtype)
+    if "sizes" not in request:
+        return {}
     cases = _cases(graph, function, request["sizes"], dtype)
     idle, *timed = measure(chain([_idle_case(graph, dtype)], cases), request["budget"])
-    return {"idle": idle.seconds, "times": [(case.dims, case.seconds) for case in timed]}
+    times = [(case.dims, case.seconds, case.spread) for case in timed]
+    return {"idle": idle.seconds, "times": times}
 
 
 @functools.cache

@@ -17,7 +17,9 @@ cache share is considered only with enough points beyond it, and no flop is chea
 
 from __future__ import annotations
 
+import bisect
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -33,6 +35,8 @@ NO_KNOT = 1e18
 CACHE_SHARES = (1.0, 0.5, 0.25, 0.1, 0.03)
 FOLDS = 5
 _COMMON = ("call", "flops", "flops_beyond", "bytes", "bytes_beyond")
+REGIMES = (1e-5, 1e-3)
+"""Seconds that part the errors: overhead below the first, memory and threads beyond the second."""
 FEWEST_POINTS = 5
 RESOLUTION = 1e-7
 """Seconds that nobody can measure nor mind: errors are relative to the time plus this."""
@@ -44,8 +48,10 @@ class KernelModel:
     """Fitted seconds of one kernel in one dtype, with its error on points it was not fitted to.
 
     `coefficients` maps the name of a term to seconds per unit. `error` is the median and
-    `error_p90` the 90th percentile of `|predicted / measured - 1|` over held-out points.
-    `derived` says that the times were not measured but scaled from another dtype.
+    `error_p90` the 90th percentile of `|predicted / measured - 1|` over held-out points; `errors`
+    are root mean squares of `log(predicted / measured)` over those in each of the `REGIMES`, `reach`
+    is the longest time measured. `derived` says that the times were not measured but scaled from
+    another dtype.
     """
 
     kernel: str
@@ -55,6 +61,8 @@ class KernelModel:
     knot: float
     error: float = 0.0
     error_p90: float = 0.0
+    errors: tuple[float, ...] = (0.0,) * (len(REGIMES) + 1)
+    reach: float = 0.0
     points: int = 0
     derived: bool = False
 
@@ -64,6 +72,15 @@ class KernelModel:
         price = self.coefficients
         names = term_names(self.kernel)
         return sum(price.get(name, 0.0) * value for name, value in zip(names, values, strict=True))
+
+    def uncertainty(self, dims: Dims) -> float:
+        """Relative standard error of `seconds(dims)`: what held-out points of such a time showed.
+
+        Beyond the longest time measured it grows by as much with every factor of ten.
+        """
+        seconds = self.seconds(dims)
+        error = self.errors[bisect.bisect_right(REGIMES, seconds)]
+        return error * (1 + math.log10(max(seconds / self.reach, 1.0) if self.reach else 1.0))
 
     def describe(self) -> str:
         """The coefficients in the units that people know."""
@@ -158,7 +175,8 @@ def _fit_at(
     least = np.zeros(phi.shape[1])
     least[_COMMON.index("flops")] = flops_floor
     least[_COMMON.index("flops_beyond")] = flops_floor if knot < NO_KNOT else 0.0
-    errors = np.abs(_held_out(phi, times, least) - times) / (times + RESOLUTION)
+    predicted = _held_out(phi, times, least)
+    errors = np.abs(predicted - times) / (times + RESOLUTION)
     prices = _nonnegative(phi, times, least)
     names = term_names(kernel)
     return KernelModel(
@@ -169,8 +187,22 @@ def _fit_at(
         knot=knot,
         error=float(np.median(errors)),
         error_p90=float(np.quantile(errors, 0.9)),
+        errors=_errors_by_regime(predicted, times),
+        reach=float(times.max()),
         points=len(times),
     )
+
+
+def _errors_by_regime(predicted: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, ...]:
+    """Root mean square of the logarithmic error in each regime; with few points there, over all."""
+    logs = np.log((predicted + RESOLUTION) / (times + RESOLUTION))
+    regime = np.searchsorted(REGIMES, times, side="right")
+
+    def size(chosen: NDArray[np.bool_]) -> float:
+        enough = chosen if chosen.sum() >= FEWEST_POINTS else np.ones_like(chosen)
+        return float(np.sqrt(np.mean(logs[enough] ** 2)))
+
+    return tuple(size(regime == index) for index in range(len(REGIMES) + 1))
 
 
 def _held_out(

@@ -9,7 +9,7 @@ from cost_models.fingerprint import Fingerprint
 from cost_models.kernels import KernelCall
 from cost_models.model import KernelModel
 
-SCHEMA = 1
+SCHEMA = 2
 SOURCES = ("calibrated", "generic")
 
 
@@ -35,6 +35,11 @@ class Profile:
     def error(self, kernel: str, dtype: str) -> float:
         """The median relative error of this kernel's model on held-out measurements."""
         return self._model(kernel, dtype).error
+
+    def uncertainty(self, call: KernelCall, dtype: str) -> float:
+        """Standard error in seconds of `seconds(call, dtype)`."""
+        model = self._model(call.kernel, dtype)
+        return call.count * model.seconds(call.dims) * model.uncertainty(call.dims)
 
     def _model(self, kernel: str, dtype: str) -> KernelModel:
         if dtype not in self.models:

@@ -149,7 +149,10 @@ def gram(U, w, V):
             # The innermost loop is the long one.
             transposed = np.empty((V.shape[1], U.shape[1]), U.dtype)
             gram_loops(V, w, U, transposed, False)
-            out[:, :] = transposed.T
+            # Entry by entry: assigning a whole array costs Numba seconds to compile.
+            for a in range(out.shape[0]):
+                for b in range(out.shape[1]):
+                    out[a, b] = transposed[b, a]
         else:
             gram_loops(U, w, V, out, False)
     else:

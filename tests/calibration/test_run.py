@@ -29,11 +29,15 @@ from cost_models.model import ITEMSIZE
 class FakeWorker:
     """A machine with 10 us a call, 1 us a kernel, 50 GFLOP/s and 20 GB/s."""
 
-    asked: list[tuple[str, str]]
+    asked: list[tuple[str, str]] = []  # noqa: RUF012
     before: Callable[[str], None] = staticmethod(lambda kernel: None)
+    slower = 1.0
+    spread = 0.0
+
+    def __init__(self, threads: int | None = None) -> None:
+        FakeWorker.threads = threads
 
     def __enter__(self) -> "FakeWorker":
-        FakeWorker.asked = []
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,22 +47,30 @@ class FakeWorker:
         if request["kernel"] == "fingerprint":
             return {"fingerprint": vars(fingerprint())}
         kernel, dtype = KERNEL_BY_NAME[request["kernel"]], request["dtype"]
+        if "sizes" not in request:
+            return {}
         self.asked.append((kernel.name, dtype))
         type(self).before(kernel.name)
         if kernel.name == "sysv":
             return {"failed": "gives wrong results: relative error 1.0e+00"}
         bytes_ = ITEMSIZE[dtype]
+        factor = self.slower if self.asked.count((kernel.name, dtype)) > 1 else 1.0
         times = [
-            (dims, 1e-5 + 1e-6 + 2e-11 * kernel.flops(dims) * bytes_ / 8 + 5e-11 * kernel.bytes(dims, bytes_))
+            (dims, factor * (1e-5 + seconds_of(kernel, dims, bytes_)), self.spread)
             for dims in request["sizes"]
         ]
         return {"idle": 1e-5, "times": times}
+
+
+def seconds_of(kernel, dims, itemsize: int) -> float:
+    return 1e-6 + 2e-11 * kernel.flops(dims) * itemsize / 8 + 5e-11 * kernel.bytes(dims, itemsize)
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     monkeypatch.setattr(run, "Worker", FakeWorker)
     monkeypatch.setattr(FakeWorker, "before", staticmethod(lambda kernel: None))
+    monkeypatch.setattr(FakeWorker, "asked", [])
     monkeypatch.setattr(run, "_warn_if_busy", lambda: None)
     return FakeWorker
 
@@ -75,7 +87,9 @@ def test_calibrated_profile_predicts_and_is_found(
     )
     assert profile.error("potrf", "float64") < 0.05
     assert steps[-1][1] == steps[-1][2]
-    assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
+    measuring = [done for label, done, _ in steps if not label.startswith("compiling")]
+    assert measuring == sorted(measuring)
+    assert len({done for _, done, _ in steps}) == len(steps)
     assert profile.source == "calibrated"
     assert "numpy" in profile.library_versions
 
@@ -112,6 +126,7 @@ def test_interruption_leaves_the_old_profile_and_resumes(
     output = tmp_path / "mine.yaml"
     run.calibrate(quick=True, output=output)
     before = output.read_text()
+    fake.asked.clear()
 
     def interrupt(kernel: str) -> None:
         if kernel == "gemm":
@@ -123,6 +138,7 @@ def test_interruption_leaves_the_old_profile_and_resumes(
     assert output.read_text() == before
     measured = [task for task in fake.asked if task[0] not in ("gemm", "sysv")]
     monkeypatch.setattr(fake, "before", staticmethod(lambda kernel: None))
+    fake.asked.clear()
     run.calibrate(quick=True, output=output)
     assert fake.asked[0] != measured[0]
     assert all(fake.asked.count(task) == run.QUICK_PASSES - 1 for task in measured)
@@ -140,6 +156,58 @@ def test_lost_worker_costs_one_kernel(
     assert profile.models["float64"]["potri"].points == generic_profile().models["float64"]["potri"].points
     assert profile.models["float64"]["potrf"].points > 5
     assert any("Kernel potri (float64) crashes the process" in record.message for record in caplog.records)
+
+
+def test_a_fresh_calibration_measures_everything_again(
+    fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(kernel: str) -> None:
+        if kernel == "gemm":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "before", staticmethod(interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.calibrate(quick=True)
+    monkeypatch.setattr(fake, "before", staticmethod(lambda kernel: None))
+    fake.asked.clear()
+    run.calibrate(quick=True, fresh=True)
+    assert fake.asked.count(("potrf", "float64")) == run.QUICK_PASSES
+
+
+def test_the_worker_gets_the_threads(fake: type[FakeWorker]) -> None:
+    run.calibrate(quick=True, threads=3, kernels=("call",))
+    assert fake.threads == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("spread", 0.5, "times are unstable"), ("slower", 1.3, "became 30 % slower")],
+)
+def test_a_machine_that_is_not_at_rest_is_reported(
+    fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, caplog, name: str, value: float, message: str
+) -> None:
+    run.calibrate(quick=True, kernels=("potrf", "gemm"))
+    assert message not in caplog.text
+    monkeypatch.setattr(fake, name, value)
+    fake.asked.clear()
+    run.calibrate(quick=True, kernels=("potrf", "gemm"))
+    assert message in caplog.text
+
+
+def test_a_kernel_that_does_not_compile_is_reported_once_and_not_measured(
+    fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(FakeWorker):
+        def ask(self, request, timeout):
+            if request["kernel"] == "potri" and "sizes" not in request:
+                raise WorkerLost("does not finish within 300 s")
+            return super().ask(request, timeout)
+
+    monkeypatch.setattr(run, "Worker", Broken)
+    run.calibrate(quick=True, kernels=("potri", "reduce"))
+    [record] = caplog.records
+    assert "Kernel potri (float64) does not finish" in record.message
+    assert ("potri", "float64") not in fake.asked
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 
 from calibration.graphs import NODES
-from calibration.session import Measured, open_session, plausible, waiting
+from calibration.session import Measured, Pass, open_session, plausible, stored_session, waiting
 
 HERE = {"machine": "this", "quick": True}
-PASS = Measured(1e-6, {(2,): 3e-6, (100,): 5e-5})
+PASS = Pass(1e-6, {(2,): 3e-6, (100,): 5e-5}, {(2,): 0.1, (100,): 0.3})
+
+
+def one_pass(idle, times):
+    return Pass(idle, times, dict.fromkeys(times, 0.0))
 
 
 def test_session_resumes(tmp_path: Path) -> None:
@@ -39,13 +43,46 @@ def test_unreadable_session_starts_afresh(tmp_path: Path, text: str) -> None:
     assert not open_session(tmp_path / "p.yaml", HERE).measured
 
 
-def test_passes_merge_to_the_least(tmp_path: Path) -> None:
+def test_the_least_of_all_passes_counts(tmp_path: Path) -> None:
     session = open_session(tmp_path / "p.yaml", HERE)
     session.record("potrf", "float64", PASS)
-    session.record("potrf", "float64", Measured(2e-6, {(2,): 2e-6, (200,): 1e-4}))
-    assert session.measured["float64/potrf"] == Measured(
-        1e-6, {(2,): 2e-6, (100,): 5e-5, (200,): 1e-4}, passes=2
-    )
+    session.record("potrf", "float64", one_pass(2e-6, {(2,): 2e-6, (200,): 1e-4}))
+    measured = session.measured["float64/potrf"]
+    assert measured.idle == 1e-6
+    assert measured.times == {(2,): 2e-6, (100,): 5e-5, (200,): 1e-4}
+    assert session.passes("potrf", "float64") == 2
+
+
+def test_finished_measurements_stay_readable(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    session.record("potrf", "float64", PASS)
+    session.finish()
+    stored = stored_session(tmp_path / "p.yaml")
+    assert stored.net("potrf", "float64") == session.net("potrf", "float64")
+    assert stored.complete
+    assert stored_session(tmp_path / "another.yaml") is None
+
+
+def test_a_fresh_session_ignores_what_was_measured(tmp_path: Path) -> None:
+    open_session(tmp_path / "p.yaml", HERE).record("potrf", "float64", PASS)
+    assert not open_session(tmp_path / "p.yaml", HERE, fresh=True).measured
+
+
+def test_measurements_of_another_version_are_not_read(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    session.record("potrf", "float64", PASS)
+    session.path.write_text(session.path.read_text().replace('"version": 2', '"version": 3'))
+    assert stored_session(tmp_path / "p.yaml") is None
+
+
+def test_spread_and_drift_show_a_machine_that_is_not_at_rest(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    assert session.drift() == 1
+    session.record("potrf", "float64", PASS)
+    assert session.drift() == 1
+    session.record("potrf", "float64", Pass(1e-6, {(2,): 4.5e-6, (100,): 7.5e-5}, PASS.spread))
+    assert session.drift() == pytest.approx(1.5)
+    assert session.spread() == {"float64/potrf": pytest.approx(0.2)}
 
 
 def test_waiting_goes_pass_after_pass(tmp_path: Path) -> None:
@@ -56,10 +93,13 @@ def test_waiting_goes_pass_after_pass(tmp_path: Path) -> None:
 
 
 def test_net_time_is_without_the_call() -> None:
-    assert dict(PASS.net("potrf"))[(100,)] == pytest.approx(4.9e-5)
-    assert Measured(2e-6, {(): 2.5e-6}).net("call") == [((), 2e-6)]
-    assert Measured(1e-6, {(): 2e-6}).net("node") == [((), pytest.approx(1e-6 / NODES))]
-    assert Measured(1e-6, {(2,): 9e-7}).net("potrf")[0][1] > 0
+    def net(kernel, idle, times):
+        return Measured((one_pass(idle, times),)).net(kernel)
+
+    assert dict(Measured((PASS,)).net("potrf"))[(100,)] == pytest.approx(4.9e-5)
+    assert net("call", 2e-6, {(): 2.5e-6}) == [((), 2e-6)]
+    assert net("node", 1e-6, {(): 2e-6}) == [((), pytest.approx(1e-6 / NODES))]
+    assert net("potrf", 1e-6, {(2,): 9e-7})[0][1] > 0
 
 
 def test_a_size_slower_than_a_larger_one_is_noise() -> None:
