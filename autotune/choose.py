@@ -2,8 +2,8 @@
 
     candidates = every strategy, and every split of the requests that a policy forces
     price      = sum of its kernels' seconds by the profile
-    choice     = the cheapest, if it beats PyTensor's own lowering by more than ``margin`` of what
-                 the two do not have in common
+    choice     = the cheapest, if it beats PyTensor's own lowering by more than ``margin``, and by more
+                 than the standard error of the prices, of what the two do not have in common
 
 Nothing here sees a graph, so that explaining, testing and the command line use the same code.
 """
@@ -11,6 +11,7 @@ Nothing here sees a graph, so that explaining, testing and the command line use 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -230,18 +231,24 @@ def _pick(problem, candidates, assignments, policy, profile, options, forced) ->
     named = {_label(names): names for names in assignments}
     ours = distinct_work(problem, named[best.name], named["keep"], options)
     theirs = distinct_work(problem, named["keep"], named[best.name], options)
-    gain = _gain(*(sum(profile.seconds(c, problem.dtype) for c in calls) for calls in (ours, theirs)))
-    if gain <= policy.margin:
+    gain, error = _gain(ours, theirs, profile, problem.dtype)
+    if gain <= max(policy.margin, error):
+        least = (policy.margin, "the margin") if policy.margin >= error else (error, "the error of the prices")
         return (
             keep,
             f"{best.name} would gain {100 * gain:.0f} % of what differs, "
-            f"not more than the margin of {100 * policy.margin:.0f} %",
+            f"not more than {least[1]} of {100 * least[0]:.0f} %",
         )
     return best, "cheapest"
 
 
-def _gain(ours: float, theirs: float) -> float:
-    return 1 - ours / theirs if theirs else 0.0
+def _gain(ours, theirs, profile, dtype) -> tuple[float, float]:
+    """The share of the time of ``theirs`` that is saved, and its standard error; kernels err independently."""
+    mine, other = (sum(profile.seconds(c, dtype) for c in calls) for calls in (ours, theirs))
+    if not other:
+        return 0.0, 0.0
+    error = math.hypot(*(profile.uncertainty(c, dtype) for c in (*ours, *theirs)))
+    return 1 - mine / other, error / other
 
 
 def _pick_for_all_sizes(problem, open_, keep, profile, options):

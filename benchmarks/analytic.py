@@ -3,7 +3,8 @@
     python benchmarks/analytic.py --sizes 1000 2000 --kernels rbf matern52 --rounds 15
 
 The graph is naive: ``inv`` and ``slogdet`` of a kernel tagged positive definite, differentiated by
-``pt.grad``. The code by hand (``by_hand.py``) is NumPy with LAPACK in place. All three take X (n, 2), y and
+``pt.grad``. The code by hand (``by_hand.py``) is NumPy with LAPACK in place, once in panels and triangles, once
+as a textbook has it, in whole arrays. All take X (n, 2), y and
 the parameters. Times are medians of calls in alternation; peaks are those of one call in a process of its
 own, in units of an n x n array. ``linear`` is compared with dense LAPACK, ``linear-woodbury`` is the same
 graph against Woodbury's identity by hand.
@@ -29,7 +30,7 @@ from timing import alternate
 
 import autotune
 
-WAYS = ("hand", "plain", "autotune")
+WAYS = ("hand", "textbook", "plain", "autotune")
 
 
 @dataclass
@@ -40,10 +41,11 @@ class Case:
     outputs: list[Any]
     values: list[np.ndarray]
     hand: Callable[..., Any]
+    textbook: Callable[..., Any] | None = None
 
     def compile(self, way: str) -> Callable[..., Any]:
-        if way == "hand":
-            return self.hand
+        if way in ("hand", "textbook"):
+            return getattr(self, way)
         fn = pytensor.function(self.inputs, self.outputs, mode=autotune.mode() if way == "autotune" else None)
         fn.trust_input = True
         return fn
@@ -63,14 +65,15 @@ def matern52(D, lengthscale):
     return (1 + a + a**2 / 3) * pt.exp(-a)
 
 
-def stationary(correlation, hand, n) -> Case:
+def stationary(name, correlation, n) -> Case:
     """``K = s^2 correlation(|x - x'|^2) + noise^2 I``."""
     X, y = data(n)
     parameters = lengthscale, s, noise = pt.scalars("lengthscale", "s", "noise")
     norms = (X**2).sum(axis=1)
     D = pt.maximum(norms[:, None] + norms[None, :] - 2 * (X @ X.T), 0)
     K = s**2 * correlation(D, lengthscale) + noise**2 * pt.eye(n)
-    return Case([X, y, *parameters], likelihood(K, y, parameters), values(n, 0.7, 1.2, 0.5), hand)
+    hand, textbook = partial(by_hand.stationary, name), partial(by_hand.textbook, name)
+    return Case([X, y, *parameters], likelihood(K, y, parameters), values(n, 0.7, 1.2, 0.5), hand, textbook)
 
 
 def linear(hand, n) -> Case:
@@ -100,9 +103,9 @@ def likelihood(K, y, parameters):
 
 
 KERNELS: dict[str, Callable[[int], Case]] = {
-    "rbf": partial(stationary, rbf, partial(by_hand.stationary, "rbf")),
-    "matern32": partial(stationary, matern32, partial(by_hand.stationary, "matern32")),
-    "matern52": partial(stationary, matern52, partial(by_hand.stationary, "matern52")),
+    "rbf": partial(stationary, "rbf", rbf),
+    "matern32": partial(stationary, "matern32", matern32),
+    "matern52": partial(stationary, "matern52", matern52),
     "linear": partial(linear, by_hand.linear),
     "linear-woodbury": partial(linear, by_hand.linear_low_rank),
 }
@@ -127,28 +130,28 @@ def peak(kernel: str, n: int, way: str) -> float:
 def measure(kernel: str, n: int, rounds: int) -> list[str]:
     """One row of the table."""
     case = KERNELS[kernel](n)
-    functions = {way: case.compile(way) for way in WAYS}
+    functions = {way: fn for way in WAYS if (fn := case.compile(way)) is not None}
     results = {way: fn(*case.values) for way, fn in functions.items()}
     times = alternate(functions, case.values, rounds=(rounds, rounds))
-    peaks = {way: in_child(__file__, "--peak", kernel, n, way) for way in WAYS}
+    peaks = {way: in_child(__file__, "--peak", kernel, n, way) for way in functions}
     arrays = {way: "+".join(map(str, square_arrays(functions[way], n))) for way in ("plain", "autotune")}
     return [
         kernel,
         str(n),
         ", ".join(d.chosen for d in autotune.explain(functions["autotune"]).decisions),
-        *(f"{1e3 * times[way]:.3g}" for way in WAYS),
-        *(f"{times[way] / times['hand']:.2f}" for way in ("plain", "autotune")),
+        *(f"{1e3 * times[way]:.3g}" if way in times else "" for way in WAYS),
+        *(f"{times['autotune'] / times[way]:.2f}" if way in times else "" for way in WAYS[:-1]),
         *(f"{difference(results[way], results['hand']):.0e}" for way in ("plain", "autotune")),
         " / ".join(arrays.values()),
-        " / ".join(f"{peaks[way]:.1f}" for way in WAYS),
+        " / ".join(f"{peak:.1f}" for peak in peaks.values()),
     ]
 
 
 COLUMNS = (
-    *("kernel", "n", "chosen", "hand (ms)", "plain (ms)", "autotune (ms)"),
-    *("plain / hand", "autotune / hand", "plain differs", "autotune differs"),
+    *("kernel", "n", "chosen", "hand (ms)", "textbook (ms)", "plain (ms)", "autotune (ms)"),
+    *("autotune / hand", "autotune / textbook", "autotune / plain", "plain differs", "autotune differs"),
     "n x n arrays + constants: plain / autotune",
-    "peak: hand / plain / autotune",
+    "peak: hand / textbook / plain / autotune",
 )
 
 
