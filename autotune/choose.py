@@ -233,17 +233,17 @@ def _pick(problem, candidates, assignments, policy, profile, options, forced) ->
     theirs = distinct_work(problem, named["keep"], named[best.name], options)
     gain, error = _gain(ours, theirs, profile, problem.dtype)
     if gain <= max(policy.margin, error):
-        least = (policy.margin, "the margin") if policy.margin >= error else (error, "the error of the prices")
+        least, name = max((policy.margin, "the margin"), (error, "the error of the prices"))
         return (
             keep,
             f"{best.name} would gain {100 * gain:.0f} % of what differs, "
-            f"not more than {least[1]} of {100 * least[0]:.0f} %",
+            f"not more than {name} of {100 * least:.0f} %",
         )
     return best, "cheapest"
 
 
 def _gain(ours, theirs, profile, dtype) -> tuple[float, float]:
-    """The share of the time of ``theirs`` that is saved, and its standard error; kernels err independently."""
+    """The share of the time of ``theirs`` that is saved, and its standard error if kernels err apart."""
     mine, other = (sum(profile.seconds(c, dtype) for c in calls) for calls in (ours, theirs))
     if not other:
         return 0.0, 0.0

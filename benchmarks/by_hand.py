@@ -196,7 +196,7 @@ ARRAYS = {"rbf": rbf_arrays, "matern32": matern32_arrays, "matern52": matern52_a
 
 
 def textbook(kernel, X, y, lengthscale, s, noise):
-    """`stationary` as the formula reads, in whole n x n arrays, with LAPACK in place and one factorisation."""
+    """`stationary` as the formula reads: whole n x n arrays, LAPACK in place, one factorisation."""
     n = len(y)
     norms = np.einsum("ij,ij->i", X, X)
     D = np.maximum(norms[:, None] + norms[None, :] - blas.dgemm(2.0, X, X, trans_b=1), 0)
