@@ -5,8 +5,9 @@
 The graph is naive: ``inv`` and ``slogdet`` of a kernel tagged positive definite, differentiated by
 ``pt.grad``. The code by hand (``by_hand.py``) is NumPy with LAPACK in place, once in panels and triangles,
 once as a textbook has it, in whole arrays. All take X (n, 2), y and the parameters. Times are medians of
-calls in alternation; peaks are those of one call in a process of its own, in units of an n x n array. ``linear`` is compared with dense LAPACK, ``linear-woodbury`` is the same
-graph against Woodbury's identity by hand.
+calls in alternation; peaks are those of one call in a process of its own, in units of an n x n array.
+``linear`` is compared with dense LAPACK, ``linear-woodbury`` is the same graph against Woodbury's identity
+by hand.
 """
 
 from __future__ import annotations
