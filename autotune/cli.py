@@ -5,24 +5,23 @@ Only `typer` is imported here; each command loads what it needs, so that `--help
 
 from __future__ import annotations
 
-import functools
-import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from autotune.terminal import console, progress, reports_errors, told
 
-    from calibration.run import Progress
+if TYPE_CHECKING:
     from cost_models import Profile
 
 INTERRUPTED = 130
-WIDE = 110
+DEFAULT_DTYPE = "float64"
+NAMED = typer.Argument(
+    metavar="PATH|KEY", help="A file, a key or part of one, or `generic`; default: in force."
+)
 
 app = typer.Typer(
     help="Choose the algorithms of linear algebra in PyTensor graphs by their predicted cost.",
@@ -37,24 +36,6 @@ profiles = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(profiles, name="profile")
-
-
-def reports_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
-    """An error in a policy or profile, or of a file, is one message on stderr and exit code 1."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        from autotune.policy import PolicyError
-        from cost_models import ProfileError
-
-        _log_to_stderr()
-        try:
-            return command(*args, **kwargs)
-        except (PolicyError, ProfileError, OSError) as error:
-            typer.echo(f"autotune: {error}", err=True)
-            raise typer.Exit(1) from None
-
-    return run
 
 
 @app.callback(invoke_without_command=True)
@@ -73,65 +54,81 @@ def main(
 @app.command()
 @reports_errors
 def calibrate(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer sizes: 40 s of measuring instead of 8 min.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes: a minute instead of eight.")] = False,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N,N", help="BLAS threads, one profile each; default: as in force.")
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Measure this dtype (float64); may be repeated.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Seconds, for each thread count.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write this file instead of the machine's own.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="Seconds to measure.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="Measure this dtype; may be repeated.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ignore what an interrupted calibration has measured.")
+    ] = False,
 ) -> None:
     """Measure the kernels on this machine and store their prices.
 
-    Example: autotune calibrate --quick
+    An interrupted calibration goes on where it stopped when it is called again.
+
+    Example: autotune calibrate --quick --threads 1,2 --dtype float64 --dtype float32
     """
+    from calibration.client import WorkerLost
     from calibration.report import print_report
     from calibration.run import calibrate as measure
     from cost_models import profile_path
 
-    try:
-        with _progress() as progress:
-            profile = measure(quick, dtype or ["float64"], output, budget, progress)
-    except KeyboardInterrupt:
-        message = "Interrupted. The earlier profile is untouched; calibrating again goes on from here."
-        typer.echo(message, err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except ValueError as error:
-        typer.echo(f"autotune: {error}", err=True)
-        raise typer.Exit(1) from None
-    print_report(profile, _console())
-    typer.echo(f"Stored in {output or profile_path(profile.fingerprint)}")
+    with told(ValueError, WorkerLost):
+        counts = _thread_counts(threads)
+        if output is not None and len(counts) > 1:
+            raise ValueError(
+                f"--output names one file for {len(counts)} thread counts. Leave one of them out."
+            )
+        for count in counts:
+            with _interruptible(), progress() as advance:
+                profile = measure(
+                    quick=quick,
+                    dtypes=dtype or [DEFAULT_DTYPE],
+                    output=output,
+                    budget=budget,
+                    progress=advance,
+                    threads=count,
+                    fresh=fresh,
+                )
+            print_report(profile, console())
+            typer.echo(f"Stored in {output or profile_path(profile.fingerprint)}")
 
 
 @profiles.command()
 @reports_errors
-def show(
-    path: Annotated[Path | None, typer.Argument(help="A profile; without it, the one in force.")] = None,
-) -> None:
+def show(name: Annotated[str | None, NAMED] = None) -> None:
     """Print what each kernel costs and how far the price may be off.
 
     Example: autotune profile show
     """
     from calibration.report import print_report
-    from cost_models import find_profile, load_profile
 
-    print_report(load_profile(path) if path is not None else find_profile(), _console())
+    print_report(_profile(name)[1], console())
 
 
 @profiles.command("list")
 @reports_errors
 def list_profiles() -> None:
-    """List the stored profiles; an asterisk marks the one of this machine.
+    """List the stored profiles of all machines; an asterisk marks the one in force.
 
     Example: autotune profile list
     """
-    from cost_models import data_dir, profile_path
+    from calibration.report import print_profiles
+    from cost_models.files import profile_dir
+    from cost_models.find import path_in_force
 
-    folder, own = data_dir() / "profiles", profile_path()
-    found = sorted(folder.glob("*.yaml"))
-    if not found:
-        typer.echo(f"No profile is stored in {folder}. Run `autotune calibrate` to measure this machine.")
-    for path in found:
-        typer.echo(f"{'*' if path == own else ' '} {path.name}  {_summary(path)}")
+    found = sorted(profile_dir().glob("*.yaml"))
+    if found:
+        print_profiles(found, path_in_force(), console())
+    else:
+        typer.echo(
+            f"No profile is stored in {profile_dir()}. Run `autotune calibrate` to measure this machine."
+        )
 
 
 @profiles.command("path")
@@ -144,6 +141,77 @@ def print_path() -> None:
     from cost_models import profile_path
 
     typer.echo(profile_path())
+
+
+@profiles.command()
+@reports_errors
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A file, a key or part of one, or `generic`.")],
+    second: Annotated[str | None, typer.Argument(metavar="[B]", help="The same; default: in force.")] = None,
+) -> None:
+    """Compare the prices and the errors of two profiles, kernel by kernel.
+
+    Example: autotune profile compare generic
+    """
+    from calibration.comparison import print_comparison
+
+    print_comparison(_profile(first)[1], _profile(second)[1], console())
+
+
+@profiles.command()
+@reports_errors
+def plot(
+    name: Annotated[str | None, NAMED] = None,
+    output: Annotated[Path | None, typer.Option(help="The picture, .png or .svg; default: KEY.png.")] = None,
+    kernel: Annotated[list[str] | None, typer.Option(help="Only this kernel; may be repeated.")] = None,
+    dtype: Annotated[str, typer.Option(help="The dtype of the times.")] = DEFAULT_DTYPE,
+) -> None:
+    """Draw measured times, fitted curves and the histogram of residuals.
+
+    Example: autotune profile plot --kernel potrf --kernel gemm --output fit.svg
+    """
+    from calibration.session import stored_session
+
+    with told(ValueError, ImportError):
+        from calibration.pictures import picture
+
+        path, profile = _profile(name)
+        session = stored_session(path)
+        if session is None:
+            raise ValueError(
+                f"There are no measurements beside {path}. `autotune calibrate` leaves them there."
+            )
+        target = output or Path(f"{path.stem}.png")
+        picture(profile, session, dtype, kernel).savefig(target)
+    typer.echo(f"Drawn in {target}")
+
+
+@profiles.command()
+@reports_errors
+def validate(
+    name: Annotated[str | None, NAMED] = None,
+    shapes: Annotated[int, typer.Option(min=1, help="Shapes of each kernel.")] = 12,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds to measure.")] = 120.0,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Only this dtype; may be repeated; default: all measured.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other shapes.")] = 0,
+) -> None:
+    """Time shapes that the calibration has not seen, and print how far the prices are off.
+
+    Example: autotune profile validate --shapes 6 --budget 60
+    """
+    from calibration.client import WorkerLost
+    from calibration.validation import print_validation
+    from calibration.validation import validate as measure
+
+    with told(ValueError, WorkerLost):
+        profile = _profile(name)[1]
+        with progress() as advance:
+            found = measure(
+                profile, shapes=shapes, dtypes=dtype or None, seed=seed, budget=budget, progress=advance
+            )
+        print_validation(found, console())
 
 
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
@@ -161,19 +229,20 @@ def explain(
 
     import autotune
     from autotune.policy import PolicyError
+    from autotune.running import print_plans, run_script
 
     if not script.is_file():
         raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
     with autotune.enabled(policy) as session:
         try:
-            _run_script(script, arguments or [])
+            run_script(script, arguments or [])
         except PolicyError:
             raise
         except Exception:
             traceback.print_exc()
             raise typer.Exit(1) from None
         finally:
-            _print_plans(session.plans)
+            print_plans(session.plans, console())
 
 
 @app.command()
@@ -198,79 +267,45 @@ def demo() -> None:
     """
     from autotune.demo import run
 
-    if not run(_console()):
+    if not run(console()):
         raise typer.Exit(1)
 
 
 # -- pieces ---------------------------------------------------------------------------------------
 
 
-def _console() -> Console:
-    """Standard output; wide enough for the tables when it is no terminal."""
-    from rich.console import Console
+def _thread_counts(text: str | None) -> list[int | None]:
+    """`1,2` as numbers, all of them possible here; None is the count in force."""
+    from calibration.client import check_threads
 
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-
-
-def _log_to_stderr() -> None:
-    """Messages of autotune, without a prefix."""
-    logger = logging.getLogger("autotune")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    if text is None:
+        return [None]
+    try:
+        counts = list(dict.fromkeys(int(word) for word in text.split(",")))
+    except ValueError:
+        raise ValueError(f"--threads got {text!r}. Give whole numbers, such as 1,2.") from None
+    for count in counts:
+        check_threads(count)
+    return [*counts]
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
-    """A progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def advance(label: str, done: int, total: int) -> None:
-            bar.update(task, description=label, completed=done, total=total)
-
-        yield advance
-
-
-def _run_script(script: Path, arguments: list[str]) -> None:
-    """Run ``script`` as ``python script arguments`` would."""
-    import runpy
-
-    argv, sys.argv = sys.argv, [str(script), *arguments]
-    sys.path.insert(0, str(script.parent.resolve()))
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the calibration with a message and the exit code of an interrupted program."""
     try:
-        runpy.run_path(str(script), run_name="__main__")
-    finally:
-        sys.argv = argv
-        sys.path.remove(str(script.parent.resolve()))
+        yield
+    except KeyboardInterrupt:
+        message = (
+            "Interrupted. The earlier profile is untouched; calibrating again (without --fresh) goes on."
+        )
+        typer.echo(message, err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
-def _print_plans(plans: list[Any]) -> None:
-    from autotune.plan import Plan
-    from autotune.plan_table import renderable
+def _profile(name: str | None) -> tuple[Path, Profile]:
+    """The profile of this name, or the one in force, and its file."""
+    from cost_models import load_profile
+    from cost_models.find import named_path, path_in_force
 
-    console = _console()
-    for number, plan in enumerate(plans, 1):
-        console.rule(f"function {number} of {len(plans)}", align="left")
-        console.print(renderable(plan))
-    if not plans:
-        console.print(renderable(Plan()))
-
-
-def _summary(path: Path) -> str:
-    """What a stored profile describes, or why it cannot be used."""
-    from cost_models import ProfileError, load_profile
-
-    try:
-        profile: Profile = load_profile(path)
-    except ProfileError as error:
-        return str(error)
-    machine = profile.fingerprint
-    blas = f"{machine.blas} {machine.blas_version}"
-    return f"{machine.cpu}, {machine.threads} threads, {blas}, {profile.created}"
+    path = named_path(name) if name is not None else path_in_force()
+    return path, load_profile(path)

@@ -12,17 +12,36 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from cost_models.fingerprint import usable_cores
+
 START_SECONDS = 120.0
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 class WorkerLost(RuntimeError):
     """The worker crashed or did not answer in time; the next question starts a new one."""
 
 
-class Worker:
-    """A child process running `calibration.worker`, started when first asked."""
+def check_threads(threads: int) -> None:
+    """More BLAS threads than cores measure the scheduler: `ValueError`."""
+    cores = usable_cores()
+    if not 1 <= threads <= cores:
+        raise ValueError(
+            f"There are to be {threads} BLAS threads, and this process may use {cores} cores. "
+            f"Give 1 to {cores}."
+        )
 
-    def __init__(self) -> None:
+
+class Worker:
+    """A child process running `calibration.worker`, started when first asked.
+
+    Its BLAS has `threads` threads, so its fingerprint has too; None: as many as the environment says.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is not None:
+            check_threads(threads)
+        self._threads = threads
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
 
@@ -77,11 +96,16 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=self._environment(),
             )
             self._answers = queue.Queue()
             threading.Thread(target=_pump, args=(self._process.stdout, self._answers), daemon=True).start()
         return self._process
+
+    def _environment(self) -> dict[str, str]:
+        """This process's own, with the same modules to import and the wanted threads."""
+        count = {} if self._threads is None else dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        return os.environ | count | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _pump(pipe: Any, answers: queue.Queue[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,16 @@ from calibration.client import START_SECONDS, Worker, WorkerLost
 from calibration.fitting import REFERENCE_KERNELS, fitted
 from calibration.grids import grid
 from calibration.session import Pass, Session, open_session, waiting
-from cost_models import KERNEL_BY_NAME, Fingerprint, Profile, profile_path, save_profile
+from cost_models import (
+    KERNEL_BY_NAME,
+    Fingerprint,
+    KernelModel,
+    Profile,
+    ProfileError,
+    load_profile,
+    profile_path,
+    save_profile,
+)
 from cost_models.find import installed_version
 from cost_models.fingerprint import usable_cores
 from cost_models.model import ITEMSIZE
@@ -80,15 +89,33 @@ def calibrate(
         deadline = max(started + seconds, time.monotonic() + _LEAST_SHARE * seconds)
         _measure_all(worker, session, missing, quick, deadline, steps, failed)
     _advise(session)
+    models = fitted(session, tuple(dtypes), machine.cache_bytes)
     profile = Profile(
         fingerprint=machine,
-        models=fitted(session, tuple(dtypes), machine.cache_bytes),
+        models=models | _measured_before(path, machine, versions, dtypes),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         library_versions=versions,
     )
     save_profile(profile, path)
     session.finish()
     return profile
+
+
+def _measured_before(
+    path: Path, machine: Fingerprint, versions: dict[str, str], dtypes: Sequence[str]
+) -> dict[str, Mapping[str, KernelModel]]:
+    """The prices of other dtypes that an earlier calibration measured: better than derived ones."""
+    try:
+        old = load_profile(path)
+    except (ProfileError, OSError):
+        return {}
+    if old.fingerprint != machine or old.library_versions != versions:
+        return {}
+    return {
+        dtype: models
+        for dtype, models in old.models.items()
+        if dtype not in dtypes and not any(model.derived for model in models.values())
+    }
 
 
 @dataclass
@@ -192,7 +219,7 @@ def _compile_apart(threads: int | None, tasks: SimpleQueue[Task], steps: Steps) 
 
 def _compile_some(worker: Worker, tasks: SimpleQueue[Task], steps: Steps) -> set[Task]:
     """Compile until nothing is left to do; the tasks that failed."""
-    failed = set()
+    failed: set[Task] = set()
     while True:
         try:
             kernel, dtype = tasks.get_nowait()

@@ -1,13 +1,15 @@
 """Profile files: plain text, versioned, written and read whole or not at all.
 
 One YAML file per fingerprint under `<data directory>/profiles/`; `AUTOTUNE_HOME` moves the data
-directory. Reading checks every value, so that what has been loaded can be trusted.
+directory, which many machines may share. Reading checks every value, so that what has been loaded
+can be trusted.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,10 +17,11 @@ from typing import Any
 
 from cost_models.fingerprint import Fingerprint, fingerprint
 from cost_models.kernels import KERNELS
-from cost_models.model import ITEMSIZE, KernelModel, term_names
+from cost_models.model import ITEMSIZE, REGIMES, KernelModel, term_names
 from cost_models.profile import SCHEMA, SOURCES, Profile
 
 CALIBRATE = "Run `autotune calibrate` to measure this machine"
+_SCHEMA_LINE = re.compile("^schema:", re.MULTILINE)
 
 
 class ProfileError(ValueError):
@@ -39,29 +42,41 @@ def _user_data_dir() -> Path:
     return Path(user_data_dir("autotune", appauthor=False))
 
 
+def profile_dir() -> Path:
+    """Where the profiles of all machines are, present or not."""
+    return data_dir() / "profiles"
+
+
 def profile_path(machine: Fingerprint | None = None) -> Path:
     """The file of this machine's profile, or of the given machine's, present or not."""
-    return data_dir() / "profiles" / f"{(machine or fingerprint()).key()}.yaml"
+    return profile_dir() / f"{(machine or fingerprint()).key()}.yaml"
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:
     """Read and check a profile file; `ProfileError` says what is wrong with it."""
     path = Path(path)
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _unusable(path, "is not readable as YAML") from error
-    if not isinstance(data, dict) or "schema" not in data:
-        raise _unusable(path, "is not a profile: it has no `schema`")
+    data = _parsed(path)
     if data["schema"] != SCHEMA:
         raise _unusable(path, f"has schema {data['schema']!r}; this version reads {SCHEMA}")
     try:
         return _profile(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unusable(path, f"is damaged ({error})") from error
+        raise _unusable(path, f"is damaged ({type(error).__name__}: {error})") from error
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The keys of a file that names its schema; what is not ours is not even parsed."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        ours = _SCHEMA_LINE.search(text) is not None
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if ours else None
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the last two: dates and numbers
+        raise _unusable(path, "is not readable as YAML") from error
+    if not isinstance(data, dict) or "schema" not in data:
+        raise _unusable(path, "is not a profile: it has no `schema`")
+    return data
 
 
 def save_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -> Path:
@@ -75,11 +90,14 @@ def save_profile(profile: Profile, path: str | os.PathLike[str] | None = None) -
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never half of one."""
+    """A reader sees the old file or the new one, never half of one; of several writers the last wins.
+
+    The file in the making has a random name: on a shared directory a process number is not unique.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     try:
-        with part.open("w", encoding="utf-8") as stream:
+        with part.open("x", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -114,6 +132,8 @@ def _plain_model(model: KernelModel) -> dict[str, Any]:
         "points": model.points,
         "error": model.error,
         "error_p90": model.error_p90,
+        "errors": list(model.errors),
+        "reach": model.reach,
         "cache_bytes": model.cache_bytes,
         "knot": model.knot,
         "seconds_per": dict(model.coefficients),
@@ -124,19 +144,26 @@ def _profile(data: dict[str, Any]) -> Profile:
     """Build a profile from plain data, checking every value."""
     if data["source"] not in SOURCES:
         raise ValueError(f"source {data['source']!r}")
-    machine = {f.name: data["fingerprint"][f.name] for f in fields(Fingerprint)}
-    if not all(isinstance(machine[name], int) for name in ("cores", "threads", "cache_bytes")):
-        raise ValueError("the fingerprint's numbers")
     models = {str(dtype): _models(str(dtype), m) for dtype, m in data["models"].items()}
     if set(models) != set(ITEMSIZE):
         raise ValueError(f"dtypes {sorted(models)} instead of {sorted(ITEMSIZE)}")
     return Profile(
-        fingerprint=Fingerprint(**machine),
+        fingerprint=_fingerprint(data["fingerprint"]),
         models=models,
         created=str(data["created"]),
         library_versions={str(k): str(v) for k, v in data["library_versions"].items()},
         source=data["source"],
     )
+
+
+def _fingerprint(plain: Mapping[str, Any]) -> Fingerprint:
+    """Every field of its own type; a fingerprint has no optional fields."""
+    kinds = {"int": int, "str": str}
+    for field in fields(Fingerprint):
+        value = plain[field.name]
+        if type(value) is not kinds[str(field.type)] or (isinstance(value, int) and value < 1):
+            raise ValueError(f"{field.name} of the fingerprint is {value!r}")
+    return Fingerprint(**{field.name: plain[field.name] for field in fields(Fingerprint)})
 
 
 def _models(dtype: str, plain: Mapping[str, Any]) -> dict[str, KernelModel]:
@@ -159,9 +186,18 @@ def _model(kernel: str, dtype: str, plain: Mapping[str, Any]) -> KernelModel:
         knot=_number(plain["knot"], "knot"),
         error=_number(plain["error"], "error"),
         error_p90=_number(plain["error_p90"], "error_p90"),
+        errors=_errors(plain["errors"]),
+        reach=_number(plain["reach"], "reach"),
         points=int(_number(plain["points"], "points")),
         derived=bool(plain["derived"]),
     )
+
+
+def _errors(plain: Any) -> tuple[float, ...]:
+    """One error for each regime."""
+    if not isinstance(plain, list) or len(plain) != len(REGIMES) + 1:
+        raise ValueError(f"errors is {plain!r}")
+    return tuple(_number(value, "errors") for value in plain)
 
 
 def _number(value: Any, name: str) -> float:

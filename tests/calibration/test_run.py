@@ -120,6 +120,13 @@ def test_both_dtypes_can_be_measured(fake: type[FakeWorker]) -> None:
     assert fake.asked.count(("potri", "float32")) == run.QUICK_PASSES
 
 
+def test_a_dtype_measured_before_is_not_replaced_by_derived_prices(fake: type[FakeWorker]) -> None:
+    before = run.calibrate(quick=True, kernels=("call", "potrf", "gemm"), dtypes=ITEMSIZE)
+    after = run.calibrate(quick=True, kernels=("call", "potrf", "gemm"), dtypes=("float32",))
+    assert after.models["float64"] == before.models["float64"]
+    assert find_profile() == after
+
+
 def test_interruption_leaves_the_old_profile_and_resumes(
     fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

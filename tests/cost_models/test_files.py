@@ -18,6 +18,7 @@ from cost_models import (
 )
 from cost_models import files as files_module
 from cost_models.find import GENERIC_PATH
+from cost_models.profile import SCHEMA
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def test_truncated_file_is_refused(saved: Path, keep: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("schema: 1", "schema: 2"),
-        ("schema: 1", "schema: one"),
+        (f"schema: {SCHEMA}", f"schema: {SCHEMA + 1}"),
+        (f"schema: {SCHEMA}", "schema: one"),
         ("source: generic", "source: elsewhere"),
         ("    potrf:", "    potrff:"),
         ("    gemm:", "    gemm: {}\n    hmm:"),
@@ -71,6 +72,65 @@ def test_corrupted_file_is_refused(saved: Path, old: str, new: str) -> None:
         load_profile(saved)
 
 
+@pytest.mark.parametrize("keep", range(0, 100, 7))
+def test_file_cut_anywhere_is_refused_or_whole(saved: Path, keep: int) -> None:
+    """A cut at `keep` percent never gives a profile that differs from the one written."""
+    text = saved.read_text()
+    saved.write_text(text[: len(text) * keep // 100])
+    with pytest.raises(ProfileError, match=r"profile\.yaml"):
+        load_profile(saved)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schema: 2024-13-45",  # a date that YAML's reader trips over, with an error of its own
+        "schema: !!int x",
+        "schema: !!timestamp x",
+        "schema: " + "9" * 5000,
+        "schema: !!python/object:os.system x",
+        "schema: [",
+        "schema:\n\tx: 1",
+        "a: |\n x\nschema:",
+        "# no key of ours\nversion: 1\nrules: []",
+        "[" * 100_000,
+        f'{{"schema": {SCHEMA}}}',
+        "<html></html>",
+        f"- schema: {SCHEMA}",
+    ],
+)
+def test_foreign_file_is_refused(saved: Path, text: str) -> None:
+    saved.write_text(text)
+    with pytest.raises(ProfileError, match=r"profile\.yaml .*autotune calibrate"):
+        load_profile(saved)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("cpu: generic", "cpu: [generic]"),
+        ("cpu: generic", "cpu: 7"),
+        ("threads: 2", "threads: true"),
+        ("threads: 2", "threads: 0"),
+        ("threads: 2", "threads: 1.5"),
+        ("linker: numba, ", ""),
+    ],
+)
+def test_a_fingerprint_of_other_types_is_refused(saved: Path, old: str, new: str) -> None:
+    text = saved.read_text()
+    assert old in text
+    saved.write_text(text.replace(old, new, 1))
+    with pytest.raises(ProfileError, match=r"profile\.yaml is damaged"):
+        load_profile(saved)
+
+
+def test_a_shared_file_can_be_read_by_others(saved: Path) -> None:
+    """Written through a temporary file, it still has the permissions that the user's umask gives."""
+    plain = saved.with_name("plain")
+    plain.touch()
+    assert saved.stat().st_mode == plain.stat().st_mode
+
+
 def test_binary_file_is_refused(saved: Path) -> None:
     saved.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ProfileError, match=r"profile\.yaml"):
@@ -78,8 +138,8 @@ def test_binary_file_is_refused(saved: Path) -> None:
 
 
 def test_a_future_schema_is_named(saved: Path) -> None:
-    saved.write_text(saved.read_text().replace("schema: 1", "schema: 7", 1))
-    with pytest.raises(ProfileError, match="schema 7; this version reads 1"):
+    saved.write_text(saved.read_text().replace(f"schema: {SCHEMA}", "schema: 77", 1))
+    with pytest.raises(ProfileError, match=f"schema 77; this version reads {SCHEMA}"):
         load_profile(saved)
 
 

@@ -2,19 +2,23 @@
 
 import logging
 import os
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from cost_models import (
     Fingerprint,
+    call,
     find,
     find_profile,
     fingerprint,
     generic_profile,
+    load_profile,
     profile_path,
     save_profile,
 )
@@ -82,11 +86,95 @@ def test_copied_profile_of_another_machine_is_not_used(caplog: pytest.LogCapture
 
 
 def test_profile_of_other_threads_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    other = replace(fingerprint(), threads=99)
-    save_profile(mine(fingerprint=other))
+    for threads in (98, 99):
+        save_profile(mine(fingerprint=replace(fingerprint(), threads=threads)))
+    save_profile(mine(fingerprint=replace(fingerprint(), cpu="Other", threads=97)))
     assert find_profile() is find_profile() is generic_profile()
     [record] = caplog.records
-    assert other.key() in record.message
+    assert "for 98, 99 BLAS threads; the count in force is" in record.message
+    assert f"autotune calibrate --threads {fingerprint().threads}`" in record.message
+
+
+def test_more_threads_than_cores_are_to_be_calibrated_as_they_are(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_profile(mine())
+    crowded = replace(fingerprint(), threads=fingerprint().cores + 1)
+    monkeypatch.setattr(find, "fingerprint", lambda: crowded)
+    assert find_profile() is generic_profile()
+    [record] = caplog.records
+    assert "Run `autotune calibrate`;" in record.message
+
+
+def test_many_profiles_of_other_machines_are_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(12):
+        save_profile(mine(fingerprint=replace(fingerprint(), cpu=f"CPU {number}")))
+    assert find_profile() is generic_profile()
+    [record] = caplog.records
+    assert record.message.startswith("None of the 12 profiles in")
+    assert len(record.message) < 500
+
+
+def test_the_profile_follows_the_thread_count_in_force() -> None:
+    """One process, one directory: a limit on SciPy's BLAS changes which profile is found, at once."""
+    fingerprint()  # loads SciPy's BLAS: limits concern what is loaded
+    with threadpool_limits(1):
+        save_profile(mine(created="one thread"))
+        one = find_profile()
+        with threadpool_limits(2):
+            assert find_profile() is generic_profile()
+            save_profile(mine(created="two threads"))
+            assert find_profile().created == "two threads"
+        assert find_profile() is one
+        assert one.created == "one thread"
+
+
+def test_every_machine_finds_its_own_profile_in_one_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = [replace(fingerprint(), cpu=f"CPU {number}") for number in range(3)]
+    for machine in machines:
+        save_profile(mine(fingerprint=machine, created=machine.cpu))
+    for machine in machines:
+        monkeypatch.setattr(find, "fingerprint", lambda here=machine: here)
+        assert find_profile().created == machine.cpu
+
+
+def test_two_writers_at_once_leave_a_whole_profile(tmp_path: Path) -> None:
+    """Whatever the moment, a reader sees one writer's profile; nothing is left over."""
+    path = save_profile(mine(created="0"), tmp_path / "shared.yaml")
+    code = (
+        "import sys; from dataclasses import replace\n"
+        "from cost_models import load_profile, save_profile\n"
+        "profile = load_profile(sys.argv[1])\n"
+        "for turn in range(8): save_profile(replace(profile, created=sys.argv[2]), sys.argv[1])\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in ("one", "two")]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        seen.add(load_profile(path).created)
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert load_profile(path).created in ("one", "two")
+    assert seen <= {"0", "one", "two"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dtype_that_was_not_measured_has_derived_prices() -> None:
+    models = {
+        "float64": generic_profile().models["float64"],
+        "float32": {
+            name: replace(model, derived=True) for name, model in generic_profile().models["float32"].items()
+        },
+    }
+    save_profile(mine(models=models))
+    assert find_profile().source == "calibrated"
+    assert find_profile().seconds(call("potrf", n=100), "float32") > 0
+    assert find_profile().models["float32"]["potrf"].derived
+
+
+def test_a_profile_that_lacks_a_dtype_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    save_profile(mine(models={"float64": generic_profile().models["float64"]}))
+    assert find_profile() is generic_profile()
+    [record] = caplog.records
+    assert "dtypes ['float64'] instead of" in record.message
 
 
 def test_profile_of_other_libraries_is_used_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -123,12 +211,9 @@ def test_keys_tell_machines_apart_and_are_file_names() -> None:
     assert machine.key() == replace(machine).key()
 
 
-def test_fingerprint_describes_this_process() -> None:
-    machine = fingerprint()
-    assert 1 <= machine.cores <= (os.cpu_count() or 1)
-    assert machine.threads >= 1
-    assert machine.cache_bytes > 2**15
-    assert machine.linker == "numba"
-    start = time.perf_counter()
-    assert fingerprint() is machine
-    assert time.perf_counter() - start < 1
+@pytest.mark.parametrize("source", ["calibrated", "generic"])
+def test_the_path_in_force_holds_the_profile_found(source: str) -> None:
+    if source == "calibrated":
+        save_profile(mine())
+    assert load_profile(find.path_in_force()) == find_profile()
+    assert find_profile().source == source
