@@ -1,4 +1,4 @@
-"""The command line `autotune`: calibrate, profile, explain, check, demo.
+"""The command line `autotune`: calibrate, profile, policy, explain, check, demo.
 
 Only `typer` is imported here; each command loads what it needs, so that `--help` is quick.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autotune.cli_policy import check, policies
 from autotune.terminal import console, progress, reports_errors, told
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ profiles = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(profiles, name="profile")
+app.add_typer(policies, name="policy")
+app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})(check)
 
 
 @app.callback(invoke_without_command=True)
@@ -243,19 +246,6 @@ def explain(
             raise typer.Exit(1) from None
         finally:
             print_plans(session.plans, console())
-
-
-@app.command()
-@reports_errors
-def check(policy: Annotated[Path, typer.Argument(help="A policy file.")]) -> None:
-    """Check a policy file, and print its values with the defaults of what it leaves out.
-
-    Example: autotune check autotune.yaml
-    """
-    from autotune.policy_files import dump_policy, load_policy
-
-    text = dump_policy(load_policy(policy, layers=False))
-    typer.echo(f"{policy}: ok\n\n{text}", nl=False)
 
 
 @app.command()

@@ -5,7 +5,10 @@ Single values overlay key by key, rules append, and of rules the later ones win.
 """
 
 import os
-from collections.abc import Mapping
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
@@ -14,30 +17,35 @@ import platformdirs
 import pydantic
 
 from autotune import policy_yaml
-from autotune.policy import (
-    Accuracy,
-    Match,
-    Options,
-    Origin,
-    Policy,
-    PolicyError,
-    Preconditioner,
-    Rule,
-    did_you_mean,
-)
+from autotune.policy import Accuracy, Origin, Policy, PolicyError
+from autotune.policy_conflicts import Conflict, conflicts, without_dead_demands
+from autotune.policy_messages import messages
+from autotune.policy_names import printable, shown
 from autotune.policy_yaml import Document
 
 PolicySource = None | str | os.PathLike[str] | Mapping[str, Any] | Policy
 
 FILE_NAME = "autotune.yaml"
 SUPPORTED_VERSIONS = (1,)
-_SECTIONS: dict[str | int, type[pydantic.BaseModel]] = {
-    "accuracy": Accuracy,
-    "rules": Rule,
-    "match": Match,
-    "options": Options,
-    "preconditioner": Preconditioner,
-}
+# What a policy needs at most: reading one takes seconds even if it was made to be slow.
+MOST_BYTES = 256 * 1024
+MOST_RULES = 1000
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of the policy in force: its kind, what it states, and the places of its entries."""
+
+    kind: str
+    policy: Policy
+    document: Document | None = None
+    path: Path | None = None
+
+    def origin(self, path: policy_yaml.Path) -> Origin:
+        """File and line of the entry at `path`."""
+        if self.document is None:
+            return Origin()
+        return Origin(self.document.source, self.document.line(path))
 
 
 def load_policy(source: PolicySource = None, *, layers: bool = True) -> Policy:
@@ -47,77 +55,125 @@ def load_policy(source: PolicySource = None, *, layers: bool = True) -> Policy:
 
 def layered(*sources: PolicySource, layers: bool = True) -> Policy:
     """`sources`, lowest first, over the defaults and (`layers`) the files that are in force."""
+    return merged(layers_of(*sources, layers=layers))
+
+
+def layers_of(*sources: PolicySource, layers: bool = True) -> list[Layer]:
+    """The layers over the defaults, lowest first; `sources` last.
+
+    A file that is given counts there only: as the later one wins, its lower place has no effect.
+    """
     given = [_read(source) for source in sources if source is not None]
-    return reduce(overlay, [*(_file_layers() if layers else ()), *given], Policy())
+    named = {layer.path for layer in given} - {None}
+    return [*(layer for layer in (_file_layers() if layers else ()) if layer.path not in named), *given]
+
+
+def merged(layers: Iterable[Layer]) -> Policy:
+    """One policy from layers, lowest first."""
+    return reduce(overlay, (layer.policy for layer in layers), Policy())
 
 
 def overlay(lower: Policy, upper: Policy) -> Policy:
     """`upper` where it sets a value, `lower` elsewhere; the rules of both, those of `upper` last."""
-    merged = lower.given() | upper.given()
-    merged["accuracy"] = Accuracy.model_validate(lower.accuracy.given() | upper.accuracy.given())
-    merged["sizes"] = lower.sizes | upper.sizes
-    merged["rules"] = lower.rules + upper.rules
-    return Policy.model_validate(merged)
+    fields = lower.given() | upper.given()
+    fields["accuracy"] = Accuracy.model_validate(lower.accuracy.given() | upper.accuracy.given())
+    fields["sizes"] = lower.sizes | upper.sizes
+    fields["rules"] = lower.rules + upper.rules
+    return Policy.model_validate(fields)
 
 
 def dump_policy(policy: Policy) -> str:
-    """YAML text that loads back as an equal policy, whatever the lower layers say about single values."""
+    """YAML text that loads back as a policy that resolves alike, whatever the lower layers say of values.
+
+    It loads back equal unless a rule takes back what an earlier one demands, as rules of several layers may.
+    """
     data = policy.model_dump(mode="json", exclude={"rules"})
-    data["rules"] = [rule.model_dump(mode="json", exclude_unset=True) for rule in policy.rules]
+    data["rules"] = [as_written(rule) for rule in without_dead_demands(policy.rules) if rule is not None]
     return policy_yaml.dump(data)
 
 
-def _file_layers() -> list[Policy]:
+def as_written(section: pydantic.BaseModel) -> Any:
+    """A part of a policy as a file would state it: what was given, in plain data."""
+    return section.model_dump(mode="json", exclude_unset=True)
+
+
+def _file_layers() -> list[Layer]:
     """The files that apply without being asked for; only the one that AUTOTUNE_POLICY names must exist."""
     user = Path(platformdirs.user_config_dir("autotune", appauthor=False)) / FILE_NAME
-    found = [_read_file(path) for path in (user, Path(FILE_NAME)) if path.exists()]
+    places = {"user file": user, "project file": Path(FILE_NAME)}
+    found = [_read_file(path, kind) for kind, path in places.items() if os.path.exists(path)]
     named = os.environ.get("AUTOTUNE_POLICY")
-    return [*found, _read_file(Path(named), " (named by AUTOTUNE_POLICY)")] if named else found
+    kind = "AUTOTUNE_POLICY"
+    return [*found, _read_file(Path(named), kind, f" (named by {kind})")] if named else found
 
 
-def _read(source: str | os.PathLike[str] | Mapping[str, Any] | Policy) -> Policy:
+def _read(source: str | os.PathLike[str] | Mapping[str, Any] | Policy) -> Layer:
+    kind = "argument"
     if isinstance(source, Policy):
-        return source
+        return Layer(kind, source)
     if isinstance(source, Mapping):
-        return _validate(Document(dict(source), "<dict>", {}))
+        document = Document(dict(source), "<dict>", {})
+        return Layer(kind, _validate(document), document)
     if isinstance(source, str | os.PathLike):
-        return _read_file(Path(source))
+        return _read_file(Path(source), kind)
     raise PolicyError(f"found a policy of type {type(source).__name__}; valid: a path, a dict or a Policy.")
 
 
-def _read_file(path: Path, named_by: str = "") -> Policy:
+def _read_file(path: Path, kind: str, named_by: str = "") -> Layer:
+    place = printable(str(path))
     try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise PolicyError(f"{path}{named_by}: found bytes that are not UTF-8; save it as UTF-8.") from None
+        content = _content(path.expanduser())
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PolicyError(f"{path}{named_by}: {reason}; give the path of a policy file.") from None
-    return _parse(text, str(path))
+        raise PolicyError(f"{place}{named_by}: {reason}; give the path of a policy file.") from None
+    if len(content) > MOST_BYTES:
+        limit = f"{MOST_BYTES // 1024} KiB"
+        raise PolicyError(f"{place}{named_by}: found more than {limit}; a policy file is smaller.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = len(re.findall(rb"\r\n|[\r\n]", content[: error.start])) + 1
+        raise PolicyError(
+            f"{place}:{line}: found bytes that are not UTF-8; save the file as UTF-8."
+        ) from None
+    policy, document = _parse(text, place)
+    return Layer(kind, policy, document, path.expanduser().resolve())
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file, up to one more than allowed: a pipe or a device could go on for ever."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError("Is a directory" if stat.S_ISDIR(mode) else "Is no regular file")
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 @lru_cache(maxsize=64)
-def _parse(text: str, source: str) -> Policy:
+def _parse(text: str, source: str) -> tuple[Policy, Document]:
     """The policy a file's text states; cached by the text, so that an edit is always noticed."""
     document = policy_yaml.parse(text, source)
-    return _validate(Document({}, source, {}) if document.data is None else document)
+    if document.data is None:
+        document = Document({}, source, {})
+    return _validate(document), document
 
 
 def _validate(document: Document) -> Policy:
     """Check the data against the schema; all findings go into one `PolicyError`, a line each."""
     if not isinstance(document.data, dict):
         valid = ", ".join(Policy.model_fields)
-        found = _shown(document.data)
+        found = shown(document.data)
         raise PolicyError(f"{document.place(())}: found {found}; a policy is a mapping with keys of {valid}.")
     _check_version(document)
+    _check_number_of_rules(document)
     try:
         policy = Policy.model_validate(document.data)
     except pydantic.ValidationError as failure:
-        errors = sorted(failure.errors(), key=lambda error: document.line(error["loc"]) or 0)
-        raise PolicyError("\n".join(_message(document, dict(error)) for error in errors)) from None
+        raise PolicyError(messages(document, failure)) from None
     for index, rule in enumerate(policy.rules):
         if isinstance(document.data["rules"][index], dict):
             rule._origin = _origin(document, index)
+    _check_conflicts(policy, document)
     return policy
 
 
@@ -126,57 +182,35 @@ def _check_version(document: Document) -> None:
     if type(version) is not int or version not in SUPPORTED_VERSIONS:
         supported = ", ".join(map(str, SUPPORTED_VERSIONS))
         place = document.place(("version",))
-        raise PolicyError(f"{place}: key 'version': found {_shown(version)}; supported: {supported}.")
+        raise PolicyError(f"{place}: key 'version': found {shown(version)}; supported: {supported}.")
+
+
+def _check_number_of_rules(document: Document) -> None:
+    rules = document.data.get("rules")
+    if isinstance(rules, list) and len(rules) > MOST_RULES:
+        place = document.place(("rules",))
+        raise PolicyError(f"{place}: key 'rules': found {len(rules)} rules; valid: at most {MOST_RULES}.")
+
+
+def _check_conflicts(policy: Policy, document: Document) -> None:
+    """Refuse rules of which a later one always takes back what an earlier one demands."""
+    found = next(conflicts(policy.rules), None)
+    if found is not None:
+        raise PolicyError(_conflict_message(found, policy, document))
+
+
+def _conflict_message(conflict: Conflict, policy: Policy, document: Document) -> str:
+    earlier, later = ("forces", "forbids") if conflict.forced else ("forbids", "forces")
+    key = "forbid" if conflict.forced else "force"
+    place = document.place(("rules", conflict.later, key))
+    name = repr(conflict.strategy)
+    return (
+        f"{place}: key 'rules[{conflict.later}].{key}': {later} {name} for everything that the rule at "
+        f"{policy.rules[conflict.earlier].origin} {earlier} it for, so that one never takes effect. "
+        "Remove one of them; a general rule stands before its exceptions."
+    )
 
 
 def _origin(document: Document, index: int) -> Origin:
     line = document.lines.get(("rules", index))
     return Origin(document.source if line is not None else f"{document.source} rules[{index}]", line)
-
-
-def _message(document: Document, error: dict[str, Any]) -> str:
-    """`source:line: key 'x': what was found; what is valid.` for one finding of pydantic."""
-    path = tuple(part for part in error["loc"] if part != "[key]")
-    is_scalar_item = path[-1:] == (0,) and document.lines and path not in document.lines
-    shown = path[:-1] if is_scalar_item else path
-    return f"{document.place(path)}: key '{_dotted(shown)}': {_finding(path, error)}"
-
-
-def _finding(path: policy_yaml.Path, error: dict[str, Any]) -> str:
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] in ("extra_forbidden", "invalid_key"):
-        valid = list(_section_at(path[:-1]).model_fields)
-        return f"found an unknown key; valid: {', '.join(valid)}.{did_you_mean(path[-1], valid)}"
-    expected = _description(path) or error["msg"]
-    found = "no value" if error["type"] == "missing" else f"found {_shown(error['input'])}"
-    return f"{found}; valid: {expected}."
-
-
-def _section_at(path: policy_yaml.Path) -> type[pydantic.BaseModel]:
-    """The model that validates the mapping at `path`."""
-    return next((_SECTIONS[part] for part in reversed(path) if part in _SECTIONS), Policy)
-
-
-def _description(path: policy_yaml.Path) -> str | None:
-    """What is valid at `path`: the description of the innermost field on it."""
-    names = [part for part in path if isinstance(part, str)]
-    if names[:1] == ["sizes"]:
-        return Policy.model_fields["sizes"].description
-    if path[:1] == ("rules",) and len(path) == 2:
-        return f"a mapping with keys of {', '.join(Rule.model_fields)}"
-    info = _section_at(tuple(names[:-1])).model_fields.get(names[-1]) if names else None
-    return info.description if info else None
-
-
-def _dotted(path: policy_yaml.Path) -> str:
-    """`rules[0].match.name`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
-def _shown(value: object) -> str:
-    """A value as its file writes it, shortened."""
-    names = {dict: "a mapping", list: "a list", tuple: "a list", type(None): "null", bool: str(value).lower()}
-    text = names.get(type(value)) or repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,10 +11,12 @@ from typing import Any
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.graph.features import AlreadyThere
+from pytensor.raise_op import Assert
 from pytensor.tensor.basic import ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.rewriting.shape import ShapeFeature
-from pytensor.tensor.shape import Shape_i
+from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.subtensor import Subtensor
 
 
 class Sizes:
@@ -76,7 +78,9 @@ class Sizes:
             case (Shape_i(i=axis), var):
                 known = var.type.shape[axis]
                 return known if known is not None else self._looked_up(var, axis)
-            case (DimShuffle() | TensorFromScalar() | ScalarFromTensor(), inner):
+            case (Subtensor(), lengths, Constant(data=axis)) if lengths.owner_op == Shape():
+                return self.of(lengths.owner.inputs[0], int(axis))
+            case (DimShuffle() | TensorFromScalar() | ScalarFromTensor() | Assert(), inner, *_):
                 return self._evaluate(inner)
             case (Elemwise(scalar_op=scalar_op), *inputs):
                 values = [self._evaluate(i) for i in inputs]

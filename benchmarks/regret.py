@@ -1,210 +1,268 @@
-"""Regret of the choice: time of what autotune chose over time of the best strategy that could be forced.
+"""Regret of the choice: time of what was chosen over time of the best exact strategy.
 
-    python benchmarks/regret.py [--problems 24] [--seed 0] [--largest 2000]
+    python benchmarks/regret.py [--repeats 5] [--seed 0] [--largest 2000] [--resume]
+    python benchmarks/regret.py --report
+    python benchmarks/regret.py --report --picture regret.png
 
-Shapes are drawn log-uniformly, apart from the calibration's grid. For every problem the free choice,
-plain PyTensor and each strategy that applies are compiled and timed in alternation in one process.
-Prints a table and writes ``benchmarks/results/regret.json``.
+Measures ``--repeats`` problems of every kind and dtype in ``regret_problems.py`` (5 make 150): the free
+choice, plain PyTensor and each strategy that can be forced, in alternation in one process. Those that
+compile to the same graph are timed once. Where the choice looks more than 5 % slower than the best or
+than plain PyTensor, everything is timed again with more rounds, and only that counts. The rules of
+``rivals.py`` are judged by the same timings. Written to ``benchmarks/results/regret.json`` after each
+problem.
+
+Before anything is timed every kind is compiled once at a small size, on all cores: the code of any size
+is then found in Numba's disk cache. In a first run that takes longer than the timing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.assumptions import assume
+from pytensor.compile.mode import Mode
+from pytensor.graph.basic import equal_computations
+from pytensor.graph.fg import FunctionGraph
+from regret_problems import Case, Graph, build, draw
+from regret_report import draw_picture, print_report, summarise
 from rich.console import Console
-from rich.table import Table
-from timing import alternate, geometric_mean
+from rivals import MAX_CG_ITERATIONS, OURS, RULES, SOLVE_RTOL, priced
+from timing import alternate
 
 import autotune
-from cost_models import find_profile
+from cost_models import Profile, find_profile, fingerprint
 
 RESULTS = Path(__file__).parent / "results" / "regret.json"
+SUSPECT = 1.05
+FIRST: dict[str, Any] = {"budget": 1.0, "rounds": (5, 100)}
+AGAIN: dict[str, Any] = {"budget": 4.0, "rounds": (9, 400)}
 
 
-@dataclass
-class Problem:
-    """A graph with values: ``outputs`` of ``inputs`` at ``values``."""
-
-    label: str
-    inputs: list[Any]
-    outputs: list[Any]
-    values: list[np.ndarray]
-
-
-def dense_spd(rng, n, *, differentiated):
-    """Gaussian process marginal likelihood with three hyperparameters, kernel tagged positive definite."""
-    X, y = pt.matrix("X", shape=(n, 2)), pt.vector("y", shape=(n,))
-    scale, noise, height = pt.scalars("scale", "noise", "height")
-    distance = ((X[:, None, :] - X[None, :, :]) ** 2).sum(axis=-1)
-    kernel = height**2 * pt.exp(-0.5 * distance / scale**2) + noise**2 * pt.eye(n)
-    kernel = assume(kernel, positive_definite=True)
-    loss = -0.5 * y @ pt.linalg.inv(kernel) @ y - 0.5 * pt.linalg.slogdet(kernel)[1]
-    outputs = [loss, *pt.grad(loss, [scale, noise, height])] if differentiated else [loss]
-    values = [rng.normal(size=(n, 2)), rng.normal(size=n), np.array(1.0), np.array(0.5), np.array(1.2)]
-    return Problem(
-        f"GP n={n}" + (" +grad" if differentiated else ""), [X, y, scale, noise, height], outputs, values
-    )
-
-
-def low_rank(rng, n, k, *, differentiated):
-    """Gaussian log-likelihood with covariance ``U U' + diag(d)``, tuned before its gradient is taken."""
-    U, d, y = pt.matrix("U", shape=(n, k)), pt.vector("d", shape=(n,)), pt.vector("y", shape=(n,))
-    K = assume(U @ U.T + pt.diag(d), positive_definite=True)
-    loss = -0.5 * y @ pt.linalg.solve(K, y) - 0.5 * pt.linalg.slogdet(K)[1]
-    values = [rng.normal(size=(n, k)), rng.uniform(0.5, 2, n), rng.normal(size=n)]
-    label = f"low rank n={n} k={k}" + (" +grad" if differentiated else "")
-    return Problem(label, [U, d, y], [loss, "grad", U, d] if differentiated else [loss], values)
-
-
-def general(rng, n, m):
-    """Solves with m right-hand sides and the log-determinant of a general matrix."""
-    A, B = pt.matrix("A", shape=(n, n)), pt.matrix("B", shape=(n, m))
-    outputs = [pt.linalg.solve(A, B), *pt.linalg.slogdet(A), pt.linalg.solve(A.T, B)]
-    return Problem(
-        f"general n={n} rhs={m}", [A, B], outputs, [rng.normal(size=(n, n)), rng.normal(size=(n, m))]
-    )
-
-
-def many_rhs(rng, n, m):
-    """Solves with many right-hand sides, quadratic forms and log-determinant of an SPD matrix."""
-    A, B = pt.matrix("A", shape=(n, n)), pt.matrix("B", shape=(n, m))
-    P = assume(A, positive_definite=True)
-    solved = pt.linalg.solve(P, B)
-    G = rng.normal(size=(n, n))
-    outputs = [solved, (B * solved).sum(axis=0), pt.linalg.slogdet(P)[1]]
-    return Problem(f"SPD n={n} rhs={m}", [A, B], outputs, [G @ G.T / n + np.eye(n), rng.normal(size=(n, m))])
-
-
-def batched(rng, n, batch):
-    """Inverses, solves and log-determinants of a batch of small SPD matrices."""
-    A, B = pt.tensor("A", shape=(batch, n, n)), pt.tensor("B", shape=(batch, n, 2))
-    P = assume(A, positive_definite=True)
-    G = rng.normal(size=(batch, n, n))
-    outputs = [pt.linalg.inv(P), pt.linalg.solve(P, B), pt.linalg.slogdet(P)[1]]
-    values = [G @ G.transpose(0, 2, 1) / n + np.eye(n), rng.normal(size=(batch, n, 2))]
-    return Problem(f"batch {batch} x n={n}", [A, B], outputs, values)
-
-
-def draw(rng, largest) -> Problem:
-    """A problem of a random kind and shape."""
-
-    def size(low, high):
-        return int(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-    makers: list[Callable[[], Problem]] = [
-        lambda: dense_spd(rng, size(50, largest), differentiated=False),
-        lambda: dense_spd(rng, size(50, largest), differentiated=True),
-        lambda: low_rank(rng, n := size(100, largest), size(1, n), differentiated=False),
-        lambda: low_rank(rng, n := size(100, largest), size(1, n), differentiated=True),
-        lambda: general(rng, size(30, largest), size(1, 50)),
-        lambda: many_rhs(rng, size(30, largest), size(1, 1000)),
-        lambda: batched(rng, size(3, 60), size(2, 60)),
-    ]
-    return makers[rng.integers(len(makers))]()
-
-
-def compile_with(problem: Problem, policy) -> Any:
-    """The problem under a policy; None stands for plain PyTensor."""
-    outputs = problem.outputs
-    if "grad" in [o for o in outputs if isinstance(o, str)]:
-        loss, _, *wrt = outputs
-        loss = loss if policy is None else autotune.tune(loss, policy)
-        outputs = [loss, *pt.grad(loss, wrt)]
-    mode = None if policy is None else autotune.mode(policy)
-    fn = pytensor.function(problem.inputs, outputs, mode=mode)
+def compile_graph(graph: Graph, policy: Mapping[str, Any] | None, base: Mode | None = None) -> Any:
+    """The graph under a policy; None stands for plain PyTensor. Numba compiles at the first call."""
+    policy = None if policy is None else {"sizes": graph.sizes, **policy}
+    outputs = graph.outputs
+    if graph.wrt:
+        [loss] = outputs
+        loss = autotune.tune(loss, policy) if graph.tuned and policy is not None else loss
+        outputs = [loss, *pt.grad(loss, list(graph.wrt))]
+    mode = base if policy is None else autotune.mode(policy, base=base)
+    fn = pytensor.function(graph.inputs, outputs, mode=mode)
     fn.trust_input = True
     return fn
 
 
-def measure(problem: Problem) -> dict[str, Any]:
-    """Times of the free choice, of plain PyTensor and of every strategy that can be forced."""
-    free = compile_with(problem, {})
+def forcing(name: str, dtype: str) -> dict[str, Any]:
+    """The policy that forces one strategy everywhere."""
+    if name != "cg":
+        return {"rules": [{"force": name}]}
+    rule = {"force": name, "options": {"max_iterations": MAX_CG_ITERATIONS}}
+    return {"accuracy": {"solve_rtol": SOLVE_RTOL[dtype]}, "rules": [rule]}
+
+
+def candidates(case: Case, graph: Graph, base: Mode | None = None) -> tuple[Any, dict[str, Any]]:
+    """The decision, and the compiled function of every way to time: the free choice under its own name.
+
+    Timed are plain PyTensor, the priced strategies, and what else a rule wants, if it can be had.
+    """
+    free = compile_graph(graph, {}, base)
     [decision] = autotune.explain(free).decisions
-    functions = {"free": free, "plain": compile_with(problem, None)}
-    for candidate in decision.candidates:
-        if candidate.seconds is not None and candidate.name != decision.chosen:
-            functions[candidate.name] = compile_with(problem, {"rules": [{"force": candidate.name}]})
-    times = alternate(functions, problem.values)
-    best = min(seconds for name, seconds in times.items() if name != "plain")
-    return {
-        "problem": problem.label,
+    wanted = priced(decision) + ["cg"] * any(rule(decision) == "cg" for rule in RULES.values())
+    functions = {"plain": compile_graph(graph, None, base), decision.chosen: free}
+    for name in wanted:
+        if name not in functions:
+            functions[name] = compile_graph(graph, forcing(name, case.dtype), base)
+    return decision, functions
+
+
+def first_alike(functions: Mapping[str, Any]) -> dict[str, str]:
+    """For each name, the first whose function compiles to the same graph: it alone is timed."""
+    alike: dict[str, str] = {}
+    for name, fn in functions.items():
+        distinct = dict.fromkeys(alike.values())
+        alike[name] = next((other for other in distinct if same_graph(fn, functions[other])), name)
+    return alike
+
+
+def same_graph(f: Any, g: Any) -> bool:
+    a, b = f.maker.fgraph, g.maker.fgraph
+    return len(a.outputs) == len(b.outputs) and equal_computations(a.outputs, b.outputs, a.inputs, b.inputs)
+
+
+def time_all(functions: Mapping[str, Any], values: Sequence[np.ndarray], chosen: str) -> dict[str, Any]:
+    """Seconds a call by name, shared among equal graphs; timed again where the choice looks slow."""
+    alike = first_alike(functions)
+    distinct = {name: functions[name] for name in dict.fromkeys(alike.values())}
+    times = alternate(distinct, values, **FIRST)
+    rivals = [seconds for name, seconds in times.items() if name != "cg"]
+    again = times[alike[chosen]] > SUSPECT * min(rivals)
+    if again:
+        times = alternate(distinct, values, **AGAIN)
+    seconds = {name: times[first] for name, first in alike.items()}
+    return {"times": seconds, "alike": alike, "timed_again": again}
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """One row of the results: times, what each rule picks, and how far the answers are apart."""
+    graph = build(case)
+    decision, functions = candidates(case, graph)
+    row = {
+        "case": asdict(case),
+        "label": case.label,
         "chosen": decision.chosen,
-        "best": min((n for n in times if n != "plain"), key=times.__getitem__).replace(
-            "free", decision.chosen
-        ),
-        "regret": times["free"] / best,
-        "against_plain": times["free"] / times["plain"],
         "predicted": decision.winner.seconds,
-        "times": times,
+        "exact": ["plain", *priced(decision)],
+        "picks": {name: rule(decision) for name, rule in RULES.items()},
+        "differs": difference(functions[decision.chosen](*graph.values), functions["plain"](*graph.values)),
+        **time_all(functions, graph.values, decision.chosen),
     }
+    if "cg" in functions:
+        row["cg_fell_back"] = fell_back(functions["cg"], graph.values)
+    return row
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The figures that decide."""
-    regrets = [row["regret"] for row in rows]
-    ratios = [row["against_plain"] for row in rows]
+def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """Largest difference of any output, relative to that output's largest entry."""
+    scales = [max(float(np.abs(e).max()), 1e-300) for e in expected]
+    return max(float(np.abs(f - e).max()) / s for f, e, s in zip(found, expected, scales, strict=True))
+
+
+def fell_back(fn: Any, values: Sequence[np.ndarray]) -> bool:
+    """Whether any of the function's conjugate gradients gave up and solved by Cholesky."""
+    from autotune.ops.cg import BlockCG
+
+    graph: FunctionGraph = fn.maker.fgraph
+    counts = [node.outputs[1] for node in graph.apply_nodes if isinstance(node.op, BlockCG)]
+    mode = Mode(linker="py", optimizer=None)
+    iterations = pytensor.function(list(graph.inputs), counts, mode=mode, on_unused_input="ignore")
+    return any(count < 0 for count in iterations(*values))
+
+
+# -- compiling ahead, in processes of their own -----------------------------------------------------
+
+
+def fill_cache(cases: Sequence[Case]) -> None:
+    """Compile each kind and dtype of the cases on all cores, so that measuring finds it on disk."""
+    strata = {(case.kind, case.dtype) for case in cases}
+    small = [case for case in draw(1, seed=0, largest=60) if (case.kind, case.dtype) in strata]
+    processes = max(1, min(fingerprint().cores, len(small)))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for number, label in enumerate(pool.map(compile_all, small), start=1):
+            print(f"compiled {number}/{len(small)} {label}", flush=True)
+
+
+def compile_all(case: Case) -> str:
+    """Call every candidate of a case once, which compiles it; its label."""
+    graph = build(case)
+    for fn in candidates(case, graph)[1].values():
+        fn(*graph.values)
+    return case.label
+
+
+# -- the results file and the command line --------------------------------------------------------
+
+
+def settings_of(arguments: argparse.Namespace, profile: Profile) -> dict[str, Any]:
+    """What must be equal for measurements to belong together."""
     return {
-        "problems": len(rows),
-        "regret_geometric_mean": geometric_mean(regrets),
-        "regret_worst": max(regrets),
-        "share_best_within_5_percent": sum(r <= 1.05 for r in regrets) / len(rows),
-        "against_plain_geometric_mean": geometric_mean(ratios),
-        "against_plain_worst": max(ratios),
+        "repeats": arguments.repeats,
+        "seed": arguments.seed,
+        "largest": arguments.largest,
+        "machine": fingerprint().key(),
+        "profile": f"{profile.source} {profile.created}",
+        "pytensor": pytensor.__version__,
     }
 
 
-def report(rows: list[dict[str, Any]], console: Console) -> None:
-    """Print the table and the summary."""
-    table = Table("problem", "chosen", "best", "time (ms)", "predicted", "regret", "of plain")
-    for row in rows:
-        milliseconds = f"{1e3 * row['times']['free']:.3g}"
-        cells = [
-            milliseconds,
-            f"{1e3 * row['predicted']:.3g}",
-            f"{row['regret']:.2f}",
-            f"{row['against_plain']:.3f}",
-        ]
-        table.add_row(row["problem"], row["chosen"], row["best"], *cells)
-    console.print(table)
-    for key, value in summarise(rows).items():
-        console.print(f"{key:32s} {value:.3g}")
+def save(path: Path, settings: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write what has been measured so far, in one go: an interrupted run is not lost."""
+    data = {"settings": settings, "summary": summarise(rows), "rows": rows}
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(data, indent=1) + "\n")
+    partial.replace(path)
+
+
+def resumed(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an interrupted run with the same settings; SystemExit for another's."""
+    if not path.exists():
+        return []
+    data = load(path)
+    if data["settings"] != settings:
+        raise SystemExit(
+            f"{path} was measured with {data['settings']}, this run has {settings}. "
+            "Leave out --resume to measure anew."
+        )
+    return data["rows"]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The results; SystemExit when there are none of this version."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise SystemExit(f"{path} cannot be read ({error}). Run benchmarks/regret.py first.") from error
+    if "settings" not in data:
+        raise SystemExit(f"{path} is of an earlier version of this script. Measure anew without --resume.")
+    return data
+
+
+def left(cases: Iterable[Case], rows: Sequence[dict[str, Any]]) -> list[Case]:
+    """The cases that have no row yet."""
+    done = {row["case"]["seed"] for row in rows}
+    return [case for case in cases if case.seed not in done]
+
+
+def run(cases: Sequence[Case], rows: list[dict[str, Any]], path: Path, settings: dict[str, Any]) -> None:
+    """Measure the cases and append them to the rows that there are."""
+    console = Console(soft_wrap=True, highlight=False)
+    for case in cases:
+        row = measure(case)
+        rows.append(row)
+        save(path, settings, rows)
+        best = min(row["exact"], key=row["times"].__getitem__)
+        regret = row["times"][row["picks"][OURS]] / row["times"][best]
+        console.print(f"{len(rows)} {case.label}: {row['chosen']}, best {best}, {regret:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=5, help="problems of each kind and dtype")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--largest", type=int, default=2000)
+    parser.add_argument("--largest", type=int, default=2000, help="largest order of a matrix")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--report", action="store_true", help="only print the tables of the last run")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file")
+    parser.add_argument("--picture", type=Path, help="PNG or SVG of every rule's regret")
     arguments = parser.parse_args()
-    console = Console(width=110)
-    rng = np.random.default_rng(arguments.seed)
-    rows = []
-    for index in range(arguments.problems):
-        rows.append(measure(draw(rng, arguments.largest)))
-        console.print(
-            f"{index + 1}/{arguments.problems} {rows[-1]['problem']}: {rows[-1]['chosen']}", highlight=False
-        )
-        save(rows, arguments.seed)
-    report(rows, console)
-    console.print(f"written to {RESULTS}")
-
-
-def save(rows: list[dict[str, Any]], seed: int) -> None:
-    """Write what has been measured so far: an interrupted run is not lost."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    data = {"profile": find_profile().source, "seed": seed, "summary": summarise(rows), "rows": rows}
-    RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+    if not arguments.report:
+        profile = find_profile()
+        if profile.source != "calibrated":
+            print(
+                f"Prices come from the {profile.source} profile: run `autotune calibrate` first.",
+                file=sys.stderr,
+            )
+        settings = settings_of(arguments, profile)
+        rows = resumed(arguments.results, settings) if arguments.resume else []
+        cases = left(draw(arguments.repeats, arguments.seed, arguments.largest), rows)
+        fill_cache(cases)
+        run(cases, rows, arguments.results, settings)
+    data = load(arguments.results)
+    print_report(data)
+    if arguments.picture:
+        draw_picture(data["rows"], arguments.picture)
 
 
 if __name__ == "__main__":

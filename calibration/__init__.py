@@ -6,7 +6,7 @@
 - `worker`: a child process that compiles and times, so that a crash or a hang costs one kernel.
 - `session`: the raw measurements, kept so that an interrupted calibration resumes.
 - `run`: `calibrate()`, which puts these together and saves a profile.
-- `validation`: predicted against measured at shapes off the grid.
+- `held_out`, `validation`: predicted against measured at shapes never timed.
 - `report`: the table of prices and held-out errors.
 - `comparison`: two profiles side by side.
 - `pictures`: measured points, fitted curves, residuals (needs matplotlib).

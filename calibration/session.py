@@ -22,7 +22,7 @@ from cost_models.model import RESOLUTION
 VERSION = 2
 """Of the file of raw measurements; a file of another version is not read."""
 CLEARLY = 1.25
-SPIKE = 10.0
+SPIKE = 40.0
 Times = list[tuple[Dims, float]]
 LEAST_SECONDS = 1e-8  # what is left of a kernel after the cost of the call, at the least
 
@@ -70,11 +70,11 @@ class Measured:
                 least[dims] = min(seconds, least.get(dims, seconds))
         return least
 
-    def net(self, kernel: str) -> Times:
-        """The kernel's own seconds: without the call, and per run if the graph repeats it."""
+    def net(self, kernel: str, idle: float) -> Times:
+        """The kernel's own seconds: without the call that takes `idle`, and per run if it is repeated."""
         if kernel == "call":
-            return [((), self.idle)]
-        share, idle = GRAPH_BY_KERNEL[kernel].repeats, self.idle
+            return [((), idle)]
+        share = GRAPH_BY_KERNEL[kernel].repeats
         own = {dims: max(s - idle, LEAST_SECONDS) / share for dims, s in self.times.items()}
         return plausible(kernel, own)
 
@@ -120,7 +120,16 @@ class Session:
     def net(self, kernel: str, dtype: str) -> Times:
         """The kernel's own seconds by size; empty if it has not been measured."""
         found = self.measured.get(_key(kernel, dtype))
-        return found.net(kernel) if found is not None else []
+        return found.net(kernel, self._idle(kernel, dtype)) if found is not None else []
+
+    def _idle(self, kernel: str, dtype: str) -> float:
+        """The least that a call with so many inputs took, whichever kernel was measured beside it."""
+        inputs = len(GRAPH_BY_KERNEL[kernel].inputs)
+        return min(
+            found.idle
+            for key, found in self.measured.items()
+            if key.startswith(f"{dtype}/") and len(GRAPH_BY_KERNEL[key.split("/")[1]].inputs) == inputs
+        )
 
     def record(self, kernel: str, dtype: str, one: Pass) -> None:
         """Keep one pass over a kernel, also on disk."""

@@ -26,12 +26,16 @@ class Term:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A primitive with dimensions `dims`; `flops(dims)`, and `bytes(dims, itemsize)` touched."""
+    """A primitive with dimensions `dims`; `flops(dims)`, and `bytes(dims, itemsize)` touched.
+
+    `largest(dims, itemsize)` is the size in bytes of the largest array that it allocates.
+    """
 
     name: str
     dims: tuple[str, ...]
     flops: Callable[[Dims], float]
     bytes: Callable[[Dims, int], float]
+    largest: Callable[[Dims, int], float]
     terms: tuple[Term, ...] = ()
 
 
@@ -64,14 +68,19 @@ def _kernel(
     dims: str,
     flops: Callable[..., float],
     numbers: Callable[..., float],
+    allocates: Callable[..., float],
     **terms: Callable[..., float],
 ) -> Kernel:
-    """Let the table below name its dimensions: `flops(n, m)` becomes `flops((n, m))`."""
+    """Let the table below name its dimensions: `flops(n, m)` becomes `flops((n, m))`.
+
+    `numbers` are those touched, `allocates` those of the largest new array.
+    """
     return Kernel(
         name,
         tuple(dims),
         lambda sizes: float(flops(*sizes)),
         lambda sizes, itemsize: float(itemsize * numbers(*sizes)),
+        lambda sizes, itemsize: float(itemsize * allocates(*sizes)),
         tuple(_term(label, value) for label, value in terms.items()),
     )
 
@@ -95,41 +104,48 @@ def _rhs(n: int, m: int) -> float:
     return float(n * m)
 
 
+def _nothing(*sizes: int) -> float:
+    return 0.0
+
+
 KERNELS: tuple[Kernel, ...] = (
     # The fixed costs: one call of a compiled function, and one more small node inside it.
-    _kernel("call", "", lambda: 0.0, lambda: 0.0),
-    _kernel("node", "", lambda: 0.0, lambda: 0.0),
+    _kernel("call", "", _nothing, _nothing, _nothing),
+    _kernel("node", "", _nothing, _nothing, _nothing),
     # Symmetric positive definite: the factor, a solve on it, the full inverse from it.
-    _kernel("potrf", "n", lambda n: n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel("potrf", "n", lambda n: n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n),
     _kernel(
         "potrs",
         "nm",
         lambda n, m: 2 * n**2 * m,
         lambda n, m: n**2 + 2 * n * m,
+        lambda n, m: n * m,
         many=_many,
         column=_column,
         rhs=_rhs,
     ),
-    _kernel("potri", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel("potri", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n),
     # General matrices: the LU factor, a solve on it, the inverse from it; then from scratch.
-    _kernel("getrf", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
+    _kernel("getrf", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n),
     _kernel(
         "getrs",
         "nm",
         lambda n, m: 2 * n**2 * m,
         lambda n, m: n**2 + 2 * n * m,
+        lambda n, m: n * m,
         many=_many,
         column=_column,
         rhs=_rhs,
     ),
-    _kernel("getri", "n", lambda n: 4 * n**3 / 3, lambda n: 2 * n**2, column=lambda n: n),
-    _kernel("inv", "n", lambda n: 2 * n**3, lambda n: 2 * n**2, column=lambda n: n),
-    _kernel("slogdet", "n", lambda n: 2 * n**3 / 3, lambda n: n**2, column=lambda n: n),
+    _kernel("getri", "n", lambda n: 4 * n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n),
+    _kernel("inv", "n", lambda n: 2 * n**3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n),
+    _kernel("slogdet", "n", lambda n: 2 * n**3 / 3, lambda n: n**2, lambda n: n**2, column=lambda n: n),
     _kernel(
         "gesv",
         "nm",
         lambda n, m: 2 * n**3 / 3 + 2 * n**2 * m,
         lambda n, m: 2 * n**2 + 2 * n * m,
+        lambda n, m: n * max(n, m),
         column=_column,
         solve=lambda n, m: n**2 * m,
         rhs=_rhs,
@@ -139,6 +155,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nm",
         lambda n, m: n**3 / 3 + 2 * n**2 * m,
         lambda n, m: 2 * n**2 + 2 * n * m,
+        lambda n, m: n * max(n, m),
         column=_column,
         solve=lambda n, m: n**2 * m,
         rhs=_rhs,
@@ -148,6 +165,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nm",
         lambda n, m: n**2 * m,
         lambda n, m: n**2 / 2 + 2 * n * m,
+        lambda n, m: n * m,
         many=_many,
         column=_column,
         rhs=_rhs,
@@ -158,16 +176,24 @@ KERNELS: tuple[Kernel, ...] = (
         "mnk",
         lambda m, n, k: 2 * m * n * k,
         lambda m, n, k: m * k + k * n + m * n,
+        lambda m, n, k: m * n,
         left=lambda m, n, k: m * k,
         right=lambda m, n, k: k * n,
         out=lambda m, n, k: m * n,
     ),
-    _kernel("gemv", "mn", lambda m, n: 2 * m * n, lambda m, n: m * n + m + n),
+    _kernel(
+        "gemv",
+        "mn",
+        lambda m, n: 2 * m * n,
+        lambda m, n: m * n + m + n,
+        lambda m, n: m,
+        row=lambda m, n: m,
+    ),
     # Passes over memory.
-    _kernel("stream", "n", lambda n: n, lambda n: 3 * n),
-    _kernel("exp", "n", lambda n: n, lambda n: 2 * n),
-    _kernel("reduce", "n", lambda n: n, lambda n: n),
-    _kernel("diagonal", "n", lambda n: 0.0, lambda n: n**2 + n),
+    _kernel("stream", "n", lambda n: n, lambda n: 3 * n, lambda n: n),
+    _kernel("exp", "n", lambda n: n, lambda n: 2 * n, lambda n: n),
+    _kernel("reduce", "n", lambda n: n, lambda n: n, _nothing),
+    _kernel("diagonal", "n", _nothing, lambda n: n**2 + n, lambda n: n**2),
     # One iteration of conjugate gradients on a dense matrix with m right-hand sides at once. The
     # product that checks the true residual at the end counts as one more.
     _kernel(
@@ -175,6 +201,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nm",
         lambda n, m: 2 * n**2 * m + 10 * n * m,
         lambda n, m: n**2 + 6 * n * m,
+        _nothing,
         many=_many,
         rhs=_rhs,
     ),
@@ -184,6 +211,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nk",
         lambda n, k: n * k**2 + k**3 / 3,
         lambda n, k: 2 * n * k + 2 * k**2,
+        lambda n, k: n * k,
         panel=lambda n, k: n * k,
         length=lambda n, k: n,
         column=lambda n, k: k,
@@ -193,6 +221,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nkm",
         lambda n, k, m: 4 * n * k * m,
         lambda n, k, m: 2 * n * k + 3 * n * m + k**2,
+        lambda n, k, m: n * m,
         length=lambda n, k, m: n,
         rhs=lambda n, k, m: n * m,
         inner=lambda n, k, m: k**2 * m,
@@ -202,6 +231,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nk",
         lambda n, k: n * k**2,
         lambda n, k: 2 * n * k + k**2 + n,
+        lambda n, k: n * k,
         panel=lambda n, k: n * k,
         length=lambda n, k: n,
     ),

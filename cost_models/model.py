@@ -4,8 +4,11 @@ phi is, in this order:
 - `call`: 1, the fixed cost of running the kernel at all;
 - `flops` up to `knot` and `flops_beyond`: small problems run unblocked and on one thread, so
   their flops have another price;
+- `wake`: 1 beyond the knot, what it costs to wake the threads;
 - `bytes`, and `bytes_beyond`: what those beyond the cache cost on top; which share of the
-  last-level cache a kernel enjoys is fitted too (inner levels, other tenants, fresh pages);
+  last-level cache a kernel enjoys is fitted too (inner levels, other tenants);
+- `fresh`: the bytes, once the largest new array is beyond `FRESH`: the allocator then takes its
+  pages from the system in every call, and the system clears them;
 - the kernel's own lower-order terms.
 
 Each phi never falls when a dimension grows and no coefficient is negative: time is monotone in
@@ -34,9 +37,11 @@ KNOTS = (1e4, 1e5, 1e6, 1e7, 1e8)
 NO_KNOT = 1e18
 CACHE_SHARES = (1.0, 0.5, 0.25, 0.1, 0.03)
 FOLDS = 5
-_COMMON = ("call", "flops", "flops_beyond", "bytes", "bytes_beyond")
+_COMMON = ("call", "flops", "flops_beyond", "wake", "bytes", "bytes_beyond", "fresh")
 REGIMES = (1e-5, 1e-3)
 """Seconds that part the errors: overhead below the first, memory and threads beyond the second."""
+FRESH = 2**25
+"""Bytes of the largest array that glibc keeps for reuse (M_MMAP_THRESHOLD in malloc(3))."""
 FEWEST_POINTS = 5
 RESOLUTION = 1e-7
 """Seconds that nobody can measure nor mind: errors are relative to the time plus this."""
@@ -104,8 +109,10 @@ def features(kernel: str, dims: Dims, itemsize: int, cache_bytes: int, knot: flo
         1.0,
         min(flops, knot),
         max(flops - knot, 0.0),
+        float(flops > knot),
         touched,
         max(touched - cache_bytes, 0.0),
+        touched if found.largest(dims, itemsize) > FRESH else 0.0,
         *(term.value(dims) for term in found.terms),
     )
 
@@ -244,6 +251,10 @@ def _readable(name: str, price: float, model: KernelModel) -> str:
         return f"{1e-9 / price:.3g} GFLOP/s{up_to}"
     if name == "flops_beyond":
         return f"{1e-9 / price:.3g} GFLOP/s beyond {knot:.0e} flops"
+    if name == "wake":
+        return f"{1e6 * price:.3g} us once beyond {knot:.0e} flops"
+    if name == "fresh":
+        return f"{1e-9 / price:.3g} GB/s more for fresh pages"
     if name == "bytes":
         return f"{1e-9 / price:.3g} GB/s"
     if name == "bytes_beyond":

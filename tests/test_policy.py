@@ -1,32 +1,29 @@
 """Policies: what resolves to what, and the laws of overlaying and dumping."""
 
+import functools
+import json
 import pickle
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pydantic
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from autotune.policy import (
-    PLANNED,
-    REQUESTS,
-    STRUCTURES,
-    Accuracy,
-    Options,
-    Policy,
-    Preconditioner,
-    Rule,
-    strategy_names,
-)
+from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule
+from autotune.policy_conflicts import conflicts, covers, without_dead_demands
 from autotune.policy_files import dump_policy, load_policy, overlay
+from autotune.policy_names import PLANNED, REQUESTS, STRUCTURES, strategy_names
 
 
 def policy(*rules: dict) -> Policy:
-    return load_policy({"rules": list(rules)}, layers=False)
+    """A policy whose rules come from a layer each, so that a later one may take back an earlier one."""
+    layers = [load_policy({"rules": [rule]}, layers=False) for rule in rules]
+    return functools.reduce(overlay, layers, Policy())
 
 
 # --- resolve
@@ -34,7 +31,7 @@ def policy(*rules: dict) -> Policy:
 
 def test_a_later_force_wins_and_names_its_rule():
     resolved = policy({"force": "lu"}, {"force": "cg"}).resolve("K", "solve", (), 10)
-    assert (resolved.force, str(resolved.force_rule.origin)) == ("cg", "<dict> rules[1]")
+    assert (resolved.force, resolved.force_rule) == ("cg", Rule(force="cg"))
 
 
 def test_a_later_force_lifts_the_forbid_of_the_same_strategy_only():
@@ -48,6 +45,12 @@ def test_a_later_forbid_cancels_the_force_of_the_same_strategy_only():
     assert policy(forced, {"forbid": "cg"}).resolve(None, "solve", (), None).force is None
     assert policy(forced, {"forbid": "cg"}).resolve(None, "solve", (), None).force_rule is None
     assert policy(forced, {"forbid": "lu"}).resolve(None, "solve", (), None).force == "cg"
+
+
+def test_an_earlier_force_stands_again_where_a_later_one_is_forbidden():
+    rules = {"force": "lu"}, {"force": "cg"}, {"forbid": "cg"}
+    assert policy(*rules).resolve(None, "solve", (), None).force == "lu"
+    assert policy(*rules, {"forbid": "lu"}).resolve(None, "solve", (), None).force is None
 
 
 def test_one_rule_may_force_one_strategy_and_forbid_others():
@@ -64,6 +67,8 @@ def test_options_overlay_key_by_key_and_null_takes_back():
     assert options == Options(
         condition_number=20, max_iterations=5, preconditioner=Preconditioner(name="jacobi")
     )
+    told = policy(*rules).resolve(None, "solve", (), None).option_rules
+    assert [told[key].options.condition_number for key in ("max_iterations", "condition_number")] == [10, 20]
     rules.append({"options": {"condition_number": None}})
     assert policy(*rules).resolve(None, "solve", (), None).options.condition_number is None
 
@@ -132,7 +137,19 @@ policy_dicts = optional(
     ),
     rules=st.lists(rule_dicts, max_size=4),
 )
-policies = policy_dicts.map(lambda data: load_policy(data, layers=False))
+
+
+def _loaded(data: dict) -> Policy:
+    """A policy as one file would give it; hypothesis tries others where rules contradict each other."""
+    try:
+        return load_policy(data, layers=False)
+    except PolicyError as error:
+        if "never takes effect" not in str(error):
+            raise
+        reject()
+
+
+policies = policy_dicts.map(_loaded)
 problems = st.tuples(
     some(names), st.sampled_from(REQUESTS), st.sampled_from([(), STRUCTURES[:2]]), some(st.integers(0, 99))
 )
@@ -152,6 +169,19 @@ def test_a_dumped_policy_resolves_alike_over_other_layers(written, problem):
     over = overlay(Policy(margin=0.7, memory_limit=3, accuracy=Accuracy(logdet_rtol=0.9)), written)
     loaded = load_policy(yaml.safe_load(dump_policy(over)), layers=False)
     assert loaded.resolve(*problem) == over.resolve(*problem)
+    assert (loaded.margin, loaded.memory_limit) == (over.margin, over.memory_limit)
+
+
+@given(st.lists(rule_dicts, max_size=6), problems)
+def test_rules_of_many_layers_resolve_alike_from_the_one_file_they_are_dumped_to(rules, problem):
+    over = policy(*rules)
+    before = over.resolve(*problem)
+    after = load_policy(yaml.safe_load(dump_policy(over)), layers=False).resolve(*problem)
+    assert (after.force, set(after.forbid), after.options) == (
+        before.force,
+        set(before.forbid),
+        before.options,
+    )
 
 
 @given(policies, policies, policies)
@@ -175,6 +205,125 @@ def test_the_last_rule_that_matches_always_gets_its_demand(written, last, proble
     assert last.force is None or resolved.force == last.force
     assert set(last.forbid) <= set(resolved.forbid)
     assert resolved.options.given() | last.options.given() == resolved.options.given()
+
+
+# --- contradictions
+
+GENERAL_TO_SPECIAL = [
+    ({}, {}),
+    ({}, {"name": "K", "min_n": 5}),
+    ({"name": "K"}, {"name": "K"}),
+    ({"name": "K_*"}, {"name": "K_big"}),
+    ({"name": "K_*"}, {"name": "K_a*"}),
+    ({"name": "K*"}, {"name": "K_?"}),
+    ({"name": "*"}, {"name": "K"}),
+    ({"name": "K[a]"}, {"name": "K[a]"}),
+    ({"request": ["solve", "logdet"]}, {"request": "solve"}),
+    ({"request": list(REQUESTS)}, {}),
+    ({"structure": ["dense", "low_rank"]}, {"structure": "low_rank", "max_n": 3}),
+    ({"min_n": 5}, {"min_n": 6}),
+    ({"min_n": 0}, {"max_n": 6}),
+    ({"max_n": 6}, {"min_n": 2, "max_n": 6}),
+]
+NOT_GENERAL_TO_SPECIAL = [
+    ({"name": "*"}, {}),
+    ({"name": "K"}, {"name": "K_*"}),
+    ({"name": "K_a*"}, {"name": "K_*"}),
+    ({"name": "K_*b]"}, {"name": "K_[ab]"}),
+    ({"name": "K_?"}, {"name": "K_*"}),
+    ({"request": "solve"}, {}),
+    ({"request": "solve"}, {"request": ["solve", "logdet"]}),
+    ({"structure": list(STRUCTURES)}, {}),
+    ({"min_n": 0}, {}),
+    ({"min_n": 5}, {"max_n": 9}),
+    ({"max_n": 9}, {"min_n": 2}),
+]
+
+
+@pytest.mark.parametrize(("general", "special"), GENERAL_TO_SPECIAL)
+@pytest.mark.parametrize(
+    ("earlier", "later"), [({"force": "cg"}, {"forbid": ["lu", "cg"]}), ({"forbid": "cg"}, {"force": "cg"})]
+)
+def test_a_later_rule_that_always_takes_back_an_earlier_one_is_an_error_naming_both(
+    write, general, special, earlier, later
+):
+    rules = [{"match": special} | earlier, {"match": general} | later]
+    path = write("rules:\n" + "".join(f"- {json.dumps(rule)}\n" for rule in rules))
+    with pytest.raises(PolicyError) as failure:
+        load_policy(path)
+    message = str(failure.value)
+    assert message.startswith(f"{path}:3: key 'rules[1].")
+    assert f"{path}:2 " in message
+    assert "'cg'" in message
+
+
+@pytest.mark.parametrize(("general", "special"), NOT_GENERAL_TO_SPECIAL)
+def test_an_exception_to_an_earlier_rule_is_no_error(general, special):
+    rules = [{"match": special, "force": "cg"}, {"match": general, "forbid": "cg"}]
+    assert len(load_policy({"rules": rules}, layers=False).rules) == 2
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"match": {}, "forbid": "cg"}, {"match": {"name": "K"}, "force": "cg"}],
+        [{"match": {}, "force": "cg"}, {"match": {"name": "K"}, "forbid": "cg"}],
+        [{"force": "cg"}, {"force": "lu"}],
+        [{"force": "cg"}, {"forbid": "lu"}],
+        [{"forbid": "cg"}, {"forbid": "cg"}],
+    ],
+)
+def test_rules_of_which_the_later_one_wins_in_part_or_agrees_are_no_error(rules):
+    assert len(load_policy({"rules": rules}, layers=False).rules) == 2
+
+
+def test_layers_may_take_back_what_lower_ones_demand():
+    lower, upper = load_policy({"rules": [{"force": "cg"}]}), load_policy({"rules": [{"forbid": "cg"}]})
+    assert overlay(lower, upper).resolve("K", "solve", (), 3).force is None
+
+
+match_objects = match_dicts.map(Match.model_validate)
+
+
+@given(match_objects, match_objects, problems)
+def test_what_covers_a_match_holds_wherever_that_does(general, special, problem):
+    if covers(general, special) and special.holds(*problem):
+        assert general.holds(*problem)
+
+
+globs = st.text(st.sampled_from("ab*?[]!"), min_size=1, max_size=5)
+
+
+@given(globs, globs, st.text(st.sampled_from("ab*?[]!"), max_size=6))
+def test_a_pattern_covers_another_only_if_it_matches_each_of_its_names(general, special, name):
+    if covers(Match(name=general), Match(name=special)) and fnmatchcase(name, special):
+        assert fnmatchcase(name, general)
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        (
+            [{"force": "cg", "forbid": "lu"}, {"force": "lu", "forbid": "cg"}],
+            [None, {"force": "lu", "forbid": "cg"}],
+        ),
+        (
+            [{"force": "cg", "options": {"max_iterations": 3}}, {"forbid": "cg"}, {"forbid": "cg"}],
+            [{"options": {"max_iterations": 3}}, {"forbid": "cg"}, {"forbid": "cg"}],
+        ),
+        ([{"forbid": ["cg", "lu"]}, {"force": "lu"}], [{"forbid": "cg"}, {"force": "lu"}]),
+        ([{"force": "cg"}, {"match": {"name": "K"}, "forbid": "cg"}],) * 2,
+    ],
+)
+def test_only_demands_that_are_always_taken_back_are_left_out(rules, left):
+    expected = [None if rule is None else Rule.model_validate(rule) for rule in left]
+    assert without_dead_demands(policy(*rules).rules) == expected
+
+
+@given(st.lists(rule_dicts, max_size=6))
+def test_without_dead_demands_nothing_contradicts(rules):
+    left = [rule for rule in without_dead_demands(policy(*rules).rules) if rule is not None]
+    assert list(conflicts(left)) == []
 
 
 # --- the object

@@ -94,12 +94,20 @@ def test_waiting_goes_pass_after_pass(tmp_path: Path) -> None:
 
 def test_net_time_is_without_the_call() -> None:
     def net(kernel, idle, times):
-        return Measured((one_pass(idle, times),)).net(kernel)
+        return Measured((one_pass(idle, times),)).net(kernel, idle)
 
-    assert dict(Measured((PASS,)).net("potrf"))[(100,)] == pytest.approx(4.9e-5)
+    assert dict(Measured((PASS,)).net("potrf", PASS.idle))[(100,)] == pytest.approx(4.9e-5)
     assert net("call", 2e-6, {(): 2.5e-6}) == [((), 2e-6)]
     assert net("node", 1e-6, {(): 2e-6}) == [((), pytest.approx(1e-6 / NODES))]
     assert net("potrf", 1e-6, {(2,): 9e-7})[0][1] > 0
+
+
+def test_the_idle_call_of_any_kernel_with_as_many_inputs_serves(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "p.yaml", HERE)
+    session.record("potrf", "float64", PASS)
+    session.record("inv", "float64", one_pass(5e-7, {(2,): 4e-6}))
+    session.record("gemm", "float64", one_pass(1e-7, {(2, 2, 2): 4e-6}))
+    assert dict(session.net("potrf", "float64"))[(100,)] == pytest.approx(4.95e-5)
 
 
 def test_a_size_slower_than_a_larger_one_is_noise() -> None:

@@ -1,0 +1,24 @@
+"""Sizes at compile time: hints reach every matrix that is made of what they name."""
+
+import pytensor.tensor as pt
+import pytest
+from helpers import compile_with
+from pytensor.assumptions import assume
+
+import autotune
+
+HINTS = {"sizes": {"U[0]": 3000, "U[1]": 5, "d[0]": 3000, "A[0]": 3000, "A[1]": 3000}}
+U, d, A = pt.matrix("U"), pt.vector("d"), pt.matrix("A")
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [U @ U.T + pt.diag(d), pt.diag(d) + U @ U.T, A + pt.diag(d), A.T, 2 * A, A @ A.T],
+    ids=["low rank", "diagonal first", "dense and diagonal", "transposed", "scaled", "product"],
+)
+def test_hints_on_the_parts_give_the_size_of_the_whole(matrix):
+    K = assume(matrix, positive_definite=True)
+    fn = compile_with([U, d, A], [pt.linalg.slogdet(K)[1]], HINTS)
+    [decision] = autotune.explain(fn).decisions
+    assert decision.problem.n == 3000
+    assert not decision.undecided
