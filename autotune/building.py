@@ -19,6 +19,8 @@ def lower(reading, decision, assignment) -> dict:
         solve_rtol=decision.solve_rtol,
         condition_number=decision.condition_number,
         max_iterations=decision.max_iterations,
+        preconditioner=decision.preconditioner,
+        logdet_rtol=decision.logdet_rtol,
     )
     return _answers(reading, assignment, lambda name: strategy(name).solver(_system(reading, name), options))
 

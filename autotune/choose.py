@@ -32,6 +32,8 @@ SIZES_TRIED = {
 }
 # Below this relative difference two predictions are the same.
 INDIFFERENT = 0.02
+# What iterating in vain may cost, as a share of the direct way.
+GUARD = 0.3
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Options:
     condition_number: float | None = None
     max_iterations: int | None = None
     preconditioner: Any = None
+    logdet_rtol: float | None = None
     forced: bool = False
+    carried: bool = False
 
 
 def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
@@ -67,16 +71,20 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
     chosen, reason = _pick(problem, candidates, assignments, policy, profile, options, forced)
     if forced:
         candidates += _overruled(problem, assignments, options, profile, forbidden, limit)
+    assignment = next(names for names in assignments if _label(names) == chosen.name)
+    options = within_guard(problem, assignment, replace(options, forced=bool(forced)), profile)
     return Decision(
         problem=problem,
         chosen=chosen.name,
-        assignment=next(names for names in assignments if _label(names) == chosen.name),
+        assignment=assignment,
         candidates=tuple(_with_reasons(candidates, chosen, reason)),
         profile=profile.source,
         before_autodiff=problem.differentiated,
         condition_number=options.condition_number,
         max_iterations=options.max_iterations,
         solve_rtol=options.solve_rtol,
+        logdet_rtol=options.logdet_rtol,
+        preconditioner=options.preconditioner,
         undecided=bool(problem.unknown_sizes) and not forced,
     )
 
@@ -122,7 +130,25 @@ def _options(policy, ruled) -> Options:
     for r in ruled:
         given = r.options.model_dump(exclude_none=True)
         merged |= {key: getattr(r.options, key) for key in given}
-    return Options(solve_rtol=policy.accuracy.solve_rtol, **merged)
+    accuracy = policy.accuracy
+    return Options(solve_rtol=accuracy.solve_rtol, logdet_rtol=accuracy.logdet_rtol, **merged)
+
+
+def within_guard(problem, names, options, profile) -> Options:
+    """``options`` with the iterations that ``GUARD`` of the direct way pays for, unless the user set them.
+
+    What is forced is not guarded, nor what has unknown sizes.
+    """
+    if options.max_iterations is not None or options.forced or problem.unknown_sizes:
+        return options
+    for name in dict.fromkeys(names):
+        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
+        guarded = strategy(name).guarded(part, options)
+        if guarded is not None:
+            direct, step = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in guarded)
+            if step > 0:
+                return replace(options, max_iterations=max(1, int(GUARD * direct / step)))
+    return options
 
 
 def _check_forced(problem, ruled, options):
@@ -170,6 +196,7 @@ def _label(names) -> str:
 
 def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Candidate:
     label = _label(names)
+    options = within_guard(problem, names, options, profile)
     for name in dict.fromkeys(names):
         if name in forbidden and name not in forced.values():
             return Candidate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotune.plan import Decision, Plan
-from autotune.policy import Accuracy, Policy
+from autotune.policy import Accuracy, Options, Policy
 
 
 def pins_of(plan: Plan) -> Policy:
@@ -13,7 +13,9 @@ def pins_of(plan: Plan) -> Policy:
     rules = [rule for decision in plan.decisions for rule in _rules(decision)]
     unique = [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
     rtol = min((d.solve_rtol for d in plan.decisions), default=Accuracy().solve_rtol)
-    return Policy.model_validate({"accuracy": {"solve_rtol": rtol}, "rules": unique})
+    asked = [d.logdet_rtol for d in plan.decisions if "lanczos" in d.assignment and d.logdet_rtol]
+    accuracy = {"solve_rtol": rtol} | ({"logdet_rtol": min(asked)} if asked else {})
+    return Policy.model_validate({"accuracy": accuracy, "rules": unique})
 
 
 def _rules(decision: Decision):
@@ -26,8 +28,8 @@ def _rules(decision: Decision):
     for strategy in dict.fromkeys(decision.assignment):
         kinds = [r.kind for r, s in zip(problem.requests, decision.assignment, strict=True) if s == strategy]
         rule: dict[str, Any] = {"match": match | {"request": list(dict.fromkeys(kinds))}, "force": strategy}
-        options = {"condition_number": decision.condition_number, "max_iterations": decision.max_iterations}
-        if strategy == "cg" and any(v is not None for v in options.values()):
+        options = {key: getattr(decision, key) for key in Options.model_fields}
+        if strategy in ("cg", "lanczos") and any(v is not None for v in options.values()):
             rule["options"] = {k: v for k, v in options.items() if v is not None}
         yield rule
 

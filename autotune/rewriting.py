@@ -149,7 +149,7 @@ def _carried_assignment(reading, decision):
     """The strategy decided before autodiff, or PyTensor's own where it cannot serve here."""
     from autotune.choose import Options, strategy
 
-    options = Options(decision.solve_rtol, decision.condition_number, decision.max_iterations, forced=True)
+    options = Options(logdet_rtol=decision.logdet_rtol, forced=True, carried=True)
     no = strategy(reading.carried).declines(decision.problem, options)
     return ("keep" if no is not None else reading.carried,) * len(reading.requests)
 

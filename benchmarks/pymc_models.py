@@ -121,7 +121,8 @@ COLUMNS = ("model", "chosen", *TIMES, "value differs", "gradient differs")
 def draw(model: pm.Model, *, tuned: bool, **kwargs: Any) -> tuple[dict[str, np.ndarray], list[float]]:
     """Draws (chain, draw, ...) of psi and of W W'; seconds of sampling, of all with compiling, of a gradient.
 
-    The last is the time of sampling by the gradients taken, the sampler's own work included. W itself is not identified: any rotation of it has the same likelihood.
+    The last is the time of sampling by the gradients taken, the sampler's own work included. W itself is not
+    identified: any rotation of it has the same likelihood.
     """
     start = time.perf_counter()
     with autotune.enabled() if tuned else nullcontext(), model:

@@ -17,7 +17,7 @@ PROFILE = generic_profile()
 SOLVE, LOGDET = Request("solve", 1, form="pos"), Request("logdet", form="lu")
 DENSE = Problem(requests=(SOLVE, LOGDET), n=1000, positive_definite=True, symmetric=True)
 LOW_RANK = replace(DENSE, structure=("diagonal", "low_rank"), rank=5)
-FIRST_NAMES = ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury", "cg"]
+FIRST_NAMES = ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury", "cg", "lanczos"]
 
 
 def decide(problem, **policy):

@@ -19,7 +19,15 @@ from cost_models import fingerprint, generic_profile, load_profile, profile_path
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PROFILE = ("show", "list", "path", "compare", "plot", "validate")
-COMMANDS = ("calibrate", *(f"profile {name}" for name in PROFILE), "policy show", "policy schema", "explain", "check", "demo")
+COMMANDS = (
+    "calibrate",
+    *(f"profile {name}" for name in PROFILE),
+    "policy show",
+    "policy schema",
+    "explain",
+    "check",
+    "demo",
+)
 
 SCRIPT = """
 import sys

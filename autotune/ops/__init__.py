@@ -2,13 +2,14 @@
 have.
 
 A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`inverse`, `cholesky_or_lu`,
-`woodbury`, `cg`), its algorithm (``core_*.py``), then `kernels` (LAPACK in Python), `numba_dispatch`, and
-`_lapack` and `_layout` (LAPACK and copies under Numba).
+`woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in Python),
+`numba_dispatch`, and `_lapack` and `_layout` (LAPACK and copies under Numba).
 """
 
-from autotune.ops.cg import BlockCG
+from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.inverse import CholeskyInverse, LUInverse
+from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -25,8 +26,11 @@ __all__ = [
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
     "LUInverse",
+    "LanczosInverse",
+    "LanczosLogdet",
     "LowRankFactor",
     "LowRankInverseDiagonal",
     "LowRankSolve",
     "LowRankSolveColumns",
+    "PartialCholesky",
 ]

@@ -27,14 +27,17 @@ from autotune.ops import (
     core_cg,
     core_cholesky_or_lu,
     core_inverse,
+    core_lanczos,
+    core_preconditioner,
     kernels,
     lowrank,
 )
-from autotune.ops.cg import BlockCG
+from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
+from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
@@ -212,12 +215,51 @@ def funcify_block_cg(op, node, **kwargs):
     # In Python on purpose: the products with A are all the work, and NumPy does them as fast and without the
     # GIL.
     @numba_njit
-    def block_cg(A, B, rtol, max_iterations):
+    def block_cg(A, B, rtol, max_iterations, scale, U, s, factor):
         with numba.objmode(result=result_type):
-            result = core_cg.block_cg_arrays(A, B, rtol, max_iterations)
+            result = core_cg.block_cg_arrays(A, B, rtol, max_iterations, scale, U, s, factor)
         return result
 
     return block_cg, VERSION
+
+
+@register_funcify_default_op_cache_key(PartialCholesky)
+def funcify_partial_cholesky(op, node, **kwargs):
+    parts_type = types.Tuple([_array_type(out) for out in node.outputs])
+
+    @numba_njit
+    def partial_cholesky(A, rank):
+        with numba.objmode(parts=parts_type):
+            parts = core_preconditioner.build_arrays(A, rank)
+        return parts
+
+    return partial_cholesky, VERSION
+
+
+@register_funcify_default_op_cache_key(LanczosLogdet)
+def funcify_lanczos_logdet(op, node, **kwargs):
+    result_type = types.Tuple([_array_type(out) for out in node.outputs])
+
+    @numba_njit
+    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s):
+        with numba.objmode(result=result_type):
+            result = core_lanczos.logdet_arrays(A, rtol, max_steps, seed, scale, U, s)
+        return result
+
+    return lanczos_logdet, VERSION
+
+
+@register_funcify_default_op_cache_key(LanczosInverse)
+def funcify_lanczos_inverse(op, node, **kwargs):
+    inverse_type = _array_type(node.outputs[0])
+
+    @numba_njit
+    def lanczos_inverse(A, rtol, solve_rtol, max_iterations, seed, scale, U, s, factor):
+        with numba.objmode(Y=inverse_type):
+            Y = core_lanczos.inverse_array(A, rtol, solve_rtol, max_iterations, seed, scale, U, s, factor)
+        return Y
+
+    return lanczos_inverse, VERSION
 
 
 @register_funcify_default_op_cache_key(SharedLU)

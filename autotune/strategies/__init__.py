@@ -5,6 +5,7 @@ from autotune.strategies.cg import ConjugateGradientsStrategy
 from autotune.strategies.cholesky import CholeskyStrategy
 from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
 from autotune.strategies.keep import KeepStrategy
+from autotune.strategies.lanczos import LanczosStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
 
@@ -15,6 +16,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     LUStrategy(),
     WoodburyStrategy(),
     ConjugateGradientsStrategy(),
+    LanczosStrategy(),
 )
 
 __all__ = ["STRATEGIES", "No", "Solver", "Strategy", "Work"]

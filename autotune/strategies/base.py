@@ -68,6 +68,10 @@ class Strategy:
         """Kernels for all requests (sizes known), the backward pass included if it is to come."""
         raise AttributeError(f"{type(self).__name__} defines no work")
 
+    def guarded(self, problem: Problem, options: Any) -> tuple[list[KernelCall], list[KernelCall]] | None:
+        """The kernels of the direct fallback and those of one iteration, if it iterates with a fallback."""
+        return None
+
     def solver(self, system: Any, options: Any) -> Solver:
         """Graph builder for ``system`` (an operator with its facts)."""
         raise AttributeError(f"{type(self).__name__} defines no solver")
@@ -102,3 +106,16 @@ def outer_products(problem: Problem) -> list[KernelCall]:
 def dense_bytes(problem: Problem, matrices: float) -> float:
     """Bytes of ``matrices`` arrays of the problem's order, its batch included."""
     return matrices * (problem.batch or 1) * known(problem.n) ** 2 * problem.itemsize
+
+
+def peak_of(problem: Problem, *, value: float, gradient: float) -> float:
+    """Bytes held at the peak by a dense algorithm that makes the matrix and may overwrite it.
+
+    So many ``value`` matrices of the problem's order, or ``gradient`` before autodiff, and one more if the
+    matrix is needed elsewhere; with them the solutions of all solves, and in a gradient their cotangents.
+    """
+    columns = sum(known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad"))
+    arrays = 4 if problem.differentiated else 1
+    rhs = arrays * columns * (problem.batch or 1) * known(problem.n) * problem.itemsize
+    matrices = gradient if problem.differentiated else value
+    return dense_bytes(problem, matrices + problem.shared) + rhs

@@ -10,7 +10,7 @@ from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 from autotune.ops.factor import SharedCholesky
 from autotune.ops.inverse import CholeskyInverse
 from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
-from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import No, Solver, Strategy, Work, forming, outer_products, peak_of, times
 from cost_models import call
 
 
@@ -40,7 +40,9 @@ class CholeskyStrategy(Strategy):
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
             calls.append(call("potri", n=n))
-        return Work(times(problem.batch, calls), dense_bytes(problem, 3 if inverse else 2))
+        # potrf and potri overwrite the matrix; the pullback of an inverse is two products
+        peak = peak_of(problem, value=1, gradient=5 if problem.asks("inverse") else 2)
+        return Work(times(problem.batch, calls), peak)
 
     def solver(self, system, options):
         return CholeskySolver(system.operator.to_dense())

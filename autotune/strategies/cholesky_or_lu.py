@@ -7,7 +7,7 @@ from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.problem import Problem, known, with_backward
-from autotune.strategies.base import Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import Strategy, Work, forming, outer_products, peak_of, times
 from autotune.strategies.lu import LUSolver, LUStrategy
 from cost_models import call
 
@@ -40,7 +40,8 @@ class CholeskyOrLUStrategy(Strategy):
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
             calls.append(call(invert, n=n))
-        return Work(times(problem.batch, calls), dense_bytes(problem, 3 if inverse else 2))
+        peak = peak_of(problem, value=1, gradient=5 if problem.asks("inverse") else 2)
+        return Work(times(problem.batch, calls), peak)
 
     def solver(self, system, options):
         return CholeskyOrLUSolver(system.operator.to_dense())

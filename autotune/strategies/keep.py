@@ -11,7 +11,7 @@ from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 from pytensor.tensor.linalg.summary import SLogDet, det
 
 from autotune.problem import REQUEST_KINDS, Problem
-from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import No, Solver, Strategy, Work, forming, outer_products, peak_of, times
 from cost_models import call
 
 
@@ -40,8 +40,8 @@ class KeepStrategy(Strategy):
         calls = [*_factorisations(problem), *forming(problem)]
         if problem.differentiated:
             calls += [*_backward(problem), *outer_products(problem)]
-        matrices = 3 if problem.asks("inverse") or problem.differentiated else 2
-        return Work(times(problem.batch, calls), dense_bytes(problem, matrices))
+        held = 1 + _copies(problem)
+        return Work(times(problem.batch, calls), peak_of(problem, value=held, gradient=held + 2))
 
     def solver(self, system, options):
         return PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
@@ -70,6 +70,13 @@ def _factorisations(problem):
     contracted = [r for r in problem.requests if r.kind == "solve" and r.form == "inverse"]
     calls += [call("gemm", m=n, n=r.columns, k=n) for r in contracted]
     return calls
+
+
+def _copies(problem) -> int:
+    """Matrices made beside the one given: an inverse; LU factors, where no Cholesky factor serves instead."""
+    forms = {r.form for r in problem.requests}
+    by_lu = bool(forms & {"gen", "sym", "lu"}) and not forms & {"pos", "cholesky"}
+    return by_lu + problem.asks("inverse")
 
 
 FORMS = ("gen", "sym", "pos", "cholesky")

@@ -9,7 +9,7 @@ from pytensor.tensor.linalg.solvers.general import lu_solve
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
 from autotune.problem import Problem, known, with_backward
-from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import No, Solver, Strategy, Work, forming, outer_products, peak_of, times
 from cost_models import call
 
 
@@ -40,7 +40,11 @@ class LUStrategy(Strategy):
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
             calls.append(call("getri", n=n))
-        return Work(times(problem.batch, calls), dense_bytes(problem, 3 if inverse else 2))
+        # getrf wants columns and copies the matrix; getri does not overwrite the factors
+        gradient = 5 if problem.asks("inverse") else 3 if problem.positive_definite else 4
+        return Work(
+            times(problem.batch, calls), peak_of(problem, value=3 if inverse else 2, gradient=gradient)
+        )
 
     def solver(self, system, options):
         return LUSolver(system.operator.to_dense())

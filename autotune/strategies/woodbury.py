@@ -52,8 +52,15 @@ class WoodburyStrategy(Strategy):
         calls += [call("low_rank_solve", n=n, k=k, m=m) for m in columns]
         if full.asks("inverse_diagonal"):
             calls.append(call("low_rank_diagonal", n=n, k=k))
-        widest = max([k, *columns])
-        return Work(times(problem.batch, calls), problem.itemsize * n * (3 * k + 2 * widest))
+        return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
+
+    def _numbers(self, problem: Problem, full: Problem) -> int:
+        """The capacitance matrix, a thin matrix for its diagonal or gradient, solutions, a few vectors."""
+        n, k = known(problem.n), known(problem.rank)
+        columns = sum(known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad"))
+        thin = n * k if full.asks("inverse_diagonal") else 0
+        inverse = 3 * n * n if full.asks("inverse") else 0
+        return k * k + thin + inverse + (4 if problem.differentiated else 2) * n * columns + 4 * n
 
     def solver(self, system, options):
         return WoodburySolver(system)

@@ -17,11 +17,14 @@ from autotune.ops import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
+    LanczosInverse,
+    LanczosLogdet,
     LowRankFactor,
     LowRankInverseDiagonal,
     LowRankSolve,
     LowRankSolveColumns,
     LUInverse,
+    PartialCholesky,
 )
 
 OPS = [
@@ -39,6 +42,9 @@ OPS = [
     LowRankInverseDiagonal(symmetric=True),
     LowRankSolveColumns(),
     BlockCG(),
+    PartialCholesky(),
+    LanczosLogdet(),
+    LanczosInverse(),
 ]
 
 

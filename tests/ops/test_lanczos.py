@@ -1,0 +1,243 @@
+"""LanczosLogdet: within the tolerance and honest about its error, or exact."""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+
+from autotune.ops import LanczosInverse, LanczosLogdet, PartialCholesky, core_lanczos, core_preconditioner
+
+NONE = core_preconditioner.NONE
+
+
+def with_spectrum(eigenvalues, seed=0):
+    n = len(eigenvalues)
+    Q = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
+    A = (Q * eigenvalues) @ Q.T
+    return (A + A.T) / 2
+
+
+def gaussian_process(n=120, noise=0.1):
+    X = np.random.default_rng(0).uniform(size=(n, 2))
+    distances = ((X[:, None] - X[None]) ** 2).sum(-1)
+    return np.exp(-0.5 * distances / 0.1**2) + noise * np.eye(n)
+
+
+SPECTRA = {
+    "geometric": with_spectrum(np.geomspace(1, 10, 120)),
+    "uniform": with_spectrum(np.linspace(0.5, 10, 120)),
+    "two_clusters": with_spectrum(np.repeat([1.0, 50.0], 60)),
+    "gaussian_process": gaussian_process(),
+}
+
+
+def exact(A):
+    return np.linalg.slogdet(A)[1]
+
+
+def no_preconditioner():
+    return core_preconditioner.build(np.eye(1), NONE)
+
+
+@pytest.mark.parametrize(("name", "rank"), [("geometric", NONE), ("uniform", 0), ("gaussian_process", 20)])
+def test_intervals_of_95_percent_cover_that_often(name, rank):
+    A = SPECTRA[name]
+    parts, truth = core_preconditioner.build(A, rank), exact(A)
+    found = [core_lanczos.estimate(A, 0.05, 10**6, parts, seed) for seed in range(500)]
+    covered = np.mean([abs(value - truth) <= error for value, error, _ in found])
+    assert 0.92 <= covered <= 0.98
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_error_is_what_was_asked_for_or_nothing(name):
+    A = SPECTRA[name]
+    for rtol in (0.1, 0.03):
+        value, error, probes, factor = core_lanczos.logdet(A, rtol, 10**6, no_preconditioner(), 0)
+        assert factor.size == 0
+        assert probes >= core_lanczos.BLOCK
+        assert error <= rtol * abs(value)
+        assert abs(value - exact(A)) <= 2 * error
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-12])
+def test_what_probes_cannot_give_is_exact(rtol):
+    A = SPECTRA["uniform"]
+    value, error, probes, factor = core_lanczos.logdet(A, rtol, 50, no_preconditioner(), 0)
+    assert value == pytest.approx(exact(A), rel=1e-13)
+    assert (error, probes) == (0, 0)
+    np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(A), atol=1e-12)
+
+
+def test_a_determinant_of_one_is_exact():
+    """No relative error can be met by probes where the logarithm is zero."""
+    values = np.geomspace(0.1, 10, 50)
+    value, error, _, factor = core_lanczos.logdet(with_spectrum(values), 0.01, 1000, no_preconditioner(), 0)
+    assert factor.size
+    assert error == 0
+    assert abs(value) < 1e-10
+
+
+@pytest.mark.parametrize("max_steps", [0, 2, 30])
+def test_steps_stay_within_the_budget(max_steps, monkeypatch):
+    A, taken = SPECTRA["geometric"], []
+    step = core_lanczos.Tridiagonal.step
+    monkeypatch.setattr(core_lanczos.Tridiagonal, "step", lambda self: taken.append(1) or step(self))
+    core_lanczos.logdet(A, 0.005, max_steps, no_preconditioner(), 0)
+    assert len(taken) <= max_steps
+
+
+def test_quadrature_lies_between_the_bounds_of_bai_and_golub():
+    """Gauss' rule for the logarithm is an upper bound, Gauss-Radau's with a node at the least eigenvalue a
+    lower one, for every probe (Bai & Golub 1996)."""
+    A = with_spectrum(np.geomspace(0.5, 50, 60))
+    least = np.linalg.eigvalsh(A)[0]
+    values, Q = np.linalg.eigh(A)
+    Z = core_lanczos.signs(4, 60, 3, np.float64)
+    truth = ((Z @ Q) ** 2 @ np.log(values)) / 60
+    lanczos = core_lanczos.Tridiagonal(lambda V: V @ A, (Z / np.sqrt(60))[:, None])
+    previous = np.inf
+    for _ in range(12):
+        lanczos.step()
+        upper, lower = lanczos.log_forms(), radau(lanczos, least)
+        assert (upper >= truth - 1e-12).all()
+        assert (lower <= truth + 1e-12).all()
+        assert (upper <= previous + 1e-12).all()
+        previous = upper
+    assert (upper - lower < 3e-3).all()
+
+
+def radau(lanczos, node):
+    """``e_1' log(T) e_1`` with T extended so that ``node`` is an eigenvalue (Golub 1973)."""
+    out = []
+    for i in range(len(lanczos.basis)):
+        alpha = np.array([a[i] for a in lanczos.alpha])
+        beta = np.array([b[i] for b in lanczos.beta])
+        k = len(alpha)
+        T = np.zeros((k + 1, k + 1))
+        T[np.arange(k), np.arange(k)] = alpha
+        T[np.arange(k), np.arange(1, k + 1)] = T[np.arange(1, k + 1), np.arange(k)] = beta
+        last = np.zeros(k)
+        last[-1] = beta[-1] ** 2
+        T[k, k] = node + np.linalg.solve(T[:k, :k] - node * np.eye(k), last)[-1]
+        theta, V = np.linalg.eigh(T)
+        out.append(V[0] ** 2 @ np.log(np.maximum(theta, node)))
+    return np.array(out)
+
+
+def test_reorthogonalised_vectors_stay_orthogonal():
+    A = with_spectrum(np.geomspace(1e-6, 1, 80))
+    lanczos = core_lanczos.Tridiagonal(
+        lambda V: V @ A, (core_lanczos.signs(2, 80, 0, np.float64) / np.sqrt(80))[:, None]
+    )
+    for _ in range(60):
+        lanczos.step()
+    for basis in lanczos.basis:
+        np.testing.assert_allclose(basis @ basis.T, np.eye(61), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "A", [np.eye(7), np.array([[3.0]]), np.diag([1.0, 2.0]), with_spectrum(np.repeat([2.0, 5.0], 4))]
+)
+def test_an_exhausted_krylov_space_is_exact_quadrature(A):
+    n = len(A)
+    estimate = core_lanczos.quadrature(
+        lambda V: V @ A, core_lanczos.signs(8, n, 0, np.float64), lambda mean: 0.0, n
+    )
+    values, Q = np.linalg.eigh(A)
+    Z = core_lanczos.signs(8, n, 0, np.float64)
+    np.testing.assert_allclose(estimate.forms, (Z @ Q) ** 2 @ np.log(values), atol=1e-12)
+    assert estimate.bias == 0
+
+
+def test_the_preconditioner_takes_its_share_exactly():
+    """With a rank as high as the kernel's next to nothing is left to estimate."""
+    X = np.random.default_rng(0).uniform(size=(150, 2))
+    A = np.exp(-2 * ((X[:, None] - X[None]) ** 2).sum(-1)) + 0.1 * np.eye(150)
+    parts = core_preconditioner.build(A, 40)
+    value, _, probes, _ = core_lanczos.logdet(A, 1e-4, 200, parts, 0)
+    assert probes == core_lanczos.BLOCK
+    assert abs(value - exact(A)) < 1e-4 * abs(value)
+    assert core_lanczos.estimate(A, 1e-4, 200, no_preconditioner(), 0) is None
+
+
+def test_probes_are_those_of_the_seed():
+    A = SPECTRA["geometric"]
+    first, again, other = (core_lanczos.logdet(A, 0.05, 500, no_preconditioner(), s)[0] for s in (1, 1, 2))
+    assert first == again != other
+    few, many = (core_lanczos.signs(count, 30, 5, np.float64) for count in (8, 24))
+    np.testing.assert_array_equal(few, many[:8])
+
+
+INDEFINITE = with_spectrum(np.r_[-3.0, np.geomspace(1, 10, 29)])
+SINGULAR = np.ones((4, 4))
+
+
+@pytest.mark.parametrize(
+    "A", [INDEFINITE, SINGULAR - 0.5 * np.eye(4), np.diag([1.0, -2.0]), np.zeros((3, 3))]
+)
+def test_what_is_not_positive_definite_gives_nan(A):
+    assert np.isnan(core_lanczos.logdet_arrays(A, 0.1, 500, 0, *no_preconditioner())[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_gives_nan(value):
+    A = SPECTRA["geometric"].copy()
+    A[3, 2] = A[2, 3] = value
+    assert np.isnan(core_lanczos.logdet_arrays(A, 0.1, 500, 0, *no_preconditioner())[0])
+
+
+def test_order_zero_and_one():
+    assert core_lanczos.logdet_arrays(np.zeros((0, 0)), 0.1, 9, 0, *no_preconditioner())[0] == 0
+    value = core_lanczos.logdet_arrays(np.array([[7.0]]), 1e-8, 9, 0, *no_preconditioner())[0]
+    assert value == pytest.approx(np.log(7), rel=1e-14)
+    with pytest.raises(ValueError, match="square"):
+        core_lanczos.logdet_arrays(np.zeros((2, 3)), 0.1, 9, 0, *no_preconditioner())
+
+
+@pytest.mark.parametrize("rank", [NONE, 0, 10])
+def test_the_inverse_is_unbiased(rank):
+    """Its trace with any matrix, over many seeds, is that of the inverse within three standard errors."""
+    A = with_spectrum(np.geomspace(1, 20, 30))
+    parts, empty = core_preconditioner.build(A, rank), np.zeros((0, 0))
+    M = np.random.default_rng(1).normal(size=(30, 30))
+    M = M + M.T
+    traces = [(core_lanczos.inverse(A, 0.5, 1e-10, 500, parts, seed, empty) * M).sum() for seed in range(200)]
+    truth = (np.linalg.inv(A) * M).sum()
+    assert abs(np.mean(traces) - truth) < 3 * np.std(traces) / np.sqrt(200)
+    assert np.std(traces) > 0
+
+
+def test_the_inverse_is_exact_where_a_factor_exists_or_the_iteration_falls_back():
+    A = with_spectrum(np.geomspace(1, 20, 30))
+    factor, none = core_lanczos.core_cg.cholesky_factor(A), np.zeros((0, 0))
+    for budget, L in ((500, factor), (2, none)):
+        Y = core_lanczos.inverse(A, 0.5, 1e-10, budget, no_preconditioner(), 0, L)
+        np.testing.assert_allclose(Y, np.linalg.inv(A), atol=1e-12)
+    assert np.isnan(core_lanczos.inverse(INDEFINITE, 0.5, 1e-10, 500, no_preconditioner(), 0, none)).all()
+
+
+@pytest.mark.parametrize("rtol", [0.2, 0.05])
+def test_the_trace_of_the_inverse_is_as_accurate_as_asked_for(rtol):
+    A, none = SPECTRA["uniform"], np.zeros((0, 0))
+    truth = np.trace(np.linalg.inv(A))
+    found = [
+        core_lanczos.estimate_inverse(A, rtol, 1e-8, 10**6, no_preconditioner(), seed, none)[0]
+        for seed in range(40)
+    ]
+    assert sum(abs(np.trace(Y) - truth) <= rtol * truth for Y in found) >= 34
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_ops_run_alike_under_both_linkers(plain, dtype):
+    A = pt.matrix("A", dtype=dtype)
+    parts = PartialCholesky()(A, 5)
+    value, error, probes, factor = LanczosLogdet()(A, 0.05, 200, 1, *parts)
+    inverse = LanczosInverse()(A, 0.05, 1e-5, 200, 1, *parts, factor)
+    a = SPECTRA["gaussian_process"].astype(dtype)
+    outputs = [value, error, probes, factor, inverse]
+    results = [pytensor.function([A], outputs, mode=mode)(a) for mode in (plain, "NUMBA")]
+    for python, numba in zip(*results, strict=True):
+        assert python.dtype == numba.dtype
+        np.testing.assert_allclose(python, numba, rtol=1e-6)
+    assert results[0][0].dtype == dtype
+    assert abs(results[0][0] - exact(SPECTRA["gaussian_process"])) <= 2 * results[0][1]
