@@ -164,7 +164,7 @@ KERNELS: tuple[Kernel, ...] = (
         "trsm",
         "nm",
         lambda n, m: n**2 * m,
-        lambda n, m: n**2 / 2 + 2 * n * m,
+        lambda n, m: n**2 + 2 * n * m,
         lambda n, m: n * m,
         many=_many,
         column=_column,
@@ -225,6 +225,7 @@ KERNELS: tuple[Kernel, ...] = (
         length=lambda n, k, m: n,
         rhs=lambda n, k, m: n * m,
         inner=lambda n, k, m: k**2 * m,
+        pairs=lambda n, k, m: n * min(k, m),
     ),
     _kernel(
         "low_rank_diagonal",
