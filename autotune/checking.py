@@ -12,10 +12,10 @@ from typing import Any
 from autotune.plan import Decision
 from autotune.policy import Match, Policy, Resolved, Rule
 from autotune.policy_names import did_you_mean, shown
-from autotune.problem import Problem
+from autotune.problem import Problem, Traits
 
-# What a rule is matched with: name, request, structure, number of rows.
-Asked = tuple[str | None, str, tuple[str, ...], int | None]
+# What a rule is matched with: name, request, structure, number of rows, and the rest.
+Asked = tuple[str | None, str, tuple[str, ...], int | None, Traits]
 
 MOST_LISTED = 8
 
@@ -91,8 +91,9 @@ def why_missed(match: Match, problems: Sequence[Problem]) -> str:
 
 
 def _told_condition(condition: str, value: Any, asked: Sequence[Asked]) -> str:
-    column = {"name": 0, "request": 1, "structure": 2}.get(condition, 3)
-    there = list(dict.fromkeys(_word(request[column]) for request in asked))
+    column = {"name": 0, "request": 1, "structure": 2, "min_n": 3, "max_n": 3}
+    values = [r[column[condition]] if condition in column else getattr(r[4], condition) for r in asked]
+    there = list(dict.fromkeys(map(_word, values)))
     wanted = " or ".join(value) if isinstance(value, tuple) else _word(value)
     listed = ", ".join(there[:MOST_LISTED]) + (", ..." if len(there) > MOST_LISTED else "")
     hint = did_you_mean(value, there) if condition == "name" else ""
@@ -108,4 +109,4 @@ def _word(value: Any) -> str:
 
 
 def _asked(problem: Problem, kind: str) -> Asked:
-    return problem.name, kind, problem.structure, problem.n
+    return problem.name, kind, problem.structure, problem.n, problem.traits

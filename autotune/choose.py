@@ -18,7 +18,7 @@ from typing import Any
 
 from autotune.memory import available_memory
 from autotune.plan import Candidate, Decision
-from autotune.policy import Policy, PolicyError
+from autotune.policy import Policy, PolicyError, Resolved
 from autotune.problem import Problem, Request
 from autotune.strategies import STRATEGIES, Strategy
 from cost_models import KernelCall, Profile
@@ -54,7 +54,7 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
 
     Raises ``PolicyError`` when a forced strategy cannot serve what it is forced on.
     """
-    ruled = [policy.resolve(problem.name, r.kind, problem.structure, problem.n) for r in problem.requests]
+    ruled = _ruled(problem, policy)
     options = _options(policy, ruled)
     forced = {i: r.force for i, r in enumerate(ruled) if r.force is not None}
     forbidden = {name: rule for r in ruled for name, rule in r.forbid.items()}
@@ -87,6 +87,46 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
         preconditioner=options.preconditioner,
         undecided=bool(problem.unknown_sizes) and not forced,
     )
+
+
+def pinned(problem: Problem, policy: Policy) -> Decision | None:
+    """The decision that the pins in ``policy`` make by themselves, without prices, so without a profile.
+
+    None where a request has no pin, or where there are none at all. Before autodiff, pins speak for all:
+    what they do not name stays as written, as it did when they were saved. Raises as ``choose`` does.
+    """
+    if not policy.pins:
+        return None
+    ruled = _ruled(problem, policy)
+    if all(r.force_rule is not None and r.force_rule.pin for r in ruled):
+        _check_forced(problem, ruled, replace(_options(policy, ruled), forced=True))
+        names = tuple(r.force or "" for r in ruled)
+        reason = f"pinned by {_origin(ruled[0].force_rule).rstrip(': ')}"
+    elif problem.differentiated and all(r.force is None for r in ruled):
+        names = ("keep",) * len(ruled)
+        reason = "the pins name no choice before autodiff"
+    else:
+        return None
+    options = _options(policy, ruled)
+    return Decision(
+        problem=problem,
+        chosen=_label(names),
+        assignment=names,
+        candidates=(Candidate(_label(names), None, None, reason),),
+        before_autodiff=problem.differentiated,
+        condition_number=options.condition_number,
+        max_iterations=options.max_iterations,
+        solve_rtol=options.solve_rtol,
+        logdet_rtol=options.logdet_rtol,
+        preconditioner=options.preconditioner,
+        undecided=bool(problem.unknown_sizes) and ruled[0].force is None,
+    )
+
+
+def _ruled(problem: Problem, policy: Policy) -> list[Resolved]:
+    """What the policy demands of each request."""
+    asked = (problem.structure, problem.n, problem.traits)
+    return [policy.resolve(problem.name, r.kind, *asked) for r in problem.requests]
 
 
 def strategy(name: str) -> Strategy:

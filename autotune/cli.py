@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autotune.cli_explain import explain
 from autotune.cli_policy import check, policies
 from autotune.terminal import console, progress, reports_errors, told
 
@@ -38,7 +39,10 @@ profiles = typer.Typer(
 )
 app.add_typer(profiles, name="profile")
 app.add_typer(policies, name="policy")
-app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})(check)
+# Options after SCRIPT are the script's own.
+FOR_SCRIPTS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+app.command(context_settings=FOR_SCRIPTS)(explain)
+app.command(context_settings=FOR_SCRIPTS)(check)
 
 
 @app.callback(invoke_without_command=True)
@@ -215,37 +219,6 @@ def validate(
                 profile, shapes=shapes, dtypes=dtype or None, seed=seed, budget=budget, progress=advance
             )
         print_validation(found, console())
-
-
-@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
-@reports_errors
-def explain(
-    script: Annotated[Path, typer.Argument(help="A Python script that compiles PyTensor functions.")],
-    arguments: Annotated[list[str] | None, typer.Argument(help="Passed to the script.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="A policy file, before SCRIPT.")] = None,
-) -> None:
-    """Run a script with autotune enabled and print the plan of every function that it compiles.
-
-    Example: autotune explain --policy exact-only.yaml model.py --draws 100
-    """
-    import traceback
-
-    import autotune
-    from autotune.policy import PolicyError
-    from autotune.running import print_plans, run_script
-
-    if not script.is_file():
-        raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
-    with autotune.enabled(policy) as session:
-        try:
-            run_script(script, arguments or [])
-        except PolicyError:
-            raise
-        except Exception:
-            traceback.print_exc()
-            raise typer.Exit(1) from None
-        finally:
-            print_plans(session.plans, console())
 
 
 @app.command()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from autotune.problem import Problem
+
+if TYPE_CHECKING:
+    from autotune.plan_diff import PlanDiff
+    from autotune.pricing import Price
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Decision:
     condition_number: float | None = None
     max_iterations: int | None = None
     solve_rtol: float = 1e-10
+    logdet_rtol: float | None = None
+    preconditioner: Any = None
     undecided: bool = False
 
     @property
@@ -55,10 +63,26 @@ class Plan:
     """All decisions of one compiled function, those taken before automatic differentiation included.
 
     ``failure``: what went wrong inside the pass, when it left the graph alone because of that.
+    ``hints``: the lengths that the policy gave. ``price``: that of the whole function, which
+    ``autotune.explain`` adds; two plans of the same decisions are equal without it. ``inner``: the plans
+    of the graphs inside (Scan, OpFromGraph, branches), which it adds too.
     """
 
     decisions: tuple[Decision, ...] = ()
     failure: str = ""
+    hints: Mapping[str, int] = field(default_factory=dict, compare=False)
+    price: Price | None = field(default=None, compare=False, repr=False)
+    inner: tuple[Plan, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def seconds(self) -> float | None:
+        """Predicted seconds of one call of the whole function; None before it is compiled."""
+        return None if self.price is None else self.price.seconds
+
+    @property
+    def peak_bytes(self) -> float | None:
+        """Predicted bytes that one call holds at its peak, beyond its inputs."""
+        return None if self.price is None else self.price.peak_bytes
 
     def __str__(self) -> str:
         from autotune.plan_table import render
@@ -70,14 +94,26 @@ class Plan:
 
         return render_html(self)
 
+    def diff(self, other: Plan) -> PlanDiff:
+        """What ``other`` has, lacks, or decides and prices otherwise, beginning from this plan."""
+        from autotune.plan_diff import difference
+
+        return difference(self, other)
+
+    def to_json(self) -> str:
+        """Everything that the table shows, and what rules can match, as a JSON object."""
+        from autotune.plan_json import text
+
+        return text(self)
+
     def save(self, path: str | Path) -> Path:
         """Write a policy file that makes the same choices again, on any machine, and return its path.
 
-        Every decision becomes a rule that matches its problem by name, structure, size and request.
+        Every decision becomes a rule that matches its problem by fingerprint, name, structure, size and
+        request. A compile with it needs no profile.
         """
-        from autotune.pins import pins_of
-        from autotune.policy_files import dump_policy
+        from autotune.pins import pins_text
 
         path = Path(path)
-        path.write_text(dump_policy(pins_of(self)))
+        path.write_text(pins_text(self), encoding="utf-8")
         return path

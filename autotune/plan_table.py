@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -13,8 +14,12 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from autotune.plan import Candidate, Decision, Plan
+    from autotune.pricing import Price
+    from autotune.problem import Problem
 
 WIDTH = 110
+# What tells problems of the same name apart, the most telling first.
+TELLING = ("rv", "source", "fingerprint")
 
 
 def render(plan: Plan) -> str:
@@ -36,15 +41,65 @@ def renderable(plan: Plan) -> Group:
     """A rich renderable: a heading, and a table for each decision."""
     if plan.failure:
         return Group(Text(f"autotune failed and left this function as PyTensor compiles it: {plan.failure}"))
+    inner = [_inside(p) for p in plan.inner]
+    if not plan.decisions and inner:
+        return Group(*inner)
     if not plan.decisions:
         return Group(Text("Nothing to choose: no solve, inverse, determinant or Cholesky factor was found."))
     count = len(plan.decisions)
-    source = plan.decisions[0].profile
-    heading = Text(f"autotune: {count} problem{'s' if count > 1 else ''}, prices from the {source} profile")
-    return Group(heading, *(_card(i, d) for i, d in enumerate(plan.decisions)))
+    heading = Text(f"autotune: {count} problem{'s' if count > 1 else ''}, {_prices(plan.decisions)}")
+    told = told_apart([d.problem for d in plan.decisions])
+    cards = [_card(i, d, told[i]) for i, d in enumerate(plan.decisions)]
+    whole = [] if plan.price is None else [Padding(Text(whole_function(plan.price)), (1, 0, 0, 0))]
+    return Group(heading, *cards, *inner, *whole)
 
 
-def _card(index: int, decision: Decision) -> Padding:
+def _inside(plan: Plan) -> Padding:
+    return Padding(Group(Text("in a graph inside:"), renderable(plan)), (1, 0, 0, 4))
+
+
+def _prices(decisions: Sequence[Decision]) -> str:
+    sources = dict.fromkeys(d.profile for d in decisions if d.profile)
+    return f"prices from the {' and '.join(sources)} profile" if sources else "pinned, so without prices"
+
+
+def told_apart(problems: Sequence[Problem]) -> list[str]:
+    """For problems that share a name, or have none: the first trait that tells them apart, in words."""
+    told = [""] * len(problems)
+    alike: dict[str | None, list[int]] = {}
+    for i, problem in enumerate(problems):
+        alike.setdefault(problem.name, []).append(i)
+    for members in (m for m in alike.values() if len(m) > 1):
+        values = {key: [getattr(problems[i], key) for i in members] for key in TELLING}
+        best = next((key for key in TELLING if len(set(values[key])) == len(members)), "fingerprint")
+        for i, value in zip(members, values[best], strict=True):
+            told[i] = f", {best} {value}" if value else ""
+    return told
+
+
+def handle(problem: Problem) -> str:
+    """What to call a problem in a word: its name, else where it was written, else its fingerprint."""
+    return problem.name or problem.source or problem.fingerprint or "(no name)"
+
+
+def whole_function(price: Price, count: int = 3) -> str:
+    """Seconds and bytes of one call and the dearest nodes; on a second line what could not be priced."""
+    parts = [f"{_op(node.op)} {format_seconds(node.seconds)}" for node in price.nodes[:count] if node.seconds]
+    text = f"whole function: {format_seconds(price.seconds)}, {format_bytes(price.peak_bytes)} predicted"
+    if parts:
+        text += f"; largest: {', '.join(parts)}"
+    if price.unknown:
+        first = price.unknown[0]
+        text += f"\nnot counted: {len(price.unknown)} nodes, such as {_op(first.op)}: {first.reason}"
+    return text
+
+
+def _op(name: str, width: int = 24) -> str:
+    """The name of an Op without its properties."""
+    return name.strip("[]").split("{")[0][:width]
+
+
+def _card(index: int, decision: Decision, told: str) -> Padding:
     table = Table(
         "",
         "algorithm",
@@ -66,7 +121,7 @@ def _card(index: int, decision: Decision) -> Padding:
             candidate.reason,
             style="bold" if won else "",
         )
-    title = Text(_title(index, decision), style="bold")
+    title = Text(_title(index, decision) + told, style="bold")
     return Padding(Group(title, table), (1, 0, 0, 0))
 
 

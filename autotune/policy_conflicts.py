@@ -12,6 +12,10 @@ from fnmatch import fnmatchcase
 from autotune.policy import Match, Rule
 from autotune.policy_names import REQUESTS
 
+# Conditions on texts, and on what is known of a matrix.
+PATTERNS = ("name", "rv", "source", "fingerprint")
+FACTS = ("positive_definite", "symmetric")
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -52,7 +56,8 @@ def without_dead_demands(rules: Sequence[Rule]) -> list[Rule | None]:
 def covers(general: Match, special: Match) -> bool:
     """Whether `general` holds wherever `special` does. Sound: a doubtful case is a no."""
     return (
-        _covers_names(general.name, special.name)
+        all(_covers_names(getattr(general, key), getattr(special, key)) for key in PATTERNS)
+        and all(getattr(general, key) in (None, getattr(special, key)) for key in FACTS)
         and _covers_words(general.request, special.request or REQUESTS)
         and _covers_words(general.structure, special.structure)
         and _at_least(general.min_n, _fewest(special))

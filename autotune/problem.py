@@ -40,6 +40,25 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What tells a matrix from others beside its name, structure and size; None and False: not known.
+
+    ``rv``: the PyMC variable whose log-density it contributes to. ``source``: the line of the user's code,
+    ``file.py:12``. ``fingerprint``: eight letters for its Ops, structure and requests, ``#2`` after them for
+    the second such problem of a graph; the same in another process, on another machine, for other data.
+    """
+
+    rv: str | None = None
+    source: str | None = None
+    fingerprint: str | None = None
+    positive_definite: bool = False
+    symmetric: bool = False
+
+
+UNKNOWN = Traits()
+
+
+@dataclass(frozen=True)
 class Problem:
     """One matrix of order ``n`` and its requests; sizes are None when unknown.
 
@@ -49,6 +68,7 @@ class Problem:
     dense matrix is needed elsewhere in the graph, so that forming it costs every candidate the same.
     ``differentiated``: automatic differentiation is still to come, so its price counts.
     ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
+    ``rv``, ``source`` and ``fingerprint`` as in ``Traits``.
     """
 
     requests: tuple[Request, ...]
@@ -65,6 +85,13 @@ class Problem:
     differentiated: bool = False
     linker: str | None = "numba"
     name: str | None = None
+    rv: str | None = None
+    source: str | None = None
+    fingerprint: str | None = None
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.rv, self.source, self.fingerprint, self.positive_definite, self.symmetric)
 
     @property
     def low_rank(self) -> bool:

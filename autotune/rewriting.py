@@ -5,42 +5,34 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pytensor.graph.features import Feature, PreserveVariableAttributes
+from pytensor.graph.features import PreserveVariableAttributes
 from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
 
+from autotune.describing import problem_of, told_apart
 from autotune.plan import Decision, Plan
-from autotune.policy import PolicyError
+from autotune.plan_feature import PlanFeature, enclosing, feature_of, plan_of
+from autotune.policy import Policy, PolicyError
 
 logger = logging.getLogger("autotune")
-
-
-class PlanFeature(Feature):
-    """Carries the plan, or the failure to make one, and tells the pass that it has been here."""
-
-    def __init__(self, plan: Plan):
-        self.plan = plan
-
-    def clone(self):
-        return PlanFeature(self.plan)
-
-
-def plan_of(fgraph) -> Plan | None:
-    for feature in getattr(fgraph, "_features", ()):
-        if isinstance(feature, PlanFeature):
-            return feature.plan
-    return None
 
 
 class GuardedPass(GraphRewriter):
     """A pass that never harms: any error inside, but for one in the policy, leaves the graph as it was."""
 
     def add_requirements(self, fgraph):
-        if not any(isinstance(f, PreserveVariableAttributes) for f in fgraph._features):
-            fgraph.attach_feature(PreserveVariableAttributes())
+        from autotune.reading.naming import TermNames
+
+        for names in (PreserveVariableAttributes, TermNames):
+            if not any(isinstance(f, names) for f in fgraph._features):
+                fgraph.attach_feature(names())
 
     def apply(self, fgraph):
+        from autotune.session import is_switched_off
+
         plan = plan_of(fgraph)
-        if plan is not None and plan.failure:
+        if plan is None and is_switched_off():
+            fgraph.attach_feature(PlanFeature(Plan(), final=True))
+        if is_switched_off() or (plan is not None and plan.failure):
             return
         try:
             self.attempt(fgraph)
@@ -160,51 +152,88 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> bool:
     ``commit(reading, decision)`` gives the answers to the requests of a reading, None to leave it
     as written. Returns whether anything was replaced.
     """
-    from autotune.building import wire
-    from autotune.choose import choose
     from autotune.policy_files import layered
-    from autotune.reading import has_roots, read
+    from autotune.reading import has_roots
     from autotune.session import enabled_policies, publish
-    from autotune.sizes import Sizes
-    from cost_models import find_profile
 
+    outer = None if differentiated else enclosing(fgraph)
     if plan_of(fgraph) is not None:
         return False
-    decisions: list[Decision] = []
-    replacements: list[tuple] = []
+    plan, replacements = Plan(), []
     if has_roots(fgraph):
-        policy = layered(*enabled_policies, policy)
-        profile = find_profile()
-        sizes = Sizes(fgraph, policy.sizes)
-        answered: list[Any] = []
-        answers: dict[Any, Any] = {}
-        for reading in read(fgraph):
-            problem = problem_of(reading, sizes, differentiated=differentiated, linker=linker)
-            if problem.structure == ("diagonal",):
-                continue
-            if reading.carried is None:
-                decision = choose(problem, policy, profile)
-                decisions.append(decision)
-            else:
-                decision = carried_decision(reading, problem)
-                decisions.append(reading.decision or decision)
-            found = commit(reading, decision)
-            if found is not None:
-                answered.append(reading)
-                answers |= found
-        replacements = wire(answered, answers, fgraph.variables)
-        for old, new in replacements:
-            copy_stack_trace(old, new)
+        in_force = layered(*enabled_policies, policy)
+        decided = decisions_on(fgraph, in_force, differentiated=differentiated, linker=linker)
+        plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=dict(in_force.sizes))
+        if not differentiated and outer is None and not holds_problems(fgraph):
+            _look_for_pins(in_force, policy, plan)
+        replacements = _replacements(fgraph, decided, commit)
     if replacements:
         # Downstream first: what is built there may use what is replaced upstream, and must follow it.
         position = {node: i for i, node in enumerate(fgraph.toposort())}
         replacements.sort(key=lambda pair: -position[pair[0].owner])
         fgraph.replace_all_validate(replacements, reason="autotune")
-    plan = Plan(tuple(dict.fromkeys(decisions)))
-    fgraph.attach_feature(PlanFeature(plan))
-    if decisions and not differentiated:
+    fgraph.attach_feature(PlanFeature(plan, final=not differentiated))
+    if plan.decisions and not differentiated:
         publish(plan)
+        feature = None if outer is None else feature_of(outer)
+        if feature is not None:
+            feature.inner.append(plan)
     return bool(replacements)
+
+
+def decisions_on(fgraph, policy: Policy, *, differentiated, linker) -> list[tuple[Any, Decision, Decision]]:
+    """Each reading with its decision, and with the decision as the plan shows it.
+
+    The two differ for request Ops: their requests in the joint graph are served by a decision that was taken,
+    and is shown, for what they were before autodiff.
+    """
+    from autotune.choose import choose, pinned
+    from autotune.reading import read
+    from autotune.sizes import Sizes
+    from cost_models import find_profile
+
+    sizes = Sizes(fgraph, policy.sizes)
+    found = [(r, problem_of(r, sizes, differentiated=differentiated, linker=linker)) for r in read(fgraph)]
+    decided = []
+    for reading, problem in told_apart(fgraph, [f for f in found if f[1].structure != ("diagonal",)]):
+        if reading.carried is None:
+            decision = pinned(problem, policy) or choose(problem, policy, find_profile())
+            decided.append((reading, decision, decision))
+        else:
+            decision = carried_decision(reading, problem)
+            decided.append((reading, decision, reading.decision or decision))
+    return decided
+
+
+def _replacements(fgraph, decided, commit) -> list[tuple]:
+    """What ``commit`` answers, as pairs of an old and a new variable."""
+    from autotune.building import wire
+
+    committed = [(reading, commit(reading, decision)) for reading, decision, _ in decided]
+    answered = [(reading, found) for reading, found in committed if found is not None]
+    answers = {placeholder: out for _, found in answered for placeholder, out in found.items()}
+    replacements = wire([reading for reading, _ in answered], answers, fgraph.variables)
+    for old, new in replacements:
+        copy_stack_trace(old, new)
+    return replacements
+
+
+def _look_for_pins(in_force: Policy, own: Any, plan: Plan) -> None:
+    """Say which pins find nothing. Those of ``own``, the policy of this function alone, must all be found."""
+    from autotune.pins import report_missing
+    from autotune.policy_files import layered
+
+    if in_force.pins:
+        report_missing(in_force, layered(own, layers=False).pins, plan.decisions)
+
+
+def holds_problems(fgraph) -> bool:
+    """Whether graphs inside (Scan, OpFromGraph, branches) have matrices, and so maybe pins, of their own."""
+    from autotune.reading import has_roots
+    from autotune.request_ops import RequestOp
+
+    inner = (getattr(n.op, "fgraph", None) for n in fgraph.apply_nodes if not isinstance(n.op, RequestOp))
+    return any(has_roots(graph) for graph in inner if graph is not None)
 
 
 def carried_decision(reading, problem) -> Decision:
@@ -215,45 +244,3 @@ def carried_decision(reading, problem) -> Decision:
         return replace(reading.decision, problem=problem)
     names = (reading.carried,) * len(problem.requests)
     return Decision(problem=problem, chosen=reading.carried, assignment=names, candidates=())
-
-
-def problem_of(reading, sizes, *, differentiated, linker):
-    """The plain data of a reading."""
-    from dataclasses import replace
-
-    from autotune.facts import nonnegative
-    from autotune.operators import LowRank
-    from autotune.problem import Problem
-
-    operator = reading.operator
-    part = operator.parts[0]
-    named = reading.matrix if reading.matrix is not None else part
-    low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
-    n = sizes.of(named, -1 if named is reading.matrix or operator.structure == ("dense",) else 0)
-    if n is None:
-        n = next((a.rhs.type.shape[-2] for a in reading.requests.values() if a.rhs is not None), None)
-    requests = []
-    for asked in reading.requests.values():
-        columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)
-        requests.append(replace(asked.request, columns=columns))
-    batch: int | None = 1
-    if reading.batched:
-        for axis in range(part.ndim - 2):
-            length = sizes.of(part, axis)
-            batch = None if batch is None or length is None else batch * length
-    return Problem(
-        requests=tuple(requests),
-        n=n,
-        structure=operator.structure,
-        rank=None if low_rank is None else sizes.of(low_rank.U, 1),
-        symmetric_terms=low_rank is None or low_rank.symmetric,
-        nonnegative_weights=low_rank is None or low_rank.c is None or nonnegative(low_rank.c),
-        dtype=reading.dtype,
-        batch=batch,
-        positive_definite=reading.positive_definite,
-        symmetric=reading.symmetric,
-        shared=reading.shared,
-        differentiated=differentiated,
-        linker=linker,
-        name=reading.name,
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from autotune.plan import Plan
@@ -9,6 +11,7 @@ from autotune.plan import Plan
 # Policies given to enable() and enabled(), the innermost last; empty when switched off.
 enabled_policies: list = []
 _open_session: ContextVar[Session | None] = ContextVar("autotune_session", default=None)
+_switched_off: ContextVar[bool] = ContextVar("autotune_switched_off", default=False)
 
 
 class Session:
@@ -23,6 +26,20 @@ class Session:
 
     def __exit__(self, *_) -> None:
         _open_session.reset(self._token)
+
+
+def is_switched_off() -> bool:
+    return _switched_off.get()
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """Every compile inside is PyTensor's own, whatever mode or policy a program asks for."""
+    token = _switched_off.set(True)
+    try:
+        yield
+    finally:
+        _switched_off.reset(token)
 
 
 def publish(plan: Plan) -> None:

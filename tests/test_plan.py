@@ -54,7 +54,7 @@ def test_pins_reproduce_the_graph_against_other_preferences(tmp_path):
     path = autotune.explain(free).save(tmp_path / "pins.yaml")
     pinned = compile_with(inputs, OUTPUTS, path)
     assert op_names(pinned) == op_names(free)
-    assert all(d.winner.reason == "forced by the policy" for d in autotune.explain(pinned).decisions)
+    assert all(d.winner.reason.startswith("pinned by") for d in autotune.explain(pinned).decisions)
     other = compile_with(inputs, OUTPUTS, {"rules": [{"forbid": ["woodbury", "cholesky"]}]})
     assert chosen(other) != chosen(free)
     again = autotune.explain(other).save(tmp_path / "other.yaml")

@@ -55,12 +55,11 @@ class WoodburyStrategy(Strategy):
         return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
 
     def _numbers(self, problem: Problem, full: Problem) -> int:
-        """The capacitance matrix, a thin matrix for its diagonal or gradient, solutions, a few vectors."""
+        """The capacitance matrix, a thin matrix while it is made or used, solutions, a few vectors."""
         n, k = known(problem.n), known(problem.rank)
         columns = sum(known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad"))
-        thin = n * k if full.asks("inverse_diagonal") else 0
         inverse = 3 * n * n if full.asks("inverse") else 0
-        return k * k + thin + inverse + (4 if problem.differentiated else 2) * n * columns + 4 * n
+        return k * k + n * k + inverse + (4 if problem.differentiated else 2) * n * columns + 4 * n
 
     def solver(self, system, options):
         return WoodburySolver(system)

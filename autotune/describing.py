@@ -1,0 +1,70 @@
+"""What was read from a graph as plain problems, of which choosing is a pure function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+
+def told_apart(fgraph, found: list[tuple]) -> list[tuple]:
+    """Pairs of a reading and its problem, now with what else identifies it: `autotune.problem.Traits`."""
+    from autotune.reading.naming import fingerprint, numbered
+
+    found = [(reading, replace(problem, **_origin(fgraph, reading))) for reading, problem in found]
+    prints = numbered(
+        fingerprint(reading.operator.parts if reading.deferred else (reading.matrix,), problem)
+        for reading, problem in found
+    )
+    return [
+        (reading, replace(problem, fingerprint=text))
+        for (reading, problem), text in zip(found, prints, strict=True)
+    ]
+
+
+def _origin(fgraph, reading) -> dict[str, str | None]:
+    """The PyMC variable and the line of code; for what is read from request Ops those of its decision."""
+    from autotune.reading.naming import rv_of, source_of
+
+    if not reading.deferred:
+        return {"rv": rv_of(fgraph, reading.matrix), "source": source_of(reading.matrix)}
+    before = getattr(reading.decision, "problem", None)
+    return {key: getattr(before, key, None) for key in ("rv", "source")}
+
+
+def problem_of(reading, sizes, *, differentiated, linker):
+    """The plain data of a reading."""
+    from autotune.facts import nonnegative
+    from autotune.operators import LowRank
+    from autotune.problem import Problem
+
+    operator = reading.operator
+    part = operator.parts[0]
+    named = reading.matrix if reading.matrix is not None else part
+    low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
+    n = sizes.of(named, -1 if named is reading.matrix or operator.structure == ("dense",) else 0)
+    if n is None:
+        n = next((a.rhs.type.shape[-2] for a in reading.requests.values() if a.rhs is not None), None)
+    requests = []
+    for asked in reading.requests.values():
+        columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)
+        requests.append(replace(asked.request, columns=columns))
+    batch: int | None = 1
+    if reading.batched:
+        for axis in range(part.ndim - 2):
+            length = sizes.of(part, axis)
+            batch = None if batch is None or length is None else batch * length
+    return Problem(
+        requests=tuple(requests),
+        n=n,
+        structure=operator.structure,
+        rank=None if low_rank is None else sizes.of(low_rank.U, 1),
+        symmetric_terms=low_rank is None or low_rank.symmetric,
+        nonnegative_weights=low_rank is None or low_rank.c is None or nonnegative(low_rank.c),
+        dtype=reading.dtype,
+        batch=batch,
+        positive_definite=reading.positive_definite,
+        symmetric=reading.symmetric,
+        shared=reading.shared,
+        differentiated=differentiated,
+        linker=linker,
+        name=reading.name,
+    )

@@ -1,0 +1,182 @@
+"""Linear algebra: the LAPACK and BLAS routines that an Op runs under PyTensor's Numba linker.
+
+Where no kernel is timed, the price is that of one with a known ratio of flops: dense eigenvalues, singular
+values, orthogonal factors (Golub & Van Loan 2013, chapters 5, 7 and 8), functions of matrices (Higham 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
+from cost_models import KernelCall, call
+
+Rule = Callable[[SizedNode], Cost]
+GETRF_FLOPS = 2 / 3
+"""Of ``getrf`` in units of n^3, the yardstick of what has no kernel."""
+
+
+def factor(kernel: str, *, copies: int = 0) -> Rule:
+    """A routine on an n x n matrix; ``copies`` of it are made that are not the result."""
+
+    def rule(sized: SizedNode) -> Cost:
+        matrix = sized.inputs[0]
+        return cost(call(kernel, n=matrix.length(-1)), workspace=copies * matrix.bytes)
+
+    return rule
+
+
+def solve(kernel: str, *, rhs: int = 1) -> Rule:
+    """A routine on an n x n matrix and right-hand sides, input number ``rhs``, (n,) or (n, m)."""
+
+    def rule(sized: SizedNode) -> Cost:
+        return cost(call(kernel, n=sized.inputs[0].length(-1), m=_columns(sized, rhs)))
+
+    return rule
+
+
+def _columns(sized: SizedNode, rhs: int) -> int:
+    b = sized.inputs[rhs]
+    return b.length(-1) if len(b.shape) > 1 else 1
+
+
+def general_solve(sized: SizedNode) -> Cost:
+    """``Solve`` by what it may assume; under Numba what is not listed is solved as a general matrix."""
+    n, m = sized.inputs[0].length(-1), _columns(sized, 1)
+    copy = sized.inputs[0].bytes
+    match sized.op.assume_a:
+        case "pos":
+            return cost(call("potrf", n=n), call("potrs", n=n, m=m), workspace=copy)
+        case "sym" | "her":
+            return cost(call("sysv", n=n, m=m), workspace=copy)
+        case "tridiagonal":
+            return cost(call("stream", n=n, count=4), call("stream", n=n * m, count=3), workspace=copy)
+    return cost(call("gesv", n=n, m=m), workspace=copy)
+
+
+def by_flops(n3: float, *, copies: int = 1) -> Rule:
+    """An algorithm of ``n3`` n^3 flops at the speed of getrf."""
+
+    def rule(sized: SizedNode) -> Cost:
+        n = max(sized.inputs[0].length(-2), sized.inputs[0].length(-1))
+        return cost(call("getrf", n=n, count=n3 / GETRF_FLOPS), workspace=copies * sized.inputs[0].bytes)
+
+    return rule
+
+
+def rectangular(factor: float) -> Rule:
+    """An algorithm of ``factor * m n^2`` flops on an m x n matrix, m >= n (or the transpose)."""
+
+    def rule(sized: SizedNode) -> Cost:
+        n, m = sorted((sized.inputs[0].length(-2), sized.inputs[0].length(-1)))
+        flops = factor * m / max(n, 1) / GETRF_FLOPS
+        return cost(call("getrf", n=n, count=flops), workspace=sized.inputs[0].bytes)
+
+    return rule
+
+
+def expm(sized: SizedNode) -> Cost:
+    """Scaling and squaring (Higham 2005): about ten products and a solve with n right-hand sides."""
+    n = sized.inputs[0].length(-1)
+    calls = call("gemm", m=n, n=n, k=n, count=10), call("gesv", n=n, m=n)
+    return cost(*calls, workspace=6 * sized.inputs[0].bytes)
+
+
+def tridiagonal(sized: SizedNode) -> Cost:
+    """A few passes over the diagonals and the right-hand sides."""
+    return cost(*(call("stream", n=a.size, count=3) for a in sized.outputs))
+
+
+def product(sized: SizedNode) -> Cost:
+    """``x @ y`` of vectors and matrices, the last two inputs that are not numbers."""
+    x, y = [a for a in sized.inputs if a.shape and a.length(-1) >= 0][-2:]
+    rows = x.length(-2) if len(x.shape) > 1 else 1
+    inner = x.length(-1)
+    columns = y.length(-1) if len(y.shape) > 1 else 1
+    return cost(_product(rows, columns, inner))
+
+
+def _product(m: int, n: int, k: int) -> KernelCall:
+    """BLAS passes once over a matrix that meets a vector: gemv, whichever side the vector is on."""
+    if 1 not in (m, n):
+        return call("gemm", m=m, n=n, k=k)
+    return call("gemv", m=max(m, n), n=k)
+
+
+def gemm(sized: SizedNode) -> Cost:
+    """``C <- b C + a X Y``, inputs (C, a, X, Y, b)."""
+    x, y = sized.inputs[2:4]
+    return cost(_product(x.length(0), y.length(1), x.length(1)))
+
+
+def gemv(sized: SizedNode) -> Cost:
+    """``y <- b y + a A x``, inputs (y, a, A, x, b)."""
+    a = sized.inputs[2]
+    return cost(call("gemv", m=a.length(0), n=a.length(1)))
+
+
+def batched_dot(sized: SizedNode) -> Cost:
+    x, y = sized.inputs
+    one = _product(x.length(1), y.length(2), x.length(2))
+    return cost(KernelCall(one.kernel, one.dims, float(x.length(0))))
+
+
+def cholesky_or_lu(sized: SizedNode) -> Cost:
+    """Priced as its strategy is: for a positive definite matrix, and the look whether it is symmetric."""
+    n = sized.inputs[0].length(-1)
+    return cost(call("potrf", n=n), call("stream", n=n * n, count=2))
+
+
+def low_rank_factor(sized: SizedNode) -> Cost:
+    """The columns are scaled in a copy."""
+    u = sized.inputs[1]
+    count = 1 if sized.op.symmetric else 2
+    calls = call("low_rank_factor", n=u.length(0), k=u.length(1), count=count)
+    return cost(calls, workspace=u.bytes)
+
+
+def low_rank_solve(sized: SizedNode) -> Cost:
+    u, out = sized.inputs[1], sized.outputs[0]
+    return cost(call("low_rank_solve", n=u.length(0), k=u.length(1), m=out.length(1)))
+
+
+def low_rank_diagonal(sized: SizedNode) -> Cost:
+    u = sized.inputs[1]
+    return cost(call("low_rank_diagonal", n=u.length(0), k=u.length(1)), workspace=u.bytes)
+
+
+PROBES = 8
+"""Vectors that the Lanczos algorithms work on at once."""
+
+
+def block_cg(sized: SizedNode) -> Cost:
+    """Half the budget of iterations: the budget is twice what convergence theory expects."""
+    matrix, b, _, budget = sized.inputs[:4]
+    return _iterations(matrix, b.length(-1), budget, workspace=3 * b.bytes)
+
+
+def lanczos(budget: int) -> Rule:
+    """Products with blocks of probes, half of the budget in input number ``budget``."""
+
+    def rule(sized: SizedNode) -> Cost:
+        matrix = sized.inputs[0]
+        vectors = PROBES * matrix.length(-1) * np.dtype(matrix.dtype).itemsize
+        return _iterations(matrix, PROBES, sized.inputs[budget], workspace=4 * vectors)
+
+    return rule
+
+
+def _iterations(matrix: Array, m: int, budget: Array, *, workspace: float) -> Cost:
+    n = matrix.length(-1)
+    count = n if budget.value is None else min(n, budget.value / 2)
+    return cost(call("cg_iteration", n=n, m=m, count=count), workspace=workspace)
+
+
+def partial_cholesky(sized: SizedNode) -> Cost:
+    """About 10 n r^2 flops, five times those of the factor of a diagonal plus rank r."""
+    n, rank = sized.inputs[0].length(-1), sized.inputs[1].value
+    if rank is None:
+        raise Unknown("the rank of the preconditioner is unknown")
+    return cost(call("low_rank_factor", n=n, k=rank, count=5)) if rank > 0 else cost(call("stream", n=n))

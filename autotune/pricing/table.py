@@ -1,0 +1,154 @@
+"""Which kernels each Op runs: the one table from Op type to rule, and the way to look an Op up in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytensor.compile.builders import FinalizedOpFromGraph, OpFromGraph
+from pytensor.compile.ops import DeepCopyOp, TypeCastingOp
+from pytensor.conditional.op import IfElse, LazyIfElse
+from pytensor.raise_op import CheckAndRaise
+from pytensor.scalar.basic import ScalarOp
+from pytensor.scan.op import Scan
+from pytensor.tensor import basic, elemwise, extra_ops, fft, subtensor
+from pytensor.tensor.blas.batched import BatchedDot
+from pytensor.tensor.blas.gemm import Dot22, Dot22Scalar, Gemm
+from pytensor.tensor.blas.gemv import Gemv
+from pytensor.tensor.blockwise import Blockwise, OpWithCoreShape
+from pytensor.tensor.linalg import constructors, inverse, products, summary
+from pytensor.tensor.linalg.decomposition import cholesky, eigen, lu, qr, schur, svd
+from pytensor.tensor.linalg.solvers import general, linear_control, lstsq, psd, triangular, tridiagonal
+from pytensor.tensor.math import Argmax, Dot
+from pytensor.tensor.random.op import RNGConsumerOp
+from pytensor.tensor.reshape import JoinDims, SplitDims
+from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
+from pytensor.tensor.sort import ArgSortOp, SortOp
+
+from autotune import ops
+from autotune.pricing import elementwise as loops
+from autotune.pricing import inner, linalg, moving
+from autotune.pricing.arrays import Cost, SizedNode, Unknown
+from cost_models import call
+
+COSTS: dict[type, linalg.Rule] = {
+    # Linear algebra.
+    cholesky.Cholesky: linalg.factor("potrf"),
+    psd.CholeskySolve: linalg.solve("potrs"),
+    triangular.SolveTriangular: linalg.solve("trsm"),
+    general.Solve: linalg.general_solve,
+    lu.LUFactor: linalg.factor("getrf"),
+    lu.LU: linalg.factor("getrf", copies=1),
+    inverse.MatrixInverse: linalg.factor("inv"),
+    summary.Det: linalg.factor("slogdet", copies=1),
+    summary.SLogDet: linalg.factor("slogdet", copies=1),
+    inverse.MatrixPinv: linalg.rectangular(24),
+    inverse.TensorInv: linalg.by_flops(2),
+    lstsq.Lstsq: linalg.rectangular(12),
+    lstsq.TensorSolve: linalg.by_flops(2 / 3),
+    svd.SVD: linalg.rectangular(21),
+    qr.QR: linalg.rectangular(4),
+    eigen.Eigh: linalg.by_flops(9),
+    eigen.Eigvalsh: linalg.by_flops(4 / 3),
+    eigen.Eig: linalg.by_flops(25),
+    schur.Schur: linalg.by_flops(25),
+    schur.QZ: linalg.by_flops(66),
+    products.Expm: linalg.expm,
+    linear_control.TRSYL: linalg.by_flops(2),
+    tridiagonal.LUFactorTridiagonal: linalg.tridiagonal,
+    tridiagonal.SolveLUFactorTridiagonal: linalg.tridiagonal,
+    # Products.
+    Dot: linalg.product,
+    Dot22: linalg.product,
+    Dot22Scalar: linalg.product,
+    Gemm: linalg.gemm,
+    Gemv: linalg.gemv,
+    BatchedDot: linalg.batched_dot,
+    # Ours.
+    ops.CholeskyInverse: linalg.factor("potri"),
+    ops.LUInverse: linalg.factor("getri"),
+    ops.CholeskyOrLU: linalg.cholesky_or_lu,
+    ops.CholeskyOrLUSolve: linalg.solve("potrs", rhs=3),
+    ops.CholeskyOrLUInverse: linalg.factor("potri"),
+    ops.LowRankFactor: linalg.low_rank_factor,
+    ops.LowRankSolve: linalg.low_rank_solve,
+    ops.LowRankSolveColumns: linalg.low_rank_solve,
+    ops.LowRankInverseDiagonal: linalg.low_rank_diagonal,
+    ops.BlockCG: linalg.block_cg,
+    ops.PartialCholesky: linalg.partial_cholesky,
+    ops.LanczosLogdet: linalg.lanczos(budget=2),
+    ops.LanczosInverse: linalg.lanczos(budget=3),
+    # Loops over all numbers.
+    elemwise.Elemwise: loops.elementwise,
+    elemwise.CAReduce: loops.reduction,
+    FinalizedOpFromGraph: inner.fused,
+    Argmax: moving.cumulative,
+    extra_ops.CumOp: moving.cumulative,
+    SortOp: moving.sorting,
+    ArgSortOp: moving.sorting,
+    extra_ops.Unique: moving.sorting,
+    extra_ops.SearchsortedOp: moving.passes(3),
+    fft.RFFTOp: moving.transform,
+    fft.IRFFTOp: moving.transform,
+    RNGConsumerOp: moving.drawing,
+    # Making, copying and selecting.
+    basic.Alloc: moving.passes(moving.WRITE),
+    basic.AllocEmpty: moving.nothing,
+    basic.ARange: moving.passes(moving.WRITE),
+    basic.Eye: moving.matrix_with_diagonal,
+    basic.Join: moving.passes(moving.COPY),
+    basic.Split: moving.view_or_copy,
+    basic.MakeVector: moving.nothing,
+    basic.ExtractDiag: moving.view_or_copy,
+    basic.Nonzero: moving.passes(1),
+    basic.PermuteRowElements: moving.passes(1),
+    basic.Choose: moving.passes(1),
+    DeepCopyOp: moving.passes(moving.COPY),
+    extra_ops.CpuContiguous: moving.passes(moving.COPY),
+    extra_ops.Repeat: moving.passes(moving.COPY),
+    extra_ops.FillDiagonal: moving.passes(moving.COPY),
+    extra_ops.FillDiagonalOffset: moving.passes(moving.COPY),
+    constructors.BaseBlockDiagonal: moving.passes(moving.COPY),
+    lu.PivotToPermutations: moving.passes(1),
+    subtensor.Subtensor: moving.view_or_copy,
+    subtensor.AdvancedSubtensor: moving.passes(1),
+    subtensor.IncSubtensor: moving.increment,
+    subtensor.AdvancedIncSubtensor: moving.increment,
+    # Views, shapes, numbers.
+    elemwise.DimShuffle: moving.nothing,
+    Reshape: moving.nothing,
+    Shape: moving.nothing,
+    Shape_i: moving.nothing,
+    SpecifyShape: moving.nothing,
+    JoinDims: moving.nothing,
+    SplitDims: moving.nothing,
+    basic.TensorFromScalar: moving.nothing,
+    basic.ScalarFromTensor: moving.nothing,
+    TypeCastingOp: moving.nothing,
+    CheckAndRaise: moving.nothing,
+    ScalarOp: moving.nothing,
+    IfElse: moving.nothing,
+    # Graphs inside.
+    Blockwise: inner.blockwise,
+    OpWithCoreShape: inner.inner_graph,
+    OpFromGraph: inner.inner_graph,
+    LazyIfElse: inner.conditional,
+    Scan: inner.scan,
+}
+"""The nearest class of an Op that is listed here has its rule."""
+
+
+def rule_of(op: Any) -> linalg.Rule | None:
+    """The rule of an Op; None if none of its classes has one."""
+    return next((COSTS[cls] for cls in type(op).__mro__ if cls in COSTS), None)
+
+
+def cost_of(sized: SizedNode) -> Cost:
+    """Kernels and work space of a node; ``Unknown`` if it has no rule or a size is not known."""
+    if any(a.dtype.startswith("complex") for a in (*sized.inputs, *sized.outputs)):
+        raise Unknown("complex numbers have no prices")
+    rule = rule_of(sized.op)
+    if rule is None:
+        raise Unknown("this operation has no entry in the table of costs")
+    found = rule(sized)
+    is_number = not any(a.shape for a in (*sized.inputs, *sized.outputs))
+    return found if found.calls or is_number else Cost((call("node"),), found.workspace)

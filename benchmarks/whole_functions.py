@@ -1,0 +1,157 @@
+"""Whole compiled functions: predicted seconds against measured ones, on models and shapes never calibrated.
+
+    python benchmarks/whole_functions.py --problems 48 --seed 0
+
+Problems are drawn log-uniformly, n from 20 to 2000, in float64 and float32; every thirteenth is a PyMC model.
+Each function is timed in alternation with a reference product of matrices, whose drift shows how quiet the
+machine was. Prints a table and a summary; after each problem `benchmarks/results/whole_functions.json` holds
+all that has been measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from timing import alternate
+from whole_problems import LARGEST, problem
+
+import autotune
+from autotune.explaining import compiled_function
+from autotune.pricing import ExampleSizes, Price, price
+from cost_models import find_profile
+
+RESULTS = Path(__file__).parent / "results" / "whole_functions.json"
+PYMC_EVERY = 13
+REFERENCE = np.random.default_rng(0).normal(size=(200, 200))
+
+
+def measure(index: int, seed: int, largest: int, budget: float) -> dict[str, Any]:
+    """One row: the predicted price of a function, and its measured seconds."""
+    made = pymc_model(index, seed, largest) if index % PYMC_EVERY == PYMC_EVERY - 1 else None
+    label, fn, call, arguments = made or compiled(index, seed, largest)
+    fgraph = compiled_function(fn).maker.fgraph
+    predicted = price(fgraph, ExampleSizes(fgraph, arguments), find_profile())
+    times = alternate({"function": call, "reference": _reference}, arguments, budget=budget)
+    return {
+        "problem": label,
+        "chosen": [d.chosen for d in autotune.explain(fn).decisions],
+        "predicted": predicted.seconds,
+        "measured": times["function"],
+        "reference": times["reference"],
+        "peak_bytes": predicted.peak_bytes,
+        "unknown": [f"{node.op}: {node.reason}" for node in predicted.unknown],
+        "largest": largest_parts(predicted),
+    }
+
+
+def compiled(index: int, seed: int, largest: int) -> tuple[str, Any, Callable[..., Any], list[Any]]:
+    """A problem's label, its function, how to call it, and with what."""
+    drawn = problem(index, seed, largest)
+    fn = drawn.compile()
+    return drawn.label, fn, fn, drawn.values
+
+
+def pymc_model(index: int, seed: int, largest: int) -> tuple[str, Any, Callable[..., Any], list[Any]] | None:
+    """A PyMC model's log-density with its gradient; None where PyMC is not installed."""
+    with suppress(ImportError):
+        import pymc_models
+
+        rng = np.random.default_rng([seed, index])
+        n = int(np.exp(rng.uniform(np.log(20), np.log(max(largest, 21)))))
+        makers = {**pymc_models.GAUSSIAN_PROCESSES, "factor_analysis": pymc_models.factor_analysis}
+        name = list(makers)[index // PYMC_EVERY % len(makers)]
+        model = makers[name](n)
+        with autotune.enabled():
+            fn = pymc_models.joint(model)
+        raw = compiled_function(fn)
+        raw.trust_input = True
+        return f"PyMC {name}, n={n} + gradient", fn, raw, [pymc_models.point_of(model)]
+    return None
+
+
+def _reference(*_: Any) -> Any:
+    return REFERENCE @ REFERENCE
+
+
+def largest_parts(predicted: Price, count: int = 6) -> list[tuple[str, float]]:
+    """The dearest nodes and their seconds."""
+    return [(node.op[:60], node.seconds) for node in predicted.nodes[:count] if node.seconds is not None]
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Errors are relative to the measured time; the bias is the geometric mean of predicted over measured."""
+    ratios = np.array([row["predicted"] / row["measured"] for row in rows])
+    errors = np.abs(ratios - 1)
+    references = np.array([row["reference"] for row in rows])
+    return {
+        "problems": len(rows),
+        "median_error": float(np.median(errors)),
+        "error_90th_percentile": float(np.quantile(errors, 0.9)),
+        "bias": float(np.exp(np.log(ratios).mean())),
+        "with_unknown_nodes": sum(bool(row["unknown"]) for row in rows),
+        "reference_spread": float(references.max() / references.min()),
+    }
+
+
+def report(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print the table and the summary."""
+    table = Table("problem", "chosen", "predicted (ms)", "measured (ms)", "ratio", "largest")
+    for row in rows:
+        name, seconds = row["largest"][0]
+        cells = [f"{1e3 * row[key]:.3g}" for key in ("predicted", "measured")]
+        ratio, share = row["predicted"] / row["measured"], seconds / row["predicted"]
+        table.add_row(
+            row["problem"], ", ".join(row["chosen"]), *cells, f"{ratio:.2f}", f"{name[:24]} {share:.0%}"
+        )
+    console.print(table)
+    for key, value in summarise(rows).items():
+        console.print(f"{key:32s} {value:.3g}", highlight=False)
+
+
+def save(rows: list[dict[str, Any]], seed: int, path: Path) -> None:
+    """Write what has been measured so far: an interrupted run is not lost."""
+    path.parent.mkdir(exist_ok=True)
+    data = {"profile": find_profile().source, "seed": seed, "summary": summarise(rows), "rows": rows}
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--problems", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--largest", type=int, default=LARGEST)
+    parser.add_argument("--budget", type=float, default=1.0, help="seconds of timing for each problem")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    console = Console(width=130)
+    rows: list[dict[str, Any]] = []
+    for index in range(arguments.problems):
+        try:
+            rows.append(measure(index, arguments.seed, arguments.largest, arguments.budget))
+        except Exception as error:  # one model that does not compile does not end the run
+            console.print(f"{index + 1}: {type(error).__name__}: {error}"[:300], highlight=False)
+            continue
+        last = rows[-1]
+        ratio = last["predicted"] / last["measured"]
+        console.print(
+            f"{index + 1}/{arguments.problems} {last['problem']}: predicted / measured {ratio:.2f}",
+            highlight=False,
+        )
+        save(rows, arguments.seed, arguments.output)
+    if rows:
+        report(rows, console)
+        console.print(f"written to {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
