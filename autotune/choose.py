@@ -32,6 +32,8 @@ SIZES_TRIED = {
 }
 # Below this relative difference two predictions are the same.
 INDIFFERENT = 0.02
+# Standard error of a gain in batches: kernels are timed alone, not in a loop over the items.
+BATCH_ERROR = 0.25
 # What iterating in vain may cost, as a share of the direct way.
 GUARD = 0.3
 
@@ -299,6 +301,8 @@ def _pick(problem, candidates, assignments, policy, profile, options, forced) ->
     ours = distinct_work(problem, named[best.name], named["keep"], options)
     theirs = distinct_work(problem, named["keep"], named[best.name], options)
     gain, error = _gain(ours, theirs, profile, problem.dtype)
+    if problem.batch != 1:
+        error = math.hypot(error, BATCH_ERROR)
     if gain <= max(policy.margin, error):
         least, name = max((policy.margin, "the margin"), (error, "the error of the prices"))
         return (

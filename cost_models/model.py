@@ -40,6 +40,8 @@ FOLDS = 5
 _COMMON = ("call", "flops", "flops_beyond", "wake", "bytes", "bytes_beyond", "fresh")
 REGIMES = (1e-5, 1e-3)
 """Seconds that part the errors: overhead below the first, memory and threads beyond the second."""
+ONE_SIGMA = 0.68
+"""The share of normal errors within one standard deviation."""
 FRESH = 2**25
 """Bytes of the largest array that glibc keeps for reuse (M_MMAP_THRESHOLD in malloc(3))."""
 FEWEST_POINTS = 5
@@ -54,9 +56,9 @@ class KernelModel:
 
     `coefficients` maps the name of a term to seconds per unit. `error` is the median and
     `error_p90` the 90th percentile of `|predicted / measured - 1|` over held-out points; `errors`
-    are root mean squares of `log(predicted / measured)` over those in each of the `REGIMES`, `reach`
-    is the longest time measured. `derived` says that the times were not measured but scaled from
-    another dtype.
+    are the 68th percentiles of `|log(predicted / measured)|` in each of the `REGIMES`, `reach` is the
+    longest time measured. `derived` says that the times were not measured but scaled from another
+    dtype.
     """
 
     kernel: str
@@ -201,13 +203,17 @@ def _fit_at(
 
 
 def _errors_by_regime(predicted: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, ...]:
-    """Root mean square of the logarithmic error in each regime; with few points there, over all."""
+    """What two thirds of the logarithmic errors in each regime stay below; with few points there, of all.
+
+    A quantile and not a mean square: one size at which memory is fresh in some calls and not in others
+    would otherwise stand for all.
+    """
     logs = np.log((predicted + RESOLUTION) / (times + RESOLUTION))
     regime = np.searchsorted(REGIMES, times, side="right")
 
     def size(chosen: NDArray[np.bool_]) -> float:
-        enough = chosen if chosen.sum() >= FEWEST_POINTS else np.ones_like(chosen)
-        return float(np.sqrt(np.mean(logs[enough] ** 2)))
+        enough = chosen if chosen.sum() >= 2 * FEWEST_POINTS else np.ones_like(chosen)
+        return float(np.quantile(np.abs(logs[enough]), ONE_SIGMA))
 
     return tuple(size(regime == index) for index in range(len(REGIMES) + 1))
 

@@ -30,11 +30,11 @@ class CholeskyOrLUStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
         full = with_backward(problem, structured=False)
-        symmetric = problem.symmetric_terms or not problem.low_rank
+        # In batches of small matrices the look costs more than it may save: they are priced as general.
+        symmetric = problem.batch == 1 and (problem.symmetric_terms or not problem.low_rank)
         factor, solve, invert = ("potrf", "potrs", "potri") if symmetric else ("getrf", "getrs", "getri")
         calls = [call(factor, n=n), *forming(problem), *outer_products(problem)]
-        if symmetric:
-            calls.append(call("stream", n=n * n, count=2))
+        calls.append(call("stream", n=n * n, count=2))
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         calls += [call(solve, n=n, m=m) for m in columns]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
