@@ -40,6 +40,7 @@ from rivals import MAX_CG_ITERATIONS, OURS, RULES, SOLVE_RTOL, priced
 from timing import alternate
 
 import autotune
+from calibration.worker import silence_numpy_threads
 from cost_models import Profile, find_profile, fingerprint
 
 RESULTS = Path(__file__).parent / "results" / "regret.json"
@@ -236,6 +237,7 @@ def run(cases: Sequence[Case], rows: list[dict[str, Any]], path: Path, settings:
 
 
 def main() -> None:
+    silence_numpy_threads()  # its threads would spin on the cores that the compiled functions use
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -26,6 +26,7 @@ from whole_problems import LARGEST, problem
 import autotune
 from autotune.explaining import compiled_function
 from autotune.pricing import ExampleSizes, Price, price
+from calibration.worker import silence_numpy_threads
 from cost_models import find_profile
 
 RESULTS = Path(__file__).parent / "results" / "whole_functions.json"
@@ -124,6 +125,7 @@ def save(rows: list[dict[str, Any]], seed: int, path: Path) -> None:
 
 
 def main() -> None:
+    silence_numpy_threads()  # its threads would spin on the cores that the compiled functions use
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
