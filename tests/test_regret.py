@@ -150,7 +150,7 @@ def test_the_generic_rule_is_the_choice_by_the_generic_profile(problem):
 
 def test_inexact_strategies_are_not_among_the_priced():
     problem = replace(ONLY_SOLVES, n=1001)
-    told = Policy(rules=({"options": {"condition_number": 5.0}},))
+    told = Policy(rules=({"options": {"condition_number": 5.0, "max_iterations": 100}},))
     decision = choose(problem, told, generic_profile())
     assert decision.candidate("cg").seconds is not None
     assert "cg" not in rivals.priced(decision)
