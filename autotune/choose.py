@@ -82,13 +82,15 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
         candidates=tuple(_with_reasons(candidates, chosen, reason)),
         profile=profile.source,
         before_autodiff=problem.differentiated,
-        condition_number=options.condition_number,
-        max_iterations=options.max_iterations,
-        solve_rtol=options.solve_rtol,
-        logdet_rtol=options.logdet_rtol,
-        preconditioner=options.preconditioner,
+        **_iteration(options),
         undecided=bool(problem.unknown_sizes) and not forced,
     )
+
+
+def _iteration(options: Options) -> dict[str, Any]:
+    """What an iterative strategy is built with, as a decision carries it."""
+    names = ("condition_number", "max_iterations", "solve_rtol", "logdet_rtol", "preconditioner")
+    return {name: getattr(options, name) for name in names}
 
 
 def pinned(problem: Problem, policy: Policy) -> Decision | None:
@@ -116,11 +118,7 @@ def pinned(problem: Problem, policy: Policy) -> Decision | None:
         assignment=names,
         candidates=(Candidate(_label(names), None, None, reason),),
         before_autodiff=problem.differentiated,
-        condition_number=options.condition_number,
-        max_iterations=options.max_iterations,
-        solve_rtol=options.solve_rtol,
-        logdet_rtol=options.logdet_rtol,
-        preconditioner=options.preconditioner,
+        **_iteration(options),
         undecided=bool(problem.unknown_sizes) and ruled[0].force is None,
     )
 
