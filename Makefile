@@ -11,7 +11,7 @@ CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 p
   $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
 IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help env demo test lint types bench lock clean
+.PHONY: help env demo test lint types docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make types  mypy"
+	@echo "make docs   build the pages into build/site, warnings as errors"
 	@echo "make bench  measure regret against every forced strategy"
 	@echo "make lock   write requirements.lock anew from pyproject.toml"
 	@echo "make clean  remove caches and build output (keeps .venv)"
@@ -47,6 +48,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/python -m mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/regret.py

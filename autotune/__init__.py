@@ -4,6 +4,7 @@
     autotune.enable()                                           # every compile, PyMC's included
     loss = autotune.tune(loss)                                  # before pt.grad
     print(autotune.explain(fn))                                 # what was chosen, and why
+    K = autotune.precondition(K, M)                             # you know M ~ K^-1
 
 Importing the package changes nothing; names load when first used.
 """
@@ -22,6 +23,7 @@ _HOME = {
     "enabled": "autotune.doors",
     "tune": "autotune.doors",
     "explain": "autotune.explaining",
+    "precondition": "autotune.preconditioning",
     "Plan": "autotune.plan",
     "Decision": "autotune.plan",
     "Policy": "autotune.policy",

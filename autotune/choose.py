@@ -10,45 +10,34 @@ Nothing here sees a graph, so that explaining, testing and the command line use 
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from autotune.all_sizes import pick_for_all_sizes
+from autotune.best_preconditioner import with_preconditioner
+from autotune.candidates import (
+    Options,
+    all_assignments,
+    candidate_of,
+    label,
+    overruled,
+    place,
+    seconds,
+    strategy,
+    within_guard,
+    without_dominated,
+)
+from autotune.crossing import Prices, find_crossover
+from autotune.crossover import Crossover
+from autotune.margins import predicted_gain
 from autotune.memory import available_memory
 from autotune.plan import Candidate, Decision
 from autotune.policy import Policy, PolicyError, Resolved
 from autotune.problem import Problem, Request
-from autotune.strategies import STRATEGIES, Strategy
-from cost_models import KernelCall, Profile
+from autotune.strategies.iterations import condition_number
+from cost_models import Profile
 
-# Where a size is unknown, a candidate must be the cheaper one at each of these.
-SIZES_TRIED = {
-    "n": (2, 16, 128, 1024, 8192),
-    "rank": (1, 16, 256, 4096),
-    "columns": (1, 64),
-    "batch": (1, 32),
-}
-# Below this relative difference two predictions are the same.
-INDIFFERENT = 0.02
-# Standard error of a gain in batches: kernels are timed alone, not in a loop over the items.
-BATCH_ERROR = 0.25
-# What iterating in vain may cost, as a share of the direct way.
-GUARD = 0.3
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a strategy is told about a problem beyond its sizes."""
-
-    solve_rtol: float = 1e-10
-    condition_number: float | None = None
-    max_iterations: int | None = None
-    preconditioner: Any = None
-    logdet_rtol: float | None = None
-    forced: bool = False
-    carried: bool = False
+__all__ = ["Options", "choose", "describe", "pinned", "seconds", "strategy", "with_crossover"]
 
 
 def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
@@ -57,23 +46,21 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
     Raises ``PolicyError`` when a forced strategy cannot serve what it is forced on.
     """
     ruled = _ruled(problem, policy)
-    options = _options(policy, ruled)
+    options = with_preconditioner(problem, _options(policy, ruled), profile)
     forced = {i: r.force for i, r in enumerate(ruled) if r.force is not None}
-    forbidden = {name: rule for r in ruled for name, rule in r.forbid.items()}
     if forced:
         _check_forced(problem, ruled, replace(options, forced=True))
-    assignments = _assignments(problem, forced)
+    forbidden = {name: rule for r in ruled for name, rule in r.forbid.items()}
     limit = policy.memory_limit if policy.memory_limit is not None else available_memory()
-    candidates = [
-        _candidate(problem, names, replace(options, forced=bool(forced)), profile, forbidden, forced, limit)
-        for names in assignments
-    ]
+    assignments = all_assignments(problem, forced)
+    given = replace(options, forced=bool(forced))
+    candidates = [candidate_of(problem, n, given, profile, forbidden, forced, limit) for n in assignments]
     if not forced:
-        candidates = _without_dominated(candidates)
+        candidates = without_dominated(candidates)
     chosen, reason = _pick(problem, candidates, assignments, policy, profile, options, forced)
     if forced:
-        candidates += _overruled(problem, assignments, options, profile, forbidden, limit)
-    assignment = next(names for names in assignments if _label(names) == chosen.name)
+        candidates += overruled(problem, assignments, options, profile, forbidden, limit)
+    assignment = next(names for names in assignments if label(names) == chosen.name)
     options = within_guard(problem, assignment, replace(options, forced=bool(forced)), profile)
     return Decision(
         problem=problem,
@@ -82,7 +69,7 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
         candidates=tuple(_with_reasons(candidates, chosen, reason)),
         profile=profile.source,
         before_autodiff=problem.differentiated,
-        **_iteration(options),
+        **_iteration(options) | {"condition_number": condition_number(problem, options)},
         undecided=bool(problem.unknown_sizes) and not forced,
     )
 
@@ -91,6 +78,32 @@ def _iteration(options: Options) -> dict[str, Any]:
     """What an iterative strategy is built with, as a decision carries it."""
     names = ("condition_number", "max_iterations", "solve_rtol", "logdet_rtol", "preconditioner")
     return {name: getattr(options, name) for name in names}
+
+
+def with_crossover(decision: Decision, policy: Policy, profile: Profile) -> Decision:
+    """The decision to look at run-time sizes, where the candidate chosen without them is crossed by another.
+
+    The same decision where nothing is gained by looking, or where its sizes are known or it is forced.
+    """
+    problem = decision.problem
+    if not decision.undecided or not decision.profile or problem.batch is None:
+        return decision
+    options = _options(policy, _ruled(problem, policy))
+    others = [c.name for c in decision.candidates if c.could_serve and strategy(c.name).exact]
+    found = find_crossover(Prices(problem, options, profile, policy.margin), decision.chosen, others)
+    return decision if found is None else _crossing(decision, found, str(found))
+
+
+def _crossing(decision: Decision, found: Crossover, reason: str) -> Decision:
+    """``decision`` with the two candidates of ``found`` as the one chosen."""
+    either = Candidate(found.name, None, None, reason)
+    candidates = tuple(
+        replace(c, reason=f"one of the two that {found.name} chooses from")
+        if c.name in (found.below, found.above)
+        else c
+        for c in decision.candidates
+    )
+    return replace(decision, chosen=found.name, candidates=(either, *candidates), crossover=found)
 
 
 def pinned(problem: Problem, policy: Policy) -> Decision | None:
@@ -105,64 +118,30 @@ def pinned(problem: Problem, policy: Policy) -> Decision | None:
     if all(r.force_rule is not None and r.force_rule.pin for r in ruled):
         _check_forced(problem, ruled, replace(_options(policy, ruled), forced=True))
         names = tuple(r.force or "" for r in ruled)
-        reason = f"pinned by {_origin(ruled[0].force_rule).rstrip(': ')}"
+        reason = f"pinned by {place(ruled[0].force_rule).rstrip(': ')}"
     elif problem.differentiated and all(r.force is None for r in ruled):
         names = ("keep",) * len(ruled)
         reason = "the pins name no choice before autodiff"
     else:
         return None
     options = _options(policy, ruled)
-    return Decision(
+    decision = Decision(
         problem=problem,
-        chosen=_label(names),
+        chosen=label(names),
         assignment=names,
-        candidates=(Candidate(_label(names), None, None, reason),),
+        candidates=(Candidate(label(names), None, None, reason),),
         before_autodiff=problem.differentiated,
         **_iteration(options),
         undecided=bool(problem.unknown_sizes) and ruled[0].force is None,
     )
+    crossover = getattr(ruled[0].force_rule, "crossover", None)
+    return decision if crossover is None else _crossing(decision, crossover, f"{crossover}, {reason}")
 
 
 def _ruled(problem: Problem, policy: Policy) -> list[Resolved]:
     """What the policy demands of each request."""
     asked = (problem.structure, problem.n, problem.traits)
     return [policy.resolve(problem.name, r.kind, *asked) for r in problem.requests]
-
-
-def strategy(name: str) -> Strategy:
-    return next(s for s in STRATEGIES if s.name == name)
-
-
-def seconds(problem: Problem, names: tuple[str, ...], options: Any, profile: Profile) -> tuple[float, float]:
-    """Predicted seconds and peak bytes of an assignment of strategies to requests; sizes must be known."""
-    total, peak = 0.0, 0.0
-    for name in dict.fromkeys(names):
-        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
-        work = strategy(name).work(part, options)
-        total += sum(profile.seconds(c, problem.dtype) for c in work.calls)
-        peak = max(peak, work.peak_bytes)
-    return total, peak
-
-
-def distinct_work(problem, names, others, options) -> list[KernelCall]:
-    """What an assignment runs beyond what ``others`` run as well.
-
-    Kernels that both run have the same error, so only the rest tells which is faster.
-    """
-    mine, theirs = _calls(problem, names, options), _calls(problem, others, options)
-    return [
-        KernelCall(kernel, dims, count - min(count, theirs[kernel, dims]))
-        for (kernel, dims), count in mine.items()
-    ]
-
-
-def _calls(problem, names, options) -> defaultdict[Any, float]:
-    calls: defaultdict[Any, float] = defaultdict(float)
-    for name in dict.fromkeys(names):
-        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
-        for c in strategy(name).work(part, options).calls:
-            calls[c.kernel, c.dims] += c.count
-    return calls
 
 
 def _options(policy, ruled) -> Options:
@@ -174,23 +153,6 @@ def _options(policy, ruled) -> Options:
     return Options(solve_rtol=accuracy.solve_rtol, logdet_rtol=accuracy.logdet_rtol, **merged)
 
 
-def within_guard(problem, names, options, profile) -> Options:
-    """``options`` with the iterations that ``GUARD`` of the direct way pays for, unless the user set them.
-
-    What is forced is not guarded, nor what has unknown sizes.
-    """
-    if options.max_iterations is not None or options.forced or problem.unknown_sizes:
-        return options
-    for name in dict.fromkeys(names):
-        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
-        guarded = strategy(name).guarded(part, options)
-        if guarded is not None:
-            direct, step = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in guarded)
-            if step > 0:
-                return replace(options, max_iterations=max(1, int(GUARD * direct / step)))
-    return options
-
-
 def _check_forced(problem, ruled, options):
     """A forced strategy that cannot serve its requests is an error that says why."""
     for name in dict.fromkeys(r.force for r in ruled if r.force is not None):
@@ -199,15 +161,10 @@ def _check_forced(problem, ruled, options):
         if no is not None:
             rule = next(r.force_rule for r in ruled if r.force == name)
             raise PolicyError(
-                f"{_origin(rule)}the policy forces {name!r} on {describe(problem, requests)}, "
+                f"{place(rule)}the policy forces {name!r} on {describe(problem, requests)}, "
                 f"but {no.reason}. "
                 "Narrow the rule's match or remove the force."
             )
-
-
-def _origin(rule) -> str:
-    origin = getattr(rule, "origin", None)
-    return f"{origin}: " if origin else ""
 
 
 def describe(problem: Problem, requests: tuple[Request, ...] | list[Request] | None = None) -> str:
@@ -217,64 +174,6 @@ def describe(problem: Problem, requests: tuple[Request, ...] | list[Request] | N
     return (
         f"{kinds} of {name} ({'+'.join(problem.structure)}, n={problem.n if problem.n is not None else '?'})"
     )
-
-
-def _assignments(problem, forced) -> list[tuple[str, ...]]:
-    """One strategy for all requests, or for all that no rule forces."""
-    names = [s.name for s in STRATEGIES]
-    return list(
-        dict.fromkeys(
-            tuple(forced.get(i, name) for i in range(len(problem.requests)))
-            for name in (names if len(forced) < len(problem.requests) else names[:1])
-        )
-    )
-
-
-def _label(names) -> str:
-    return "+".join(dict.fromkeys(names))
-
-
-def _candidate(problem, names, options, profile, forbidden, forced, limit) -> Candidate:
-    label = _label(names)
-    options = within_guard(problem, names, options, profile)
-    for name in dict.fromkeys(names):
-        if name in forbidden and name not in forced.values():
-            return Candidate(
-                label, None, None, f"forbidden by {_origin(forbidden[name]).rstrip(': ') or 'the policy'}"
-            )
-        part = problem.only(r for r, s in zip(problem.requests, names, strict=True) if s == name)
-        no = strategy(name).declines(part, options)
-        if no is not None:
-            return Candidate(label, None, None, no.reason)
-    if problem.unknown_sizes:
-        return Candidate(label, None, None, "")
-    total, peak = seconds(problem, names, options, profile)
-    if peak > limit and not forced:
-        return Candidate(
-            label, total, peak, f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB"
-        )
-    return Candidate(label, total, peak, "")
-
-
-def _without_dominated(candidates) -> list[Candidate]:
-    """Rule out what another open strategy does with less work: no error of the model turns that round."""
-    open_ = {c.name for c in candidates if not c.reason}
-    better = {s.name: s.dominated_by for s in STRATEGIES if s.dominated_by in open_}
-    return [
-        replace(c, reason=f"{better[c.name]} does the same with less work")
-        if not c.reason and c.name in better
-        else c
-        for c in candidates
-    ]
-
-
-def _overruled(problem, assignments, options, profile, forbidden, limit) -> list[Candidate]:
-    """The candidates that a force rules out, priced all the same so that its cost can be seen."""
-    names = [(s.name,) * len(problem.requests) for s in STRATEGIES]
-    others = [
-        _candidate(problem, n, options, profile, forbidden, {}, limit) for n in names if n not in assignments
-    ]
-    return [c if c.reason else replace(c, reason="the policy forces another") for c in others]
 
 
 def _pick(problem, candidates, assignments, policy, profile, options, forced) -> tuple[Candidate, str]:
@@ -291,56 +190,23 @@ def _pick(problem, candidates, assignments, policy, profile, options, forced) ->
     if not open_:
         return candidates[0], "every candidate was ruled out, the graph stays as written"
     if problem.unknown_sizes:
-        return _pick_for_all_sizes(problem, open_, keep, profile, options)
-    best = min(open_, key=lambda c: c.seconds)
-    if keep is None or best is keep:
-        return best, "cheapest" if best is not keep else "PyTensor's own lowering is the cheapest"
-    named = {_label(names): names for names in assignments}
-    ours = distinct_work(problem, named[best.name], named["keep"], options)
-    theirs = distinct_work(problem, named["keep"], named[best.name], options)
-    gain, error = _gain(ours, theirs, profile, problem.dtype)
-    if problem.batch != 1:
-        error = math.hypot(error, BATCH_ERROR)
-    if gain <= max(policy.margin, error):
+        return pick_for_all_sizes(problem, open_, keep, profile, options)
+    by_price = sorted(open_, key=lambda c: c.seconds)
+    if keep is None:
+        return by_price[0], "cheapest"
+    named = {label(names): names for names in assignments}
+    shortfalls: list[str] = []
+    for candidate in by_price[: by_price.index(keep)]:
+        gain, error = predicted_gain(problem, named[candidate.name], named["keep"], options, profile)
+        if gain > max(policy.margin, error):
+            cheaper = f" of those whose gain is sure ({'; '.join(shortfalls)})" if shortfalls else ""
+            return candidate, f"cheapest{cheaper}"
         least, name = max((policy.margin, "the margin"), (error, "the error of the prices"))
-        return (
-            keep,
-            f"{best.name} would gain {100 * gain:.0f} % of what differs, "
-            f"not more than {name} of {100 * least:.0f} %",
+        shortfalls.append(
+            f"{candidate.name} would gain {100 * gain:.0f} % of what differs, "
+            f"not more than {name} of {100 * least:.0f} %"
         )
-    return best, "cheapest"
-
-
-def _gain(ours, theirs, profile, dtype) -> tuple[float, float]:
-    """The share of the time of ``theirs`` that is saved, and its standard error if kernels err apart."""
-    mine, other = (sum(profile.seconds(c, dtype) for c in calls) for calls in (ours, theirs))
-    if not other:
-        return 0.0, 0.0
-    error = math.hypot(*(profile.uncertainty(c, dtype) for c in (*ours, *theirs)))
-    return 1 - mine / other, error / other
-
-
-def _pick_for_all_sizes(problem, open_, keep, profile, options):
-    """Sizes unknown: act only on a candidate that is cheaper whatever they turn out to be."""
-    unknown = ", ".join(problem.unknown_sizes)
-    stay = keep or open_[0]
-    for candidate in open_:
-        if candidate is not stay and _wins_everywhere(problem, candidate, stay, profile, options):
-            return candidate, f"cheaper for every {unknown}"
-    return stay, f"size unknown ({unknown}); no candidate is cheaper for all. Give a hint under 'sizes'"
-
-
-def _wins_everywhere(problem, candidate, stay, profile, options) -> bool:
-    gains = False
-    names = problem.unknown_sizes
-    for sizes in itertools.product(*(SIZES_TRIED[name] for name in names)):
-        sized = problem.with_sizes(**dict(zip(names, sizes, strict=True)))
-        ours, _ = seconds(sized, (candidate.name,) * len(problem.requests), options, profile)
-        theirs, _ = seconds(sized, (stay.name,) * len(problem.requests), options, profile)
-        if ours > theirs * (1 + INDIFFERENT):
-            return False
-        gains = gains or ours < 0.9 * theirs
-    return gains
+    return keep, "; ".join(shortfalls) or "PyTensor's own lowering is the cheapest"
 
 
 def _with_reasons(candidates, chosen, reason):
@@ -351,6 +217,7 @@ def _with_reasons(candidates, chosen, reason):
             ratio = c.seconds / chosen.seconds
             yield replace(c, reason=f"{ratio:.3g} times the predicted time of {chosen.name}")
         elif not c.reason:
-            yield replace(c, reason=f"not proven cheaper than {chosen.name} for every size")
+            reason = f"not proven cheaper than {chosen.name} for every size"
+            yield replace(c, reason=reason, could_serve=True)
         else:
             yield c

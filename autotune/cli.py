@@ -1,4 +1,4 @@
-"""The command line `autotune`: calibrate, profile, policy, explain, check, demo.
+"""The command line `autotune`: calibrate, profile, policy, explain, check, map, measured, demo.
 
 Only `typer` is imported here; each command loads what it needs, so that `--help` is quick.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.cli_explain import explain
+from autotune.cli_map import draw_map
+from autotune.cli_measured import measurements
 from autotune.cli_policy import check, policies
 from autotune.terminal import console, progress, reports_errors, told
 
@@ -39,10 +41,12 @@ profiles = typer.Typer(
 )
 app.add_typer(profiles, name="profile")
 app.add_typer(policies, name="policy")
+app.add_typer(measurements, name="measured")
 # Options after SCRIPT are the script's own.
 FOR_SCRIPTS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 app.command(context_settings=FOR_SCRIPTS)(explain)
 app.command(context_settings=FOR_SCRIPTS)(check)
+app.command("map")(draw_map)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 
@@ -30,8 +31,21 @@ def _origin(fgraph, reading) -> dict[str, str | None]:
     return {key: getattr(before, key, None) for key in ("rv", "source")}
 
 
+def probed(found: list[tuple], policy, examples) -> list[tuple]:
+    """Pairs of a reading and its problem, now with what the examples tell of its spectrum."""
+    if policy.probe is False or (examples is None and not policy.probe):
+        return found
+    from autotune.probing import with_spectrum
+
+    return [
+        (reading, problem if reading.carried else with_spectrum(reading, problem, policy, examples))
+        for reading, problem in found
+    ]
+
+
 def problem_of(reading, sizes, *, differentiated, linker):
     """The plain data of a reading."""
+    from autotune.bounds import bound
     from autotune.facts import nonnegative
     from autotune.operators import LowRank
     from autotune.problem import Problem
@@ -40,6 +54,7 @@ def problem_of(reading, sizes, *, differentiated, linker):
     part = operator.parts[0]
     named = reading.matrix if reading.matrix is not None else part
     low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
+    rank = None if low_rank is None else sizes.of(low_rank.U, 1)
     n = sizes.of(named, -1 if named is reading.matrix or operator.structure == ("dense",) else 0)
     if n is None:
         n = next((a.rhs.type.shape[-2] for a in reading.requests.values() if a.rhs is not None), None)
@@ -56,7 +71,7 @@ def problem_of(reading, sizes, *, differentiated, linker):
         requests=tuple(requests),
         n=n,
         structure=operator.structure,
-        rank=None if low_rank is None else sizes.of(low_rank.U, 1),
+        rank=rank,
         symmetric_terms=low_rank is None or low_rank.symmetric,
         nonnegative_weights=low_rank is None or low_rank.c is None or nonnegative(low_rank.c),
         dtype=reading.dtype,
@@ -67,4 +82,30 @@ def problem_of(reading, sizes, *, differentiated, linker):
         differentiated=differentiated,
         linker=linker,
         name=reading.name,
+        spectrum=bound(operator, n, rank),
+        inverse_columns=_columns(getattr(operator, "inverse", None), sizes),
+        given=_is_given(named),
     )
+
+
+def _is_given(matrix) -> bool:
+    """Whether it is not computed: an input or a constant, tagged or as a view."""
+    from pytensor.assumptions import SpecifyAssumptions
+    from pytensor.tensor.elemwise import DimShuffle
+
+    while matrix.owner is not None and isinstance(matrix.owner.op, SpecifyAssumptions | DimShuffle):
+        matrix = matrix.owner.inputs[0]
+    return matrix.owner is None
+
+
+def _columns(inverse, sizes) -> int | None:
+    """How many columns a product with the user's preconditioner reads; those of a matrix if not known."""
+    from autotune.operators import Dense, LowRank
+
+    if inverse is None:
+        return None
+    for term in getattr(inverse, "terms", (inverse,)):
+        if isinstance(term, Dense | LowRank):
+            columns = sizes.of(term.parts[0], 1)
+            return sys.maxsize if columns is None else columns
+    return 0

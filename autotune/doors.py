@@ -15,9 +15,10 @@ from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
 from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 
+from autotune.examples import ExampleInputs, Examples, examples_from
 from autotune.policy_files import PolicySource, layered
 from autotune.rewriting import AutotunePass, DecideBeforeAutodiff, ProtectStructure
-from autotune.session import Session, enabled_policies
+from autotune.session import Session, enabled_examples, enabled_policies
 
 # After PyTensor drains assumptions (0.8) and before canonicalize (1).
 PROTECT_POSITION = 0.9
@@ -25,33 +26,49 @@ PROTECT_POSITION = 0.9
 DECIDE_POSITION = 1.4
 
 
-def mode(policy: PolicySource = None, base: str | Mode | None = None) -> Mode:
+def mode(
+    policy: PolicySource = None,
+    base: str | Mode | None = None,
+    *,
+    example_inputs: ExampleInputs = None,
+) -> Mode:
     """A PyTensor mode that chooses the algorithm for every solve, inverse, determinant and factor.
 
     ``policy``: None, the path of a YAML file, a dict or a ``Policy``; ``base``: the mode to extend,
-    by default PyTensor's. Raises ``PolicyError`` for a policy that is not valid.
+    by default PyTensor's. ``example_inputs``: arrays by input or by its name, by which a matrix is probed
+    for the iterations that conjugate gradients would take (docs/probing.md); they travel with the mode.
+    Raises ``PolicyError`` for a policy that is not valid, ``TypeError`` or ``ValueError`` for examples that
+    are not.
     """
     start = get_default_mode() if base is None else get_mode(base)
     checked(policy)
-    return start.register((ProtectStructure(), PROTECT_POSITION), (AutotunePass(policy), DECIDE_POSITION))
+    decide = AutotunePass(policy, examples_from(example_inputs))
+    return start.register((ProtectStructure(), PROTECT_POSITION), (decide, DECIDE_POSITION))
 
 
-def tune(outputs: Variable | list[Variable], policy: PolicySource = None):
+def tune(
+    outputs: Variable | list[Variable],
+    policy: PolicySource = None,
+    *,
+    example_inputs: ExampleInputs = None,
+):
     """The same expressions with the algorithm of every matrix decided, to be differentiated afterwards.
 
     ``loss = autotune.tune(loss); grads = pt.grad(loss, params)`` prices forward and backward
     together and gives the joint graph that a hand-written one would have. Compile it with
     ``autotune.mode()`` or under ``autotune.enable()``: these write the chosen algorithms. Returns a
     variable for a variable and a list for a list; inputs are shared with the original.
+    ``example_inputs`` as in ``mode``.
     """
     checked(policy)
+    examples = examples_from(example_inputs)
     single = isinstance(outputs, Variable)
     wanted: list[Any] = [outputs] if single else list(outputs)
     fgraph = FunctionGraph(outputs=wanted, clone=True, copy_inputs=False)
     ProtectStructure().rewrite(fgraph)
     canonicalize = optdb["canonicalize"].query("+canonicalize", "-local_drain_specify_assumptions")
     canonicalize.rewrite(fgraph)
-    DecideBeforeAutodiff(policy).rewrite(fgraph)
+    DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
     tuned: list[Any] = list(fgraph.outputs)
     for old, new in zip(wanted, tuned, strict=True):
         new.name = new.name or old.name
@@ -78,32 +95,33 @@ _REGISTERED: dict[str, tuple[Any, tuple[str, ...], Any, float | None]] = {
 _switched_on: set[str] = set()
 
 
-def enable(policy: PolicySource = None) -> None:
+def enable(policy: PolicySource = None, *, example_inputs: ExampleInputs = None) -> None:
     """Let every compile from now on choose its algorithms, PyMC's included. Undone by ``disable``.
 
-    Called again it replaces the policy. Raises ``PolicyError`` for a policy that is not valid.
+    ``example_inputs`` as in ``mode``. Called again it replaces the policy and the examples. Raises
+    ``PolicyError`` for a policy that is not valid.
     """
-    _put_in_force([checked(policy)])
+    _put_in_force([checked(policy)], [examples_from(example_inputs)])
 
 
 def disable() -> None:
     """Undo ``enable``: every query of PyTensor's databases gives what it gave before."""
-    _put_in_force([])
+    _put_in_force([], [])
 
 
 @contextmanager
-def enabled(policy: PolicySource = None) -> Iterator[Session]:
+def enabled(policy: PolicySource = None, *, example_inputs: ExampleInputs = None) -> Iterator[Session]:
     """``enable`` for a block, on top of what is enabled around it.
 
     Gives a session whose ``plans`` lists the plan of everything compiled inside.
     """
-    outer = list(enabled_policies)
-    _put_in_force([*outer, checked(policy)])
+    outer = list(enabled_policies), list(enabled_examples)
+    _put_in_force([*outer[0], checked(policy)], [*outer[1], examples_from(example_inputs)])
     try:
         with Session() as session:
             yield session
     finally:
-        _put_in_force(outer)
+        _put_in_force(*outer)
 
 
 def checked(policy: PolicySource) -> PolicySource:
@@ -112,9 +130,10 @@ def checked(policy: PolicySource) -> PolicySource:
     return policy
 
 
-def _put_in_force(policies: list[PolicySource]) -> None:
+def _put_in_force(policies: list[PolicySource], examples: list[Examples | None]) -> None:
     """Register the rewrites at first use, from then on switch them by their tags."""
     enabled_policies[:] = policies
+    enabled_examples[:] = examples
     for name, (db, tags, make, position) in _REGISTERED.items():
         if policies and name not in _switched_on:
             if name in db:

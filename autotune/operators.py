@@ -247,6 +247,55 @@ class Sum(Operator):
         return [bar for term in self.terms for bar in term.pullback(cotangent)]
 
 
+@dataclass(frozen=True, eq=False)
+class WithPreconditioner(Operator):
+    """``A`` itself, with an operator ``M ~ A^-1`` that the user knows; M changes no result."""
+
+    operator: Any
+    inverse: Any
+
+    @property
+    def terms(self):
+        return getattr(self.operator, "terms", (self.operator,))
+
+    @property
+    def parts(self):
+        return (*self.operator.parts, *self.inverse.parts)
+
+    @property
+    def structure(self):
+        return self.operator.structure
+
+    @property
+    def symmetric(self):
+        return self.operator.symmetric
+
+    @property
+    def signature(self):
+        return ("with_preconditioner", self.operator.signature, self.inverse.signature)
+
+    def matmul(self, x):
+        return self.operator.matmul(x)
+
+    def rmatmul(self, x):
+        return self.operator.rmatmul(x)
+
+    def diagonal(self):
+        return self.operator.diagonal()
+
+    def to_dense(self):
+        return self.operator.to_dense()
+
+    def transpose(self):
+        return WithPreconditioner(self.operator.transpose(), self.inverse)
+
+    def scale(self, s):
+        return WithPreconditioner(self.operator.scale(s), self.inverse)
+
+    def pullback(self, cotangent):
+        return [*self.operator.pullback(cotangent), *(pt.zeros_like(part) for part in self.inverse.parts)]
+
+
 def operator_from(signature: tuple[Any, ...], parts: Sequence[TensorVariable]) -> Any:
     """Inverse of ``(operator.signature, operator.parts)``."""
     parts = list(parts)
@@ -268,22 +317,27 @@ def _take(signature, parts):
             return LowRank(U, c, U if symmetric else parts.pop(0), tied=symmetric)
         case ("sum", *signatures):
             return Sum(tuple(_take(s, parts) for s in signatures))
+        case ("with_preconditioner", operator, inverse):
+            return WithPreconditioner(_take(operator, parts), _take(inverse, parts))
     raise ValueError(f"Unknown operator signature {signature}.")
 
 
-def diagonal_plus_low_rank(terms: Sequence[Diagonal | LowRank]) -> Any:
-    """Gather terms into ``diag(d)``, ``U diag(c) V.T`` or the sum of one of each.
+def sum_of(terms: Sequence[Dense | Diagonal | LowRank]) -> Any:
+    """Gather terms into a dense one, ``diag(d)``, ``U diag(c) V.T`` or the sum of one of each, in this order.
 
     Several low-rank terms become one by joining their columns: ``[U1 U2] diag(c1, c2) [V1 V2].T``.
     """
+    dense = [term for term in terms if isinstance(term, Dense)]
     diagonals = [term for term in terms if isinstance(term, Diagonal)]
     low_ranks = [term for term in terms if isinstance(term, LowRank)]
-    gathered: list[Operator] = []
+    found: list[Operator] = []
+    if dense:
+        found.append(Dense(sum((t.matrix for t in dense[1:]), dense[0].matrix)))
     if diagonals:
-        gathered.append(Diagonal(sum((t.d for t in diagonals[1:]), diagonals[0].d)))
+        found.append(Diagonal(sum((t.d for t in diagonals[1:]), diagonals[0].d)))
     if low_ranks:
-        gathered.append(_join_columns(low_ranks))
-    return gathered[0] if len(gathered) == 1 else Sum(tuple(gathered))
+        found.append(_join_columns(low_ranks))
+    return found[0] if len(found) == 1 else Sum(tuple(found))
 
 
 def _join_columns(terms: list[LowRank]) -> LowRank:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.problem import Problem
 
 if TYPE_CHECKING:
+    from autotune.crossover import Crossover
     from autotune.plan_diff import PlanDiff
     from autotune.pricing import Price
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 class Candidate:
     """One way to serve a problem, and why it won or lost.
 
-    ``seconds`` and ``peak_bytes`` are predicted; None when not priced.
+    ``seconds`` and ``peak_bytes`` are predicted; None when not priced. ``measured``: seconds that it took
+    when it was timed (``effort: measure``), None when it was not. ``could_serve``: nothing but unknown sizes
+    speaks against it.
     """
 
     name: str
     seconds: float | None
     peak_bytes: float | None
     reason: str
+    measured: float | None = None
+    could_serve: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Decision:
     ``assignment`` names the strategy of each of ``problem.requests``. ``condition_number``,
     ``max_iterations`` and ``solve_rtol`` are what an iterative strategy was built with.
     ``undecided``: taken with sizes unknown, so it had better be taken again when they are known.
+    ``crossover``: how run-time sizes choose between two candidates; ``chosen`` then names both.
     """
 
     problem: Problem
@@ -49,6 +55,7 @@ class Decision:
     logdet_rtol: float | None = None
     preconditioner: Any = None
     undecided: bool = False
+    crossover: Crossover | None = None
 
     @property
     def winner(self) -> Candidate:

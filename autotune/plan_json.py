@@ -31,9 +31,9 @@ def as_data(plan: Plan) -> dict[str, Any]:
 
 
 def _decision(decision: Decision) -> dict[str, Any]:
-    preconditioner = decision.preconditioner
-    given = None if preconditioner is None else preconditioner.model_dump(mode="json")
-    return asdict(decision) | {"preconditioner": given}
+    sections = {"preconditioner": decision.preconditioner, "crossover": decision.crossover}
+    given = {key: part and part.model_dump(mode="json") for key, part in sections.items()}
+    return asdict(decision) | given
 
 
 def _price(price: Price) -> dict[str, Any]:

@@ -100,23 +100,17 @@ def _op(name: str, width: int = 24) -> str:
 
 
 def _card(index: int, decision: Decision, told: str) -> Padding:
-    table = Table(
-        "",
-        "algorithm",
-        "time",
-        "memory",
-        "why",
-        box=None,
-        pad_edge=False,
-    )
-    for column, justify in zip(table.columns, ("left", "left", "right", "right", "left"), strict=True):
-        column.justify = justify  # type: ignore[assignment]
+    timed = any(c.measured is not None for c in decision.candidates)
+    table = Table(box=None, pad_edge=False)
+    for header in ("", "algorithm", "time", *(["measured"] if timed else []), "memory", "why"):
+        table.add_column(header, justify="right" if header in ("time", "measured", "memory") else "left")
     for candidate in sorted(decision.candidates, key=lambda c: _order(c, decision)):
         won = candidate.name == decision.chosen
         table.add_row(
             "->" if won else "",
             candidate.name,
             format_seconds(candidate.seconds),
+            *([format_seconds(candidate.measured)] if timed else []),
             format_bytes(candidate.peak_bytes),
             candidate.reason,
             style="bold" if won else "",
@@ -128,7 +122,8 @@ def _card(index: int, decision: Decision, told: str) -> Padding:
 def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
     if candidate.name == decision.chosen:
         return (0, 0.0)
-    return (2, 0.0) if candidate.seconds is None else (1, candidate.seconds)
+    seconds = candidate.seconds if candidate.measured is None else candidate.measured
+    return (2, 0.0) if seconds is None else (1, seconds)
 
 
 def _title(index: int, decision: Decision) -> str:
@@ -145,7 +140,16 @@ def _title(index: int, decision: Decision) -> str:
     name = f" {problem.name}:" if problem.name else ""
     structure = " + ".join(problem.structure).replace("_", " ")
     facts = f"{structure}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
-    return f"[{index}]{name} {_requests(decision)}\n    {facts}"
+    return f"[{index}]{name} {_requests(decision)}\n    {facts}{_iterations(decision)}"
+
+
+def _iterations(decision: Decision) -> str:
+    """Where the iterations of the problem are known from, on a line of its own."""
+    if decision.problem.spectrum is None:
+        return ""
+    from autotune.strategies.iterations import iterations_told
+
+    return f"\n    {iterations_told(decision)}"
 
 
 def _requests(decision: Decision) -> str:

@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from autotune.policy_names import OneOf, strategy_names
+from autotune.crossover import Crossover
+from autotune.policy_names import EFFORTS, OneOf, strategy_names
 from autotune.policy_sections import Accuracy, Match, Options, Preconditioner, Section
 from autotune.policy_types import (
     Forbidden,
     Memory,
     PositiveInt,
+    Seconds,
     SizeKey,
     as_section,
     as_tuple_or_empty,
@@ -75,6 +77,11 @@ class Rule(Section):
         description="What you know about the matrix, or want of an iteration. "
         f"Valid: a mapping with keys of {', '.join(Options.model_fields)}.",
     )
+    crossover: Crossover | None = Field(
+        None,
+        description="How run-time sizes choose between two strategies, one of them the one forced, as saved "
+        f"plans state it. Valid: a mapping with keys of {', '.join(Crossover.model_fields)}.",
+    )
     pin: bool = Field(
         False,
         description="Whether the rule is part of a saved plan: its problem is then not priced, "
@@ -130,6 +137,27 @@ class Policy(Section):
         description="Predicted gain, as a share of the present time, up to which the graph stays as written. "
         "Valid: a number of at least 0 and less than 1.",
     )
+    effort: Annotated[str, OneOf(lambda: EFFORTS)] = Field(
+        "estimate",
+        description="How a choice is made: by prices alone, by timing the candidates near the best price "
+        "when a function is compiled, or by timing all that apply. Valid: estimate, measure or exhaustive.",
+    )
+    effort_budget: Seconds = Field(
+        10.0,
+        description="Time that timing candidates may take for each function compiled, their compiling apart. "
+        "Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
+    )
+    runtime_dispatch: bool | None = Field(
+        None,
+        description="Whether an unknown size is looked at when the function runs, where that decides which "
+        "candidate is cheaper; null: yes. Valid: true, false or null.",
+    )
+    probe: bool | None = Field(
+        None,
+        description="Whether a matrix whose example is known is made and iterated on when a function is "
+        "compiled, so that the iterations it takes are known; null: where example_inputs are given. "
+        "Valid: true (the present values of shared variables are an example, too), false or null.",
+    )
     missing_pins: Annotated[str, OneOf(lambda: ("warn", "error"))] = Field(
         "warn",
         description="What comes of a pin whose problem is not in the function. Valid: warn or error.",
@@ -152,8 +180,8 @@ class Policy(Section):
 
     def __hash__(self) -> int:
         sizes = frozenset(self.sizes.items())
-        single = (self.accuracy, self.memory_limit, self.margin, self.missing_pins)
-        return hash((*single, sizes, self.rules))
+        given = dict(self) | {"sizes": sizes}
+        return hash(tuple(given.values()))
 
     @property
     def pins(self) -> tuple[Rule, ...]:

@@ -21,6 +21,7 @@ REQUESTS = (
     "factor",
 )
 STRUCTURES = ("dense", "diagonal", "low_rank", "kronecker", "toeplitz", "banded", "block_diagonal")
+EFFORTS = ("estimate", "measure", "exhaustive")
 PRECONDITIONERS = ("none", "jacobi", "pivoted_cholesky")
 # Beyond this length a word is no misspelling, and shown shortened.
 LONGEST_SHOWN = 60

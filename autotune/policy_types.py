@@ -14,10 +14,14 @@ from autotune.policy_names import REQUESTS, STRUCTURES, OneOf, forbiddable_names
 
 # NumPy's largest index: no array is larger.
 LARGEST = 2**63 - 1
+# Seconds: more than a day of timing is a mistake.
+LONGEST = 86400.0
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_TIMES = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _MEMORY = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*((?:[kKmMgGtT][iI]?)?)[bB]\s*"
+_DURATION = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|min|h)\s*"
 _DIMENSION = r"[^\[\]]+|.+\[[0-9]+\]"
 
 
@@ -54,6 +58,12 @@ def as_bytes(value: object) -> object:
     return math.floor(count) or value if count <= LARGEST else value
 
 
+def as_seconds(value: object) -> object:
+    """`"2min"` -> 120.0; numbers are seconds already."""
+    parsed = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
+    return value if parsed is None else float(parsed[1]) * _TIMES[parsed[2]]
+
+
 def _names_dimension(key: str) -> str:
     if not re.fullmatch(_DIMENSION, key):
         raise ValueError(f"found the size {shown(key)}; valid: a variable and axis ('K[0]'), or a dim.")
@@ -67,6 +77,9 @@ Dimension = Annotated[_Rows, BeforeValidator(as_int, json_schema_input_type=_Row
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
 _MemorySize = Annotated[str, Field(pattern=f"^{_MEMORY}$")]
 Memory = Annotated[_Count, BeforeValidator(as_bytes, json_schema_input_type=_Count | _MemorySize)]
+_Time = Annotated[float, Field(gt=0, le=LONGEST)]
+_Duration = Annotated[str, Field(pattern=f"^{_DURATION}$")]
+Seconds = Annotated[_Time, BeforeValidator(as_seconds, json_schema_input_type=_Time | _Duration)]
 SizeKey = Annotated[
     str,
     AfterValidator(_names_dimension),

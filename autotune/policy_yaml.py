@@ -62,6 +62,15 @@ for _tag, _pattern in _RESOLVERS.items():
         _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Escaped if it holds a line break other than a newline: single quotes would fold that into a blank."""
+    style = '"' if _LINE_BREAK.search(text.replace("\n", "")) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 @dataclass(frozen=True)
 class Document:
     """Plain data, and the line on which each of its keys and items stands (empty for data without a file)."""

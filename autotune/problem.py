@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autotune.spectrum import Spectrum
+
 REQUEST_KINDS = (
     "solve",
     "logdet",
@@ -68,7 +70,10 @@ class Problem:
     dense matrix is needed elsewhere in the graph, so that forming it costs every candidate the same.
     ``differentiated``: automatic differentiation is still to come, so its price counts.
     ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
-    ``rv``, ``source`` and ``fingerprint`` as in ``Traits``.
+    ``rv``, ``source`` and ``fingerprint`` as in ``Traits``. ``spectrum``: what a probe or the structure tells
+    of the eigenvalues. ``inverse_columns``: those of the preconditioner that the user gives,
+    the order if it is dense, 0 if it is diagonal, None if there is none. ``given``: the dense matrix is an
+    input of the function or a constant, so that nothing may overwrite it.
     """
 
     requests: tuple[Request, ...]
@@ -88,6 +93,9 @@ class Problem:
     rv: str | None = None
     source: str | None = None
     fingerprint: str | None = None
+    spectrum: Spectrum | None = None
+    inverse_columns: int | None = None
+    given: bool = False
 
     @property
     def traits(self) -> Traits:

@@ -2,9 +2,9 @@
 
 This is the only module that reads graph patterns of matrices. It looks for
 ``diag(d) + U diag(c) V.T`` in the forms in which people and PyTensor's canonicalisation write it,
-and, in graphs that were differentiated, for sums of these with inverses of such matrices; anything
-else is ``Dense``. Nothing is built in the graph that is read: new variables (a scaled diagonal,
-joined columns) hang off it and appear only if a rewrite uses them.
+such terms beside a dense matrix, and, in graphs that were differentiated, sums of these with inverses of
+such matrices; anything else is ``Dense``. Nothing is built in the graph that is read: new variables (a
+scaled diagonal, joined columns) hang off it and appear only if a rewrite uses them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from autotune.contractions import (
     readings_of,
 )
 from autotune.factors import row_or_column, same, scalar_of, split_factors, split_scalars
-from autotune.operators import Dense, Diagonal, LowRank, Operator, Sum, diagonal_plus_low_rank
+from autotune.operators import Dense, Diagonal, LowRank, Operator, Sum, sum_of
+from autotune.preconditioning import SpecifyPreconditioner
 
 
 class Recogniser:
@@ -45,7 +46,9 @@ class Recogniser:
         self._read: dict[Any, list | None] = {}
 
     def operator(self, matrix) -> Operator:
-        """The operator of ``matrix``: ``Sum(Diagonal, LowRank)`` when it is read as such, else ``Dense``.
+        """The operator of ``matrix``: a ``Sum`` of ``Dense``, ``Diagonal``, ``LowRank`` when it is read so.
+
+        Else ``Dense``.
 
         Leading dimensions of static length 1 are dropped. A matrix with neither a diagonal base nor a
         low-rank term stays ``Dense``: PyTensor handles pure diagonals, and a pure Gram product has no
@@ -54,13 +57,43 @@ class Recogniser:
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
             return dense
-        terms = self.terms(matrix)
-        if not terms or not all(isinstance(term, Diagonal | LowRank) for term in terms):
+        terms = self.terms(matrix) or self._beside_dense(dense.matrix)
+        if not terms or not all(isinstance(term, Dense | Diagonal | LowRank) for term in terms):
             return dense
-        operator = diagonal_plus_low_rank(terms)
+        operator = sum_of(terms)
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
             return dense
         return operator
+
+    def _beside_dense(self, matrix) -> list | None:
+        """Terms of a sum that is dense but for symmetric low-rank terms of known, small rank; else None."""
+        terms = self._terms_or_dense(matrix)
+        low_ranks = [term for term in terms if isinstance(term, LowRank)]
+        full = any(isinstance(t, Dense) and not any(t.matrix.type.broadcastable) for t in terms)
+        return terms if full and low_ranks and all(map(_is_small, low_ranks)) else None
+
+    def _terms_or_dense(self, var) -> list:
+        match var.owner_op_and_inputs:
+            case (Elemwise(scalar_op=ps.Add()), *addends) if self.terms(var) is None:
+                return [term for a in addends for term in self._terms_or_dense(a)]
+            case (Elemwise(scalar_op=ps.Mul()), *factors) if self.terms(var) is None:
+                scalar, vectors, matrices = split_factors(factors)
+                if scalar is not None and len(matrices) == 1 and not vectors:
+                    return _scaled(self._terms_or_dense(matrices[0]), scalar)
+        return self.terms(var) or [Dense(var)]
+
+    def preconditioner(self, matrix) -> Operator | None:
+        """What the user gives for the inverse of ``matrix``, or of what it is a view of; None if nothing."""
+        while True:
+            match matrix.owner_op_and_inputs:
+                case (SpecifyPreconditioner(), _, inverse):
+                    terms = self.terms(inverse) or [Dense(inverse)]
+                    thin = all(isinstance(term, Diagonal | LowRank) for term in terms)
+                    return sum_of(terms) if thin else Dense(inverse)
+                case (DimShuffle() | SpecifyAssumptions(), inner):
+                    matrix = inner
+                case _:
+                    return None
 
     def terms(self, var) -> list | None:
         """Terms whose sum is ``var``, or None when some part of it is not thin."""
@@ -81,7 +114,7 @@ class Recogniser:
             case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
                 terms = self.terms(inner)
                 return terms and [term.transpose() for term in terms]
-            case (SpecifyAssumptions(), inner):
+            case (SpecifyAssumptions(), inner) | (SpecifyPreconditioner(), inner, _):
                 return self.terms(inner)
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return _concatenated([self.terms(a) for a in addends])
@@ -222,10 +255,16 @@ def strip_view(var):
                 var = inner
             case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
                 var, transposed = inner, not transposed
-            case (SpecifyAssumptions(), inner):
+            case (SpecifyAssumptions(), inner) | (SpecifyPreconditioner(), inner, _):
                 var = inner
             case _:
                 return var, transposed
+
+
+def _is_small(term) -> bool:
+    """Whether products with a symmetric term are known to be cheaper than with an n x n matrix."""
+    rows, columns = term.U.type.shape
+    return term.symmetric and None not in (rows, columns) and 2 * columns < rows
 
 
 def _concatenated(groups):

@@ -8,7 +8,8 @@ from typing import Any
 from pytensor.graph.features import PreserveVariableAttributes
 from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
 
-from autotune.describing import problem_of, told_apart
+from autotune.describing import probed, problem_of, told_apart
+from autotune.examples import joined
 from autotune.plan import Decision, Plan
 from autotune.plan_feature import PlanFeature, enclosing, feature_of, plan_of
 from autotune.policy import Policy, PolicyError
@@ -67,8 +68,9 @@ class ProtectStructure(GuardedPass):
 class DecideBeforeAutodiff(GuardedPass):
     """Moment 2 where differentiation is still to come: accepted problems become request Ops."""
 
-    def __init__(self, policy=None):
+    def __init__(self, policy=None, examples=None):
         self.policy = policy
+        self.examples = examples
 
     def attempt(self, fgraph):
         from autotune.building import defer
@@ -76,10 +78,18 @@ class DecideBeforeAutodiff(GuardedPass):
         def commit(reading, decision):
             if decision.problem.asks("factor"):
                 return None  # it has no request Op: PyTensor differentiates it, the final compile decides
-            wait = decision.undecided and gains_by_waiting(decision.problem)
+            wait = decision.undecided and (gains_by_waiting(decision.problem) or self._will_look(decision))
             return defer(reading, decision) if wait or decision.chosen != "keep" else None
 
-        tune_graph(fgraph, self.policy, commit, differentiated=True, linker=linker_kind(fgraph))
+        known = {"examples": self.examples, "linker": linker_kind(fgraph)}
+        tune_graph(fgraph, self.policy, commit, differentiated=True, **known)
+
+    def _will_look(self, decision) -> bool:
+        from autotune.dispatching import will_look
+        from autotune.policy_files import layered
+        from autotune.session import enabled_policies
+
+        return will_look(decision, layered(*enabled_policies, self.policy))
 
 
 def gains_by_waiting(problem) -> bool:
@@ -91,11 +101,12 @@ class AutotunePass(GuardedPass):
     """Moments 2 and 3 in the final compile: read, decide, and write the chosen algorithms.
 
     Request Ops from before autodiff are lowered by the decision that they carry. ``only_lower``
-    does no more than that.
+    does no more than that. ``examples`` of the function's inputs: `autotune.examples.Examples` or None.
     """
 
-    def __init__(self, policy=None, *, only_lower: bool = False):
+    def __init__(self, policy=None, examples=None, *, only_lower: bool = False):
         self.policy = policy
+        self.examples = examples
         self.only_lower = only_lower
 
     def attempt(self, fgraph):
@@ -104,8 +115,11 @@ class AutotunePass(GuardedPass):
         changed = False
         try:
             commit = lower_requests if self.only_lower else lower_all
-            linker = linker_kind(fgraph)
-            changed = tune_graph(fgraph, self.policy, commit, differentiated=False, linker=linker)
+            known = {"examples": self.examples, "linker": linker_kind(fgraph)}
+            dispatch = not self.only_lower
+            changed = tune_graph(
+                fgraph, self.policy, commit, differentiated=False, dispatch=dispatch, **known
+            )
         finally:
             release_structure(fgraph, in_expressions=changed)
 
@@ -146,23 +160,29 @@ def _carried_assignment(reading, decision):
     return ("keep" if no is not None else reading.carried,) * len(reading.requests)
 
 
-def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> bool:
+def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, dispatch=False) -> bool:
     """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` answers in one go.
 
     ``commit(reading, decision)`` gives the answers to the requests of a reading, None to leave it
-    as written. Returns whether anything was replaced.
+    as written. ``dispatch``: where sizes are unknown, run-time sizes may choose. Returns whether anything was
+    replaced.
     """
+    from autotune.branching import is_branch
+    from autotune.dispatching import dispatched
     from autotune.policy_files import layered
     from autotune.reading import has_roots
-    from autotune.session import enabled_policies, publish
+    from autotune.session import enabled_examples, enabled_policies, publish
 
     outer = None if differentiated else enclosing(fgraph)
-    if plan_of(fgraph) is not None:
+    if plan_of(fgraph) is not None or is_branch(fgraph):
         return False
     plan, replacements = Plan(), []
     if has_roots(fgraph):
         in_force = layered(*enabled_policies, policy)
-        decided = decisions_on(fgraph, in_force, differentiated=differentiated, linker=linker)
+        known = {"examples": joined(*enabled_examples, examples), "linker": linker}
+        decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
+        if not differentiated:
+            decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
         plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=dict(in_force.sizes))
         if not differentiated and outer is None and not holds_problems(fgraph):
             _look_for_pins(in_force, policy, plan)
@@ -181,23 +201,27 @@ def tune_graph(fgraph, policy, commit, *, differentiated, linker) -> bool:
     return bool(replacements)
 
 
-def decisions_on(fgraph, policy: Policy, *, differentiated, linker) -> list[tuple[Any, Decision, Decision]]:
+def decisions_on(
+    fgraph, policy: Policy, *, differentiated, linker, examples=None
+) -> list[tuple[Any, Decision, Decision]]:
     """Each reading with its decision, and with the decision as the plan shows it.
 
     The two differ for request Ops: their requests in the joint graph are served by a decision that was taken,
     and is shown, for what they were before autodiff.
     """
-    from autotune.choose import choose, pinned
     from autotune.reading import read
     from autotune.sizes import Sizes
-    from cost_models import find_profile
 
-    sizes = Sizes(fgraph, policy.sizes)
+    sizes = Sizes(fgraph, policy.sizes, examples)
     found = [(r, problem_of(r, sizes, differentiated=differentiated, linker=linker)) for r in read(fgraph)]
+    found = told_apart(fgraph, [f for f in found if f[1].structure != ("diagonal",)])
+    found = probed(found, policy, examples)
+    problems = [problem for reading, problem in found if reading.carried is None]
+    fresh = iter(_decisions(problems, policy, get_active_mode(fgraph)))
     decided = []
-    for reading, problem in told_apart(fgraph, [f for f in found if f[1].structure != ("diagonal",)]):
+    for reading, problem in found:
         if reading.carried is None:
-            decision = pinned(problem, policy) or choose(problem, policy, find_profile())
+            decision = next(fresh)
             decided.append((reading, decision, decision))
         else:
             decision = carried_decision(reading, problem)
@@ -205,14 +229,32 @@ def decisions_on(fgraph, policy: Policy, *, differentiated, linker) -> list[tupl
     return decided
 
 
+def _decisions(problems, policy: Policy, mode) -> list[Decision]:
+    """One for each problem: by pins, else by prices, and where the policy's effort says so by times."""
+    from autotune.choose import choose, pinned
+    from cost_models import find_profile
+
+    decisions = [pinned(problem, policy) or choose(problem, policy, find_profile()) for problem in problems]
+    if policy.effort == "estimate" or not any(decision.profile for decision in decisions):
+        return decisions
+    from autotune.measured import measured
+
+    return measured(decisions, policy, find_profile(), mode)
+
+
 def _replacements(fgraph, decided, commit) -> list[tuple]:
     """What ``commit`` answers, as pairs of an old and a new variable."""
+    from autotune.branching import branches
     from autotune.building import wire
 
-    committed = [(reading, commit(reading, decision)) for reading, decision, _ in decided]
+    looking = [(reading, decision) for reading, decision, _ in decided if decision.crossover is not None]
+    alone = [(reading, decision) for reading, decision, _ in decided if decision.crossover is None]
+    committed = [(reading, commit(reading, decision)) for reading, decision in alone]
     answered = [(reading, found) for reading, found in committed if found is not None]
     answers = {placeholder: out for _, found in answered for placeholder, out in found.items()}
     replacements = wire([reading for reading, _ in answered], answers, fgraph.variables)
+    for reading, decision in looking:
+        replacements += branches(reading, decision, fgraph.variables)
     for old, new in replacements:
         copy_stack_trace(old, new)
     return replacements

@@ -10,6 +10,8 @@ from autotune.plan import Plan
 
 # Policies given to enable() and enabled(), the innermost last; empty when switched off.
 enabled_policies: list = []
+# Their example inputs, None where none were given.
+enabled_examples: list = []
 _open_session: ContextVar[Session | None] = ContextVar("autotune_session", default=None)
 _switched_off: ContextVar[bool] = ContextVar("autotune_switched_off", default=False)
 

@@ -1,11 +1,12 @@
-"""Sizes at compile time: static shapes, hints of the policy, shared variables, and what follows from them.
+"""Sizes at compile time: static shapes, hints of the policy, examples, shared variables, and what follows.
 
-Hints and the present values of shared variables steer speed only: what is built is right for any
+Hints, examples and the present values of shared variables steer speed only: what is built is right for any
 run-time size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytensor.compile.sharedvalue import SharedVariable
@@ -22,13 +23,15 @@ from pytensor.tensor.subtensor import Subtensor
 class Sizes:
     """Looks up the length of an axis of a variable of ``fgraph``, or None.
 
-    Order: static shape > ``hints`` (``"K[0]"`` or the name of a dim) > current value of a shared
-    variable > the shape's expression in lengths that are known in one of these ways.
+    Order: static shape > ``hints`` (``"K[0]"`` or the name of a dim) > the shape of an example, by the name
+    of an input > current value of a shared variable > the shape's expression in lengths that are known in
+    one of these ways.
     """
 
-    def __init__(self, fgraph, hints: dict[str, int]):
+    def __init__(self, fgraph, hints: dict[str, int], examples: Mapping[str, Any] | None = None):
         self.fgraph = fgraph
         self.hints = hints
+        self.examples = {} if examples is None else examples
 
     def of(self, var, axis: int) -> int | None:
         axis %= var.ndim
@@ -39,6 +42,9 @@ class Sizes:
 
     def _looked_up(self, var, axis):
         hint = self.hints.get(f"{var.name}[{axis}]") if var.name else None
+        example = self.examples.get(var.name) if hint is None and var.owner is None and var.name else None
+        if example is not None and example.ndim == var.ndim:
+            return int(example.shape[axis])
         if hint is None and isinstance(var, SharedVariable):
             return int(var.get_value(borrow=True).shape[axis])
         return hint

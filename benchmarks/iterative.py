@@ -1,82 +1,63 @@
 """Iterative solvers against Cholesky: what is chosen, iterations predicted and needed, and the guard.
 
-    python benchmarks/iterative.py [--sizes 1000 2000 4000] [--rounds 7]
+    python benchmarks/iterative.py [--largest 8000] [--rounds 3] [--resume]
+    python benchmarks/iterative.py --report
 
-Three tables. Solves over order, condition number, right-hand sides and tolerance, with the condition number
-declared: the free choice, the iterations that its price counts and those that are needed, times, and regret:
-the time of the choice over the best of both. The guard: solves with a condition number of 10 declared that is
-false, over adversarial spectra, and what they cost beside Cholesky. Log-determinants: the estimate's error,
-and times. Each matrix is dense, with the spectrum that is named.
+Four tables. Solves over order, condition number, right-hand sides, tolerance and spectrum, with the condition
+number declared: the free choice, the iterations that its price counts and those that are needed, times, and
+regret: the time of the choice over the best of both. Cases whose answer is known, declared and probed: they
+must go direct, or must iterate. The guard: solves with a condition number of 10 declared that is false, over
+adversarial spectra, and what they cost beside Cholesky. Log-determinants: the estimate's error, and times.
+Written to ``benchmarks/results/iterative.json`` after each row. Iterations are counted up to ``MOST``
+(negative: given up), and conjugate gradients timed where at most ``TIMED`` are expected.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from iterative_matrices import ADVERSARIAL, NAMED, SPECTRA, build, kernel, reflected
+from iterative_report import print_report
 from pytensor.assumptions import assume
-from tables import MarkdownTable
-from timing import alternate, geometric_mean
+from rich.console import Console
+from timing import alternate
 
 import autotune
 from autotune.choose import Options, strategy
 from autotune.ops import BlockCG, LanczosLogdet, PartialCholesky
 from autotune.problem import Problem, Request
-from autotune.strategies.cg import expected_iterations
+from autotune.strategies.iterations import expected_iterations
 from cost_models import find_profile
 
+RESULTS = Path(__file__).parent / "results" / "iterative.json"
 # The share of a direct solve that iterating in vain may cost.
 GUARD = 0.3
 # A tolerance that one right-hand side more or less does not decide, for the guard's table.
 GUARD_RTOL = 1e-10
 RANK = 50
+# Iterations that are counted at most, and expected ones beyond which conjugate gradients are not timed.
+MOST, TIMED = 1000, 150
+# The order from which on there are fewer rows.
+LARGE = 4000
+SIZES, CONDITIONS, COLUMNS, TOLERANCES = (300, 1000, 2000, 4000), (10, 1e3, 1e8), (1, 16), (1e-4, 1e-10)
+Row = dict[str, Any]
 
 
-def reflected(eigenvalues, rng):
-    """A dense symmetric matrix with these eigenvalues: two Householder reflections of the diagonal."""
-    A = np.diag(eigenvalues).astype(float)
-    for _ in range(2):
-        v = rng.normal(size=len(A))
-        v /= np.linalg.norm(v)
-        A -= 2 * np.outer(v, v @ A)
-        A -= 2 * np.outer(A @ v, v)
-    return (A + A.T) / 2
-
-
-def clustered(n, condition):
-    """Ten eigenvalues, each with a cluster around it."""
-    centres = np.geomspace(1, condition, 10)
-    return np.sort(np.resize(centres, n) * np.linspace(1, 1.01, n))
-
-
-SPECTRA: dict[str, Callable[[int, float], np.ndarray]] = {
-    "geometric": lambda n, condition: np.geomspace(1, condition, n),
-    "uniform": lambda n, condition: np.linspace(1, condition, n),
-    "clustered": clustered,
-}
-# Against a declared condition number of 10.
-ADVERSARIAL: dict[str, Callable[[int], np.ndarray]] = {
-    "as declared": lambda n: np.geomspace(1, 10, n),
-    "clustered": lambda n: clustered(n, 1e6),
-    "uniform": lambda n: np.linspace(1, 1e4, n),
-    "geometric": lambda n: np.geomspace(1, 1e6, n),
-    "one tiny eigenvalue": lambda n: np.r_[1e-8, np.geomspace(1, 10, n - 1)],
-    "two clusters": lambda n: np.r_[np.linspace(1, 2, n // 2), np.linspace(1e5, 2e5, n - n // 2)],
-    "stiff": lambda n: np.r_[np.geomspace(1e-9, 1e-2, n // 4), np.ones(n - n // 4)],
-    "slowly worse": lambda n: np.r_[np.geomspace(1e-6, 1, 20), np.geomspace(1, 10, n - 20)],
-}
-
-
-def solve_function(n, m, policy):
-    """``A^-1 B`` under a policy, for static sizes."""
-    A, B = pt.matrix("A", shape=(n, n)), pt.matrix("B", shape=(n, m))
-    x = pt.linalg.solve(assume(A, positive_definite=True), B)
-    fn = pytensor.function([A, B], x, mode=autotune.mode(policy))
+def solve_function(arrays, m, policy, examples=None):
+    """``A^-1 B`` under a policy, for static sizes; the inputs are those of `build` and B."""
+    inputs, matrix = build(arrays)
+    B = pt.matrix("B", shape=(len(next(iter(arrays.values()))), m))
+    x = pt.linalg.solve(assume(matrix, positive_definite=True), B)
+    fn = pytensor.function([*inputs, B], x, mode=autotune.mode(policy, example_inputs=examples))
     fn.trust_input = True
     return fn
 
@@ -105,61 +86,88 @@ def policy_for(condition, rtol, **rule):
     }
 
 
-def milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g}"
+def compared(functions, values, rounds) -> Row:
+    """Milliseconds of each, and the regret of the free choice."""
+    times = alternate(functions, values, rounds=(rounds, rounds))
+    best = min(times.values())
+    return {f"{name} (ms)": 1e3 * t for name, t in times.items()} | {"regret": times["free"] / best}
 
 
-def solves(arguments, count) -> None:
-    """The first table."""
-    table = MarkdownTable(
-        "n", "spectrum", "condition", "rhs", "rtol", "chosen", "expected", "needed", "needed with rank 50",
-        "cg (ms)", "Cholesky (ms)", "regret",
-    )  # fmt: skip
-    regrets, ratios = [], []
-    conditions, columns, tolerances = arguments.conditions, arguments.columns, arguments.tolerances
-    for n, condition, m, rtol in itertools.product(arguments.sizes, conditions, columns, tolerances):
-        rules = {"free": {}, "cg": {"force": "cg"}, "cholesky": {"force": "cholesky"}}
-        functions = {
-            name: solve_function(n, m, policy_for(condition, rtol, **rule)) for name, rule in rules.items()
-        }
-        expected = expected_iterations(n, Options(solve_rtol=rtol, condition_number=float(condition)))
-        chosen = autotune.explain(functions["free"]).decisions[0].chosen
-        for name, spectrum in SPECTRA.items():
-            rng = np.random.default_rng(0)
-            A, B = reflected(spectrum(n, condition), rng), rng.normal(size=(n, m))
-            needed, ranked = (int(count(A, B, rtol, 4 * n, rank)[1]) for rank in (-1, RANK))
-            times = alternate(functions, [A, B], rounds=(arguments.rounds, arguments.rounds))
-            regrets.append(times["free"] / min(times.values()))
-            ratios.append(max(expected / abs(needed), abs(needed) / expected))
-            cells = (n, name, f"{condition:g}", m, f"{rtol:g}", chosen, expected, needed, ranked)
-            ms = (milliseconds(times["cg"]), milliseconds(times["cholesky"]))
-            table.add_row(*map(str, cells), *ms, f"{regrets[-1]:.2f}")
-    print(f"\nregret: geometric mean {geometric_mean(regrets):.3f}, worst {max(regrets):.2f}")
-    print(f"expected against needed: median factor {np.median(ratios):.2f}, worst {max(ratios):.1f}")
+def functions_for(arrays, m, condition, rtol, *, iterate: bool):
+    """The free choice and both that can be forced; conjugate gradients only where they would end."""
+    rules: Row = {"free": {}, "cg": {"force": "cg"}, "cholesky": {"force": "cholesky"}}
+    return {
+        name: solve_function(arrays, m, policy_for(condition, rtol, **rule))
+        for name, rule in rules.items()
+        if iterate or name != "cg"
+    }
 
 
-def guard(arguments, count) -> None:
+def solve_rows(arguments) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """The first table: an identity and a measurement each."""
+    sizes = [n for n in SIZES if n <= arguments.largest]
+    for n, condition, m, rtol, name in itertools.product(sizes, CONDITIONS, COLUMNS, TOLERANCES, SPECTRA):
+        if n >= LARGE and name == "uniform":
+            continue  # to stay within minutes
+        yield (
+            f"{n} {name} {condition:g} {m} {rtol:g}",
+            partial(solve_row, arguments, n, condition, m, rtol, name),
+        )
+
+
+def solve_row(arguments, n, condition, m, rtol, name) -> Row:
+    rng, problem = np.random.default_rng(0), Problem(requests=(), n=n)
+    A, B = reflected(SPECTRA[name](n, condition), rng), rng.normal(size=(n, m))
+    expected = expected_iterations(problem, Options(solve_rtol=rtol, condition_number=float(condition)))
+    limit = min(4 * n, MOST)
+    needed, ranked = (int(arguments.count(A, B, rtol, limit, rank)[1]) for rank in (-1, RANK))
+    functions = functions_for({"A": A}, m, condition, rtol, iterate=expected <= TIMED)
+    chosen = autotune.explain(functions["free"]).decisions[0].chosen
+    case = {"n": n, "spectrum": name, "condition": condition, "rhs": m, "rtol": rtol, "chosen": chosen}
+    found = {"expected": expected, "needed": needed, f"with rank {RANK}": ranked}
+    return case | found | compared(functions, [A, B], arguments.rounds)
+
+
+def named_rows(arguments) -> Iterator[tuple[str, Callable[[], Row]]]:
     """The second table."""
-    table = MarkdownTable(
-        "n", "spectrum", "rhs", "budget", "used", "guarded (ms)", "Cholesky (ms)", "guarded / Cholesky"
-    )
-    worst = 0.0
-    for n, m in itertools.product(arguments.sizes, arguments.columns):
-        direct = solve_function(n, m, policy_for(10, GUARD_RTOL, force="cholesky"))
-        limit = budget(n, m)
-        for name, spectrum in ADVERSARIAL.items():
-            rng = np.random.default_rng(0)
-            A, B = reflected(spectrum(n), rng), rng.normal(size=(n, m))
-            used = int(count(A, B, GUARD_RTOL, limit, -1)[1])
-            guarded = partial(count, rtol=GUARD_RTOL, limit=limit, rank=-1)
-            functions = {"guarded": guarded, "direct": direct}
-            times = alternate(functions, [A, B], rounds=(arguments.rounds, arguments.rounds))
-            ratio = times["guarded"] / times["direct"]
-            worst = max(worst, ratio)
-            cells = (n, name, m, limit, used)
-            ms = (milliseconds(times["guarded"]), milliseconds(times["direct"]))
-            table.add_row(*map(str, cells), *ms, f"{ratio:.2f}")
-    print(f"\nguarded / Cholesky, worst: {worst:.2f}")
+    for name, case in NAMED.items():
+        if case.n <= arguments.largest or arguments.named:
+            yield name, partial(named_row, arguments, name, min(case.n, arguments.named or case.n))
+
+
+def named_row(arguments, name, n) -> Row:
+    case, rng = NAMED[name], np.random.default_rng(0)
+    arrays, rtol = case.arrays(n, rng), case.rtol
+    values = [*arrays.values(), rng.normal(size=(n, 1))]
+    functions = functions_for(arrays, 1, case.condition, rtol, iterate=case.must == "cg")
+    declared = autotune.explain(functions["free"]).decisions[0]
+    examples = dict(zip((*arrays, "B"), values, strict=True))
+    policy = {"accuracy": {"solve_rtol": rtol}}
+    probed = autotune.explain(solve_function(arrays, 1, policy, examples)).decisions[0]
+    right = [(d.chosen == "cg") == (case.must == "cg") for d in (declared, probed)]
+    row = {"case": name, "n": n, "must": case.must, "declared": declared.chosen, "probed": probed.chosen}
+    return row | {"right": all(right)} | compared(functions, values, arguments.rounds)
+
+
+def guard_rows(arguments) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """The third table."""
+    sizes = [n for n in SIZES if n <= min(arguments.largest, 2000)]
+    for n, m, name in itertools.product(sizes, COLUMNS, ADVERSARIAL):
+        yield f"{n} {m} {name}", partial(guard_row, arguments, n, m, name)
+
+
+def guard_row(arguments, n, m, name) -> Row:
+    rng, limit = np.random.default_rng(0), budget(n, m)
+    A, B = reflected(ADVERSARIAL[name](n), rng), rng.normal(size=(n, m))
+    direct = solve_function({"A": A}, m, policy_for(10, GUARD_RTOL, force="cholesky"))
+    rule = {"force": "cg", "options": {"max_iterations": limit}}
+    guarded = solve_function({"A": A}, m, {"accuracy": {"solve_rtol": GUARD_RTOL}, "rules": [rule]})
+    used = int(arguments.count(A, B, GUARD_RTOL, limit, -1)[1])
+    functions = {"guarded": guarded, "direct": direct}
+    times = alternate(functions, [A, B], rounds=(arguments.rounds, 5 * arguments.rounds))
+    row = {"n": n, "spectrum": name, "rhs": m, "budget": limit, "used": used}
+    row |= {f"{key} (ms)": 1e3 * t for key, t in times.items()}
+    return row | {"guarded / direct": times["guarded"] / times["direct"]}
 
 
 def logdet_functions(n):
@@ -175,45 +183,88 @@ def logdet_functions(n):
     )
 
 
-def logdets(arguments) -> None:
-    """The third table. No probes: the estimate was refused, and is Cholesky's."""
-    table = MarkdownTable(
-        "n", "matrix", "rank", "rtol", "probes", "error reported", "error", "Lanczos (ms)", "Cholesky (ms)"
-    )
-    for n in arguments.sizes:
-        estimate, exact = logdet_functions(n)
-        rng = np.random.default_rng(0)
-        X = rng.uniform(size=(n, 2))
-        squares = (X**2).sum(axis=1)
-        distances = np.maximum(squares[:, None] + squares - 2 * X @ X.T, 0)
-        matrices = {
-            "geometric, condition 10": reflected(np.geomspace(1, 10, n), rng),
-            "kernel, lengthscale 0.3, noise 0.1": np.exp(-distances / 0.18) + 0.1 * np.eye(n),
-        }
-        for (name, A), rank, rtol in itertools.product(matrices.items(), (-1, RANK), (1e-1, 1e-2, 1e-3)):
-            value, error, probes = estimate(A, rtol, n, rank)
-            truth = exact(A)
-            functions = {"lanczos": partial(estimate, rtol=rtol, steps=n, rank=rank), "direct": exact}
-            times = alternate(functions, [A], rounds=(arguments.rounds, arguments.rounds))
-            errors = (f"{error / abs(truth):.1e}", f"{abs(value - truth) / abs(truth):.1e}")
-            ms = (milliseconds(times["lanczos"]), milliseconds(times["direct"]))
-            table.add_row(str(n), name, str(rank), f"{rtol:g}", str(probes), *errors, *ms)
+def logdet_rows(arguments) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """The fourth table."""
+    matrices = {
+        "geometric, condition 10": lambda n, rng: reflected(np.geomspace(1, 10, n), rng),
+        "kernel, lengthscale 0.3, noise 0.1": partial(kernel, lengthscale=0.3, noise=0.1),
+    }
+    sizes = [n for n in SIZES if 1000 <= n <= arguments.largest]
+    for n, (name, make), rank, rtol in itertools.product(sizes, matrices.items(), (-1, RANK), (1e-1, 1e-2)):
+        yield f"{n} {name} {rank} {rtol}", partial(logdet_row, arguments, n, name, make, rank, rtol)
+
+
+def logdet_row(arguments, n, name, make, rank, rtol) -> Row:
+    A, (estimate, exact) = make(n, np.random.default_rng(0)), logdet_functions(n)
+    value, error, probes = estimate(A, rtol, n // 4, rank)
+    truth = float(exact(A))
+    functions = {"lanczos": partial(estimate, rtol=rtol, steps=n // 4, rank=rank), "cholesky": exact}
+    times = alternate(functions, [A], rounds=(arguments.rounds, arguments.rounds))
+    row = {"n": n, "matrix": name, "rank": rank, "rtol": rtol, "probes": int(probes)}
+    row |= {"error reported": float(error) / abs(truth), "error": abs(float(value) - truth) / abs(truth)}
+    return row | {f"{key} (ms)": 1e3 * t for key, t in times.items()}
+
+
+TABLES = {"solves": solve_rows, "named": named_rows, "guard": guard_rows, "logdets": logdet_rows}
+
+
+def measure(arguments, tables: dict[str, dict[str, Row]]) -> None:
+    """Every row that ``tables`` does not hold yet; saved after each."""
+    work = [
+        (table, key, row)
+        for table, rows in TABLES.items()
+        for key, row in rows(arguments)
+        if key not in tables.setdefault(table, {})
+    ]
+    console = Console(stderr=True)
+    for done, (table, key, row) in enumerate(work, 1):
+        console.print(f"[{done}/{len(work)}] {table}: {key}", markup=False, highlight=False)
+        tables[table][key] = row()
+        save(arguments, tables)
+
+
+def save(arguments, tables) -> None:
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    partial_file = arguments.results.with_suffix(".tmp")
+    partial_file.write_text(json.dumps({"settings": settings(arguments), "tables": tables}, indent=1) + "\n")
+    partial_file.replace(arguments.results)
+
+
+def settings(arguments) -> Row:
+    return {name: getattr(arguments, name) for name in ("largest", "rounds", "named")}
+
+
+def load(arguments) -> dict[str, dict[str, Row]]:
+    """The tables of the results file; SystemExit where there are none, or of another run."""
+    try:
+        data = json.loads(arguments.results.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise SystemExit(f"{arguments.results} cannot be read ({error}). Measure first.") from error
+    if not arguments.report and data["settings"] != settings(arguments):
+        raise SystemExit(
+            f"{arguments.results} was measured with {data['settings']}, this run has {settings(arguments)}. "
+            "Leave out --resume to measure anew."
+        )
+    return data["tables"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000, 4000])
-    parser.add_argument("--conditions", type=float, nargs="+", default=[10, 1e3, 1e8])
-    parser.add_argument("--columns", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-4, 1e-10])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--largest", type=int, default=8000, help="order of the largest matrix")
+    parser.add_argument("--named", type=int, help="run the known cases, too, at this order at most")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--report", action="store_true", help="print the tables of the last run")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    count = iterations_function()
-    solves(arguments, count)
-    guard(arguments, count)
-    logdets(arguments)
+    given = arguments.report or (arguments.resume and arguments.results.exists())
+    tables = load(arguments) if given else {}
+    if not arguments.report:
+        arguments.count = iterations_function()
+        measure(arguments, tables)
+    print_report(tables)
 
 
 if __name__ == "__main__":

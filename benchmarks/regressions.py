@@ -235,6 +235,26 @@ def _percent(error: float) -> str:
     return f"{error:.0%}" if error < 100 else f"{error:.0e}"
 
 
+def results(machine: str, rows: Sequence[Mapping[str, Any]], found: Sequence[Score]) -> str:
+    """What the tables show, as JSON with three digits: a line for each regression and kernel."""
+    shortened = [
+        {"regression": score.regression, "kernel": score.kernel, "monotone": score.monotone}
+        | _quantiles("held_out", score.held_out)
+        | _quantiles("extrapolated", score.extrapolated)
+        for score in found
+    ]
+    lines = {
+        name: [_line_of(row) for row in part] for name, part in (("summary", rows), ("scores", shortened))
+    }
+    parts = [f' "{name}": [\n  ' + ",\n  ".join(part) + "\n ]" for name, part in lines.items()]
+    return "{\n" + ",\n".join([f' "machine": {json.dumps(machine)}', *parts]) + "\n}\n"
+
+
+def _line_of(row: Mapping[str, Any]) -> str:
+    rounded = {name: float(f"{v:.3g}") if isinstance(v, float) else v for name, v in row.items()}
+    return json.dumps(rounded)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -258,8 +278,7 @@ def main() -> None:
     print_summary(rows)
     for part in ("held_out", "extrapolated"):
         print_kernels(found, part)
-    results = {"machine": measurements.machine, "summary": rows, "scores": [asdict(s) for s in found]}
-    given.output.write_text(json.dumps(results, indent=1) + "\n")
+    given.output.write_text(results(measurements.machine, rows, found))
 
 
 if __name__ == "__main__":

@@ -92,12 +92,14 @@ RULES: dict[str, Rule] = {
     "plain PyTensor": plain,
 }
 OURS = "calibrated"
+# Kernels that move numbers: what they count as flops are numbers moved.
+MOVES = ("transpose", "fill", "join", "diagonal")
 
 
 def flops(decision: Decision, name: str) -> float:
     """Floating-point operations of a candidate, the backward pass included if it is still to come."""
     calls: Any = strategy(name).work(decision.problem, Options()).calls
-    return sum(c.count * KERNEL_BY_NAME[c.kernel].flops(c.dims) for c in calls)
+    return sum(c.count * KERNEL_BY_NAME[c.kernel].flops(c.dims) for c in calls if c.kernel not in MOVES)
 
 
 def _iterative(problem) -> str | None:

@@ -20,8 +20,11 @@ def alternate(
     *,
     budget: float = 2.0,
     rounds: tuple[int, int] = (5, 200),
+    statistic: Callable[[Sequence[float]], float] = np.median,
 ) -> dict[str, float]:
     """Median seconds a call of each function, in about ``budget`` seconds and (least, most) ``rounds``.
+
+    ``statistic``: another one than the median, such as ``min`` where a quiet machine is to be predicted.
 
     The order is shuffled every round (always in the same way): what a function leaves in the caches is
     not always met by the same neighbour.
@@ -36,7 +39,7 @@ def alternate(
         shuffle(order)
         for name in order:
             samples[name].append(_seconds(functions[name], arguments, loops[name]))
-    return {name: float(np.median(times)) for name, times in samples.items()}
+    return {name: float(statistic(times)) for name, times in samples.items()}
 
 
 def _seconds(fn, arguments, loops: int) -> float:

@@ -109,6 +109,11 @@ def _chain_of_nodes_answer(x: Array) -> Array:
     return x
 
 
+def _filled(x: Any) -> Any:
+    """A new vector as long as ``x``, whose numbers are not read."""
+    return _pt().alloc(_pt().as_tensor(0.5, dtype=x.type.dtype), x.shape[0])
+
+
 def _few_eigenvalues(rng: np.random.Generator, n: int) -> Array:
     """A dense symmetric matrix with the eigenvalues 1 to `EIGENVALUES`: `H D H` with a reflection H."""
     eigenvalues = 1.0 + np.arange(n) % EIGENVALUES
@@ -155,7 +160,7 @@ GRAPHS: tuple[TimingGraph, ...] = (
     TimingGraph(
         "potrf",
         "m",
-        lambda a: _linalg().cholesky(a),
+        lambda a: _ops().SharedCholesky()(a),
         lambda g, n: (_spd(g, n),),
         np.linalg.cholesky,
     ),
@@ -230,6 +235,13 @@ GRAPHS: tuple[TimingGraph, ...] = (
         np.linalg.solve,
     ),
     TimingGraph(
+        "syevr",
+        "m",
+        lambda a: _linalg().eigh(a)[1][:, -1] ** 2,
+        lambda g, n: (_spd(g, n),),
+        lambda a: np.linalg.eigh(a)[1][:, -1] ** 2,
+    ),
+    TimingGraph(
         "gemm",
         "mm",
         lambda a, b: a @ b,
@@ -238,8 +250,25 @@ GRAPHS: tuple[TimingGraph, ...] = (
     ),
     TimingGraph("gemv", "mv", lambda a, x: a @ x, lambda g, m, n: (_normal(g, m, n), _normal(g, n)), np.dot),
     TimingGraph("stream", "vv", lambda x, y: x + y, lambda g, n: (_normal(g, n), _normal(g, n)), np.add),
+    TimingGraph("fill", "v", _filled, lambda g, n: (np.broadcast_to(0.5, (n,)),), lambda x: x),
     TimingGraph("exp", "v", lambda x: _pt().exp(x), lambda g, n: (_normal(g, n),), np.exp),
+    TimingGraph("log", "v", lambda x: _pt().log(x), lambda g, n: (0.1 + g.random(n),), np.log),
+    TimingGraph("tanh", "v", lambda x: _pt().tanh(x), lambda g, n: (_normal(g, n),), np.tanh),
     TimingGraph("reduce", "v", lambda x: x.sum(), lambda g, n: (_normal(g, n),), np.sum),
+    TimingGraph(
+        "transpose",
+        "m",
+        lambda a: 1.5 * a.T,
+        lambda g, m, n: (_normal(g, n, m),),
+        lambda a: 1.5 * a.T,
+    ),
+    TimingGraph(
+        "join",
+        "mm",
+        lambda a, b: _pt().join(0, a, b),
+        lambda g, m, n: (_normal(g, m // 2, n), _normal(g, m - m // 2, n)),
+        lambda a, b: np.concatenate([a, b]),
+    ),
     TimingGraph("diagonal", "v", lambda x: _pt().diag(x), lambda g, n: (_normal(g, n),), np.diag),
     TimingGraph(
         "cg_iteration",

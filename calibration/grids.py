@@ -36,9 +36,14 @@ _SIDES_QUICK = (2, 7, 30, 150, 800)
 _SIDES_FULL = (2, 5, 14, 40, 110, 300, 800, 2200)
 _RANKS_QUICK = (2, 4, 10, 40, 150)
 _RANKS_FULL = (2, 3, 5, 10, 20, 40, 90, 150, 400)
+_FRESH = (3_000_000, 4_500_000, 5_000_000)
+"""Lengths around the size at which memory is new in every call: `fill` says what that costs."""
 _BEYOND_CACHE = (2100, 2700, 3300)
 """Sides that even a quick run adds for kernels that pass over a matrix once: memory is their price."""
-_LENGTHS = ("stream", "exp", "reduce")
+_ONE_PASS = ("gemv", "transpose", "join")
+_LENGTHS = ("stream", "fill", "exp", "log", "tanh", "reduce")
+_SQUARE_AT_MOST = {"syevr": 1400}
+"""Where a larger size would take seconds and show nothing new."""
 
 
 def grid(kernel: str, quick: bool) -> list[Dims]:
@@ -49,9 +54,12 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
     if not found.dims:
         shapes = [()]
     elif kernel in _LENGTHS:
-        shapes = ((n,) for n in (_LENGTH_QUICK if quick else _LENGTH_FULL))
+        lengths = _LENGTH_QUICK if quick else _LENGTH_FULL
+        shapes = {(n,) for n in (*lengths, *(_FRESH if kernel == "fill" else ()))}
     elif found.dims == ("n",):
-        shapes = {(n,) for n in (*square, *(_BEYOND_CACHE if kernel == "diagonal" else ()))}
+        most = _SQUARE_AT_MOST.get(kernel, square[-1])
+        wanted = (*square, *_BEYOND_CACHE) if kernel == "diagonal" else [n for n in square if n <= most]
+        shapes = {(n,) for n in wanted}
     elif found.dims == ("n", "m"):
         square = [n for n in square[::2] if kernel != "cg_iteration" or n > EIGENVALUES]
         shapes = product(square, _RHS_QUICK if quick else _RHS_FULL)
@@ -60,7 +68,7 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
     else:
         sides = _SIDES_QUICK if quick else _SIDES_FULL
         shapes = product(sides, repeat=len(found.dims))
-        if kernel == "gemv":
+        if kernel in _ONE_PASS:
             shapes = {*shapes, *product(_BEYOND_CACHE, repeat=2)}
     return sorted(shapes, key=lambda dims: (found.flops(dims) + found.bytes(dims, 8), dims))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ LIBRARIES = ("pytensor", "numba", "numpy", "scipy", "pytensor-autotune")
 UNSTABLE = 0.25
 """The middle sample of a size is so much longer than the least only if something disturbs."""
 DRIFT = 1.15
+SLOWEST_TO_COMPILE = "gemm"
+"""PyTensor's product takes 20 s, for all memory orders: first, while other processes compile the rest."""
 MOST_COMPILERS = 4  # a process each, of some hundred megabytes
 _COMPILE_SECONDS = 300.0  # a cold compile of one kernel, at the very most
 _LEAST_SECONDS = 0.2  # a kernel is measured for so long even if the budget is spent
@@ -200,7 +203,7 @@ def _compile_all(worker: Worker, threads: int | None, tasks: Sequence[Task], ste
     Nothing is timed meanwhile, so the processes may disturb each other.
     """
     waiting_tasks: SimpleQueue[Task] = SimpleQueue()
-    for task in tasks:
+    for task in sorted(tasks, key=lambda task: task[0] != SLOWEST_TO_COMPILE):
         waiting_tasks.put(task)
     others = max(0, min(usable_cores(), MOST_COMPILERS, len(tasks)) - 1)
     failed: set[Task] = set()
@@ -247,7 +250,7 @@ def _measure_all(
         steps.begin(f"{kernel} {dtype}")
         if (kernel, dtype) in failed:
             continue
-        share = max((deadline - time.monotonic()) / (len(missing) - turn), _LEAST_SECONDS)
+        share = max((deadline - time.monotonic()) * _share(missing[turn:], quick), _LEAST_SECONDS)
         request = {"sizes": grid(kernel, quick), "budget": share}
         reply = _asked(worker, kernel, dtype, request, _COMPILE_SECONDS + 5 * share)
         if reply is None:
@@ -255,6 +258,16 @@ def _measure_all(
         else:
             session.record(kernel, dtype, Pass.read(reply))
     steps.finish()
+
+
+def _share(missing: Sequence[Task], quick: bool) -> float:
+    """What the first task gets of the time for all: more for more sizes, but not in proportion.
+
+    A kernel of three dimensions has the sizes to learn from, and some are large; one of a single
+    dimension needs its rounds too.
+    """
+    weights = [math.sqrt(len(grid(kernel, quick))) for kernel, _ in missing]
+    return weights[0] / sum(weights)
 
 
 def _asked(

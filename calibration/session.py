@@ -19,7 +19,7 @@ from cost_models.files import write_atomically
 from cost_models.kernels import KERNEL_BY_NAME, Dims
 from cost_models.model import RESOLUTION
 
-VERSION = 2
+VERSION = 3
 """Of the file of raw measurements; a file of another version is not read."""
 CLEARLY = 1.25
 SPIKE = 40.0

@@ -104,6 +104,11 @@ def _rhs(n: int, m: int) -> float:
     return float(n * m)
 
 
+def _thin(n: int, m: int) -> float:
+    """The triangle is packed and its diagonal blocks are solved at the speed of a few right-hand sides."""
+    return float(n * n * min(m, 8))
+
+
 def _nothing(*sizes: int) -> float:
     return 0.0
 
@@ -167,10 +172,23 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n, m: n**2 + 2 * n * m,
         lambda n, m: n * m,
         many=_many,
+        thin=_thin,
         column=_column,
         rhs=_rhs,
     ),
-    # Products. The two faces that are packed cost more than the flops when one size is small.
+    # Symmetric eigenvalues and eigenvectors: tridiagonal form 4/3 n^3, its eigenvectors brought back 2 n^3,
+    # and what MRRR does between (Dhillon & Parlett 2004), O(n^2). PyTensor calls LAPACK's syevr.
+    _kernel(
+        "syevr",
+        "n",
+        lambda n: 10 * n**3 / 3,
+        lambda n: 3 * n**2,
+        lambda n: n**2,
+        column=lambda n: n,
+        pairs=lambda n: n**2,
+    ),
+    # Products. The two faces that are packed cost more than the flops when one size is small, and so do
+    # the edges: rows and columns that fill a register only in part.
     _kernel(
         "gemm",
         "mnk",
@@ -180,6 +198,9 @@ KERNELS: tuple[Kernel, ...] = (
         left=lambda m, n, k: m * k,
         right=lambda m, n, k: k * n,
         out=lambda m, n, k: m * n,
+        row=lambda m, n, k: m,
+        column=lambda m, n, k: n,
+        inner=lambda m, n, k: k,
     ),
     _kernel(
         "gemv",
@@ -188,11 +209,34 @@ KERNELS: tuple[Kernel, ...] = (
         lambda m, n: m * n + m + n,
         lambda m, n: m,
         row=lambda m, n: m,
+        column=lambda m, n: n,
     ),
     # Passes over memory.
     _kernel("stream", "n", lambda n: n, lambda n: 3 * n, lambda n: n),
+    _kernel("fill", "n", lambda n: n, lambda n: n, lambda n: n),
     _kernel("exp", "n", lambda n: n, lambda n: 2 * n, lambda n: n),
+    _kernel("log", "n", lambda n: n, lambda n: 2 * n, lambda n: n),
+    _kernel("tanh", "n", lambda n: n, lambda n: 2 * n, lambda n: n),
     _kernel("reduce", "n", lambda n: n, lambda n: n, _nothing),
+    # A pass over an (m, n) matrix against its memory order; a matrix (m, n) put together from two.
+    _kernel(
+        "transpose",
+        "mn",
+        lambda m, n: m * n,
+        lambda m, n: 2 * m * n,
+        lambda m, n: m * n,
+        row=lambda m, n: m,
+        column=lambda m, n: n,
+    ),
+    _kernel(
+        "join",
+        "mn",
+        lambda m, n: m * n,
+        lambda m, n: 2 * m * n,
+        lambda m, n: m * n,
+        row=lambda m, n: m,
+        column=lambda m, n: n,
+    ),
     _kernel("diagonal", "n", _nothing, lambda n: n**2 + n, lambda n: n**2),
     # One iteration of conjugate gradients on a dense matrix with m right-hand sides at once. The
     # product that checks the true residual at the end counts as one more.
@@ -225,7 +269,11 @@ KERNELS: tuple[Kernel, ...] = (
         length=lambda n, k, m: n,
         rhs=lambda n, k, m: n * m,
         inner=lambda n, k, m: k**2 * m,
+        short=lambda n, k, m: k * m,
         pairs=lambda n, k, m: n * min(k, m),
+        # Several right-hand sides are products of matrices, whose left one is packed.
+        many=lambda n, k, m: float(m > 1),
+        packed=lambda n, k, m: n * k * (m > 1),
     ),
     _kernel(
         "low_rank_diagonal",

@@ -9,7 +9,7 @@ from cost_models.fingerprint import Fingerprint
 from cost_models.kernels import KernelCall
 from cost_models.model import KernelModel
 
-SCHEMA = 2
+SCHEMA = 3
 SOURCES = ("calibrated", "generic")
 
 

@@ -1,11 +1,14 @@
 """What several test modules need: the Python linker, evaluation, and matrices to read."""
 
+import sys
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 
 import autotune
+import autotune.strategies
 
 N, K = 40, 3
 FORCE_WOODBURY = {"rules": [{"force": "woodbury"}]}
@@ -31,6 +34,14 @@ def compile_with(inputs, outputs, policy=None, base=None):
 
 def compile_plain(inputs, outputs, base=None):
     return pytensor.function(inputs, outputs, mode=base or python_mode(), on_unused_input="ignore")
+
+
+def register(strategy, monkeypatch):
+    """Put ``strategy`` at the end of the registry, for this test."""
+    old = autotune.strategies.STRATEGIES
+    for name, module in list(sys.modules.items()):
+        if name.startswith("autotune.") and getattr(module, "STRATEGIES", None) is old:
+            monkeypatch.setattr(module, "STRATEGIES", (*old, strategy))
 
 
 def op_names(fn) -> list[str]:

@@ -85,9 +85,10 @@ def test_a_gain_within_the_margin_keeps_the_graph():
 
 def test_unknown_sizes_need_a_win_for_every_size():
     unknown = replace(LOW_RANK, n=None, rank=None)
-    decision = decide(unknown)
+    decision = decide(unknown, rules=[{"forbid": ["cholesky", "cholesky_or_lu", "lu"]}])
     assert decision.chosen == "keep"
     assert "size unknown (n, rank)" in decision.winner.reason
+    assert decision.candidate("woodbury").could_serve
     assert decide(
         replace(DENSE, n=None, requests=(replace(SOLVE, form="gen"), LOGDET, Request("inverse")))
     ).assignment

@@ -24,8 +24,11 @@ COMMANDS = (
     *(f"profile {name}" for name in PROFILE),
     "policy show",
     "policy schema",
+    "measured list",
+    "measured clear",
     "explain",
     "check",
+    "map",
     "demo",
 )
 

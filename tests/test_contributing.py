@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytensor.tensor as pt
-from helpers import chosen, compile_with, relative_error
+from helpers import chosen, compile_with, register, relative_error
 from pytensor.tensor.linalg import solve
-
-import autotune.choose
-import autotune.strategies
 
 
 def test_the_strategy_of_the_example_serves(monkeypatch):
@@ -17,9 +14,7 @@ def test_the_strategy_of_the_example_serves(monkeypatch):
     [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {}
     exec(code, names)
-    registry = (*autotune.strategies.STRATEGIES, names["SymmetricIndefinite"]())
-    monkeypatch.setattr(autotune.strategies, "STRATEGIES", registry)
-    monkeypatch.setattr(autotune.choose, "STRATEGIES", registry)
+    register(names["SymmetricIndefinite"](), monkeypatch)
     M, b = pt.matrix("M", shape=(6, 6)), pt.vector("b", shape=(6,))
     fn = compile_with([M, b], solve(M, b, assume_a="sym"), {"rules": [{"force": "ldl"}]})
     assert chosen(fn) == ["ldl"]

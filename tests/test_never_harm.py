@@ -11,6 +11,7 @@ from pytensor.tensor.linalg import slogdet, solve
 
 import autotune
 import autotune.building
+import autotune.candidates
 import autotune.choose
 import autotune.early
 import autotune.reading
@@ -38,7 +39,7 @@ PLACES = [
     (autotune.reading, "read"),
     (autotune.rewriting, "problem_of"),
     (autotune.choose, "choose"),
-    (autotune.choose, "seconds"),
+    (autotune.candidates, "seconds"),
     (autotune.building, "lower"),
     (autotune.rewriting, "copy_stack_trace"),
     (cost_models, "find_profile"),

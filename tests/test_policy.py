@@ -14,10 +14,11 @@ import yaml
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
+from autotune import policy_yaml
 from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule
 from autotune.policy_conflicts import conflicts, covers, without_dead_demands
 from autotune.policy_files import dump_policy, load_policy, overlay
-from autotune.policy_names import PLANNED, REQUESTS, STRUCTURES, strategy_names
+from autotune.policy_names import EFFORTS, PLANNED, REQUESTS, STRUCTURES, strategy_names
 
 
 def policy(*rules: dict) -> Policy:
@@ -131,6 +132,9 @@ rule_dicts = optional(
 policy_dicts = optional(
     accuracy=optional(solve_rtol=st.floats(1e-300, 0.5), logdet_rtol=some(st.floats(1e-300, 0.5))),
     memory_limit=some(st.integers(1, 2**60)),
+    effort=st.sampled_from(EFFORTS),
+    effort_budget=st.floats(0.001, 86400),
+    runtime_dispatch=some(st.booleans()),
     margin=st.floats(0, 0.99),
     sizes=st.dictionaries(
         st.sampled_from(["K[0]", "n", "1e5", "no", "x y", "K[t][1]"]), st.integers(1, 10**9)
@@ -153,6 +157,12 @@ policies = policy_dicts.map(_loaded)
 problems = st.tuples(
     some(names), st.sampled_from(REQUESTS), st.sampled_from([(), STRUCTURES[:2]]), some(st.integers(0, 99))
 )
+
+
+@pytest.mark.parametrize("text", ["\x85", "a\x85b", "\u2028", "a\nb", "\r", "\xa0", "\x7f"])
+@pytest.mark.parametrize("dump", [policy_yaml.dump, policy_yaml.dump_inline])
+def test_text_with_any_line_break_is_dumped_as_it_is(dump, text):
+    assert policy_yaml.parse(dump({"name": text}), "here").data == {"name": text}
 
 
 @given(policies)

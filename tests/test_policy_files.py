@@ -103,6 +103,14 @@ def test_memory_is_bytes_or_a_size_with_a_unit(write, written, expected):
     assert load_policy(write(f"memory_limit: {written}")).memory_limit == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("10", 10), ("0.5", 0.5), ("10s", 10), ("'1.5 min'", 90), ("500ms", 0.5), ("1h", 3600), ("1e-3", 1e-3)],
+)
+def test_a_time_is_seconds_or_has_a_unit(write, written, expected):
+    assert load_policy(write(f"effort_budget: {written}")).effort_budget == expected
+
+
 def test_a_byte_order_mark_is_ignored(write):
     assert load_policy(write("\ufeffmargin: 0.2")).margin == 0.2
 

@@ -17,10 +17,12 @@ import autotune
 from autotune import ops
 from autotune.plan import Plan
 from autotune.pricing import ExampleSizes, price
-from autotune.pricing.elementwise import IN_EXPONENTIALS, VECTORISED, weight
+from autotune.pricing.elementwise import SPECIAL, UNITS, VECTORISED, weight
 from autotune.pricing.table import COSTS, rule_of
+from autotune.pricing.whole import _refill, fresh_bytes
 from autotune.sizes import Sizes
-from cost_models import generic_profile
+from cost_models import KERNEL_BY_NAME, KernelCall, call, generic_profile
+from cost_models.model import FRESH
 
 PROFILE = generic_profile()
 A, B, x, s = pt.matrix("A"), pt.matrix("B"), pt.vector("x"), pt.scalar("s")
@@ -108,7 +110,7 @@ FACTORS = {
     "pos": (lambda a: solve(a, B, assume_a="pos"), "potrf"),
     "triangular": (lambda a: pt.linalg.solve_triangular(a, B), "trsm"),
     "matmul": (lambda a: a @ B, "gemm"),
-    "eigh": (lambda a: pt.linalg.eigh(a)[0], "getrf"),
+    "eigh": (lambda a: pt.linalg.eigh(a)[0], "syevr"),
     "svd": (lambda a: pt.linalg.svd(a)[1], "getrf"),
     "qr": (lambda a: pt.linalg.qr(a)[0], "getrf"),
 }
@@ -135,17 +137,43 @@ def test_low_rank_is_priced_as_thin():
 # -- elementwise ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [*VECTORISED, *(c for group in IN_EXPONENTIALS.values() for c in group)])
+GROUPS = [ops for group in UNITS.values() for ops in group.values()]
+
+
+@pytest.mark.parametrize("cls", [*VECTORISED, *(c for group in GROUPS for c in group)])
 def test_scalar_functions_are_in_one_class_only(cls):
-    groups = [VECTORISED, *IN_EXPONENTIALS.values()]
+    groups = [VECTORISED, *GROUPS]
     assert sum(cls in group for group in groups) == 1
 
 
 def test_an_unlisted_scalar_function_is_dear():
     from pytensor.scalar.math import GammaInc, gammainc
 
-    assert weight(gammainc) > max(w for w in IN_EXPONENTIALS if w < 100)
+    assert weight(gammainc) == SPECIAL
+    assert PROFILE.seconds(call(SPECIAL[0], n=1000, count=SPECIAL[1]), "float64") > max(
+        PROFILE.seconds(call(kernel, n=1000), "float64") for kernel in UNITS
+    )
     assert isinstance(gammainc, GammaInc)
+
+
+FUNCTIONS = {"exp": pt.sin, "log": pt.log1p, "tanh": pt.gammaln}
+
+
+@pytest.mark.parametrize("kernel", FUNCTIONS)
+def test_functions_run_the_kernel_they_are_like_and_hide_the_arithmetic(kernel):
+    function = FUNCTIONS[kernel]
+    alone = priced(function(A).sum(), hints=square(300), plain=numba)
+    among = priced((3 * function(A + 1) - A / 2).sum(), hints=square(300), plain=numba)
+    assert kernel in kernels(alone) & kernels(among)
+    assert among.seconds < 1.2 * alone.seconds
+    both = priced((function(A) * pt.exp(A)).sum(), hints=square(300), plain=numba)
+    assert both.seconds > 1.15 * alone.seconds
+
+
+def test_parts_are_joined_and_arrays_filled_by_their_kernels():
+    found = priced([pt.join(1, A, B), pt.alloc(s, 50, 60)], hints=square(300))
+    assert {"join", "fill"} <= kernels(found)
+    assert not found.unknown
 
 
 def test_exponentials_of_a_vector_are_not_counted_for_a_matrix():
@@ -294,6 +322,45 @@ def test_the_peak_is_what_lives_at_once():
     assert kept.peak_bytes == 3 * unit
     view = priced(cholesky(A).T[1:], hints=square(n))
     assert view.peak_bytes == unit
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_memory_that_the_allocator_keeps_costs_nothing(blocks):
+    block = 2**23
+    assert fresh_bytes(blocks * block, block) == 0
+    assert fresh_bytes(5 * block, block) == 3 * block
+
+
+def test_blocks_that_are_always_new_are_paid_by_their_kernels_alone():
+    assert fresh_bytes(10 * FRESH, FRESH + 1) == 0
+
+
+def test_a_function_that_holds_many_arrays_pays_for_fresh_pages():
+    def fresh(count):
+        found = priced([A + i for i in range(count)], hints=square(700))
+        return sum(node.seconds for node in found.nodes if node.op == "fresh pages")
+
+    assert fresh(2) == 0
+    assert 0 < fresh(4) < fresh(6)
+
+
+# -- the cache ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["gemm", "stream", "potrf", "getrs"])
+def test_what_is_beyond_the_cache_is_paid_once(kernel):
+    """With nothing left in the cache every byte costs what those beyond it cost, and no more."""
+    model = PROFILE.models["float64"][kernel]
+    dims = {1: (2000,), 2: (2000, 500), 3: (1500, 1500, 1500)}[len(KERNEL_BY_NAME[kernel].dims)]
+    if kernel == "stream":
+        dims = (4_000_000,)
+    one = KernelCall(kernel, dims)
+    touched = KERNEL_BY_NAME[kernel].bytes(dims, 8)
+    beyond = model.coefficients.get("bytes_beyond", 0.0)
+    already = beyond * max(touched - model.cache_bytes, 0.0)
+    refill = _refill(one, "float64", PROFILE, peak=1e12)
+    assert refill + already == pytest.approx(beyond * touched)
+    assert _refill(one, "float64", PROFILE, peak=model.cache_bytes) == 0
 
 
 # -- the plan -------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Sizes at compile time: hints reach every matrix that is made of what they name."""
 
+import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with
+from helpers import compile_with, python_mode
 from pytensor.assumptions import assume
 
 import autotune
@@ -22,3 +24,12 @@ def test_hints_on_the_parts_give_the_size_of_the_whole(matrix):
     [decision] = autotune.explain(fn).decisions
     assert decision.problem.n == 3000
     assert not decision.undecided
+
+
+def test_sizes_of_examples_are_hints():
+    inputs = {"U": np.ones((3000, 5)), "d": np.ones(3000)}
+    mode = autotune.mode(base=python_mode(), example_inputs=inputs)
+    fn = pytensor.function([U, d], pt.linalg.slogdet(U @ U.T + pt.diag(d))[1], mode=mode)
+    [decision] = autotune.explain(fn).decisions
+    assert (decision.problem.n, decision.problem.rank) == (3000, 5)
+    assert decision.chosen == "woodbury"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytensor
 import pytest
 from helpers import compile_with
 
@@ -14,8 +15,8 @@ from autotune.pricing import ExampleSizes, price
 from cost_models import generic_profile
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-footprint, memory, whole_functions, whole_problems = map(
-    importlib.import_module, ("footprint", "memory", "whole_functions", "whole_problems")
+footprint, memory, whole_functions, whole_nodes, whole_problems = map(
+    importlib.import_module, ("footprint", "memory", "whole_functions", "whole_nodes", "whole_problems")
 )
 KINDS = range(len(whole_problems.KINDS))
 
@@ -47,6 +48,37 @@ def test_a_problem_is_the_same_every_time_and_has_no_unknown_node(index, in_pyth
 
 def test_seeds_differ():
     assert len({whole_problems.problem(0, seed).label for seed in range(8)}) > 1
+
+
+@pytest.mark.parametrize("name", whole_problems.CORRELATIONS)
+def test_every_correlation_is_positive_definite(name):
+    """A factorisation that fails stops early: its time would say nothing."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    D = np.square(X[:, None] - X[None, :]).sum(axis=-1) / 0.7**2
+    K = whole_problems.CORRELATIONS[name](whole_problems.pt.constant(np.maximum(D, 1e-6))).eval()
+    assert np.linalg.eigvalsh(K).min() > -1e-2
+
+
+def test_rounds_keep_the_least_time():
+    first = {"index": 0, "measured": 2.0, "reference": 1.0, "predicted": 1.0}
+    second = {"index": 0, "measured": 3.0, "reference": 0.5, "predicted": 1.0}
+    assert whole_functions.least(None, first) is first
+    assert whole_functions.least(first, second) == second | {"measured": 2.0}
+
+
+def test_the_worst_functions_err_most_in_either_direction():
+    rows = [{"index": i, "predicted": p, "measured": 1.0} for i, p in enumerate([1.1, 0.2, 2.0, 1.0])]
+    assert whole_functions.worst(rows, 2) == [1, 2]
+
+
+def test_nodes_are_timed_one_by_one_on_the_values_that_reach_them():
+    X = whole_problems.pt.matrix("X")
+    outputs = whole_problems.pt.exp(X @ X.T) + whole_problems.pt.eye(X.shape[0])
+    fn = pytensor.function([X], outputs, mode="NUMBA")
+    rows = list(whole_nodes.by_node(fn, [np.ones((9, 3))], generic_profile()))
+    assert len(rows) == len(fn.maker.fgraph.apply_nodes)
+    assert any(name == "Dot" and predicted > 0 for name, predicted, _ in rows)
+    assert all(measured >= 0 for _, _, measured in rows)
 
 
 def test_errors_are_relative_to_what_was_measured():

@@ -1,13 +1,14 @@
 """Ops that the pass emits after differentiation: factorisations, solves and inverses that PyTensor does not
 have.
 
-A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`inverse`, `cholesky_or_lu`,
-`woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in Python),
-`numba_dispatch`, and `_lapack` and `_layout` (LAPACK and copies under Numba).
+A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`factor`, `inverse`,
+`cholesky_or_lu`, `woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in
+Python), `numba_dispatch`, and `_lapack` and `_layout` (LAPACK and copies under Numba).
 """
 
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
+from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
 from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
 from autotune.ops.woodbury import (
@@ -33,4 +34,6 @@ __all__ = [
     "LowRankSolve",
     "LowRankSolveColumns",
     "PartialCholesky",
+    "SharedCholesky",
+    "SharedLU",
 ]

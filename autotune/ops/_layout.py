@@ -89,6 +89,65 @@ def _owned_transposed(x, overwrite):
     return owned_transposed
 
 
+@numba_njit
+def _clear_lower(A):
+    for i in range(1, A.shape[0]):
+        for j in range(i):
+            A[i, j] = 0
+
+
+@numba_njit
+def _upper_in_place(A):
+    kernels.mirror(A, False)
+    _clear_lower(A)
+    return _relabel_c(A)
+
+
+@numba_njit
+def _upper_of_fortran(A, overwrite):
+    out = kernels.owned(A.T, overwrite)
+    _clear_lower(out)
+    return out
+
+
+@numba_njit
+def _upper_of_copy(A):
+    """In square tiles; the rows below the last whole tile by a plain loop."""
+    n = A.shape[0]
+    out = np.empty((n, n), A.dtype)
+    bottom = n - n % 8
+    for top in range(0, bottom, 8):
+        for left in range(0, top, 8):
+            for i in range(8):
+                for j in range(8):
+                    out[left + j, top + i] = A[top + i, left + j]
+    for i in range(n):
+        for j in range(i - i % 8 if i < bottom else 0, i + 1):
+            out[j, i] = A[i, j]
+    _clear_lower(out)
+    return out
+
+
+@overload(kernels.upper_from_lower)
+def _upper_from_lower(A, overwrite):
+    if not A.mutable:
+
+        def upper_from_lower(A, overwrite):
+            fortran = A.flags.f_contiguous and not A.flags.c_contiguous
+            return _upper_of_fortran(A, False) if fortran else _upper_of_copy(A)
+
+    else:
+
+        def upper_from_lower(A, overwrite):
+            if A.flags.f_contiguous and not A.flags.c_contiguous:
+                return _upper_of_fortran(A, overwrite)
+            if overwrite and A.flags.c_contiguous:
+                return _upper_in_place(A)
+            return _upper_of_copy(A)
+
+    return upper_from_lower
+
+
 @overload(kernels.c_layout)
 def _c_layout(x):
     copy = _copy_matrix if x.ndim == 2 else _copy
@@ -103,18 +162,25 @@ def _c_layout(x):
     return c_layout
 
 
+@numba_njit
+def _mirror_down(A):
+    """Copy the upper triangle onto the lower one, in square tiles."""
+    n = A.shape[0]
+    bottom = n - n % 8
+    for top in range(0, bottom, 8):
+        for left in range(0, top, 8):
+            for i in range(8):
+                for j in range(8):
+                    A[top + i, left + j] = A[left + j, top + i]
+    for i in range(n):
+        for j in range(i - i % 8 if i < bottom else 0, i):
+            A[i, j] = A[j, i]
+
+
 @overload(kernels.mirror)
 def _mirror(A, upper):
     def mirror(A, upper):
-        n = A.shape[0]
-        for top in range(0, n, 32):
-            for left in range(0, top + 1, 32):
-                for i in range(top, min(top + 32, n)):
-                    for j in range(left, min(left + 32, i)):
-                        if upper:
-                            A[i, j] = A[j, i]
-                        else:
-                            A[j, i] = A[i, j]
+        _mirror_down(A if upper else A.T)
 
     return mirror
 

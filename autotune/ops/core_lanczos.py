@@ -15,6 +15,8 @@ from scipy.linalg import get_lapack_funcs
 from scipy.special import stdtrit
 
 from autotune.ops import core_cg, core_preconditioner
+from autotune.ops.core_direct import cholesky_factor
+from autotune.ops.core_operator import contiguous, fortran, product
 
 # Probes of the pilot sample, and of every block after it.
 BLOCK = 8
@@ -130,7 +132,7 @@ def estimate(A, rtol, max_steps, parts, seed):
 
     def apply(V):
         inner = core_preconditioner.apply_root_transposed(parts, V)
-        return core_preconditioner.apply_root(parts, core_cg.product(A, inner))
+        return core_preconditioner.apply_root(parts, product(A, inner))
 
     def allowed(mean):
         return rtol * abs(base + mean)
@@ -160,14 +162,14 @@ def logdet(A, rtol, max_steps, parts, seed):
     By Lanczos if that can be had with ``error <= rtol |log det A|`` in ``max_steps`` block steps; ``factor``
     is then empty. Otherwise exactly by Cholesky: error and probes 0, and its factor. NaN if it has none.
     """
-    A = core_cg.contiguous(A)
+    A = contiguous(A)
     if A.size and (np.diagonal(A) > 0).all():
         found = estimate(A, rtol, max_steps, parts, seed)
         if found is not None:
             return *found, np.zeros((0, 0), A.dtype)
     if not A.size:
         return 0.0, 0.0, 0, A
-    L = core_cg.cholesky_factor(A)
+    L = cholesky_factor(A)
     return 2 * np.log(np.diagonal(L).astype(np.float64)).sum(), 0.0, 0, L
 
 
@@ -180,12 +182,12 @@ def inverse(A, rtol, solve_rtol, budget, parts, seed, L):
     directions that hardly move the trace are less accurate. Exact by Cholesky where that would take more than
     ``budget`` iterations, where a solve falls back, and where the factor ``L`` exists.
     """
-    A = core_cg.contiguous(A)
+    A = contiguous(A)
     if not L.size and A.size:
         estimate, L = estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, L)
         if estimate is not None:
             return estimate
-    return exact_inverse(L if L.size or not A.size else core_cg.cholesky_factor(A))
+    return exact_inverse(L if L.size or not A.size else cholesky_factor(A))
 
 
 def estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, L):
@@ -217,7 +219,7 @@ def exact_inverse(L):
     if not L.size or np.isnan(L[0, 0]):
         return np.full_like(L, np.nan)
     (potri,) = get_lapack_funcs(("potri",), (L,))
-    F, lower = core_cg.fortran(L)
+    F, lower = fortran(L)
     half = potri(F, lower=lower)[0]
     half = np.tril(half if lower else half.T)
     return half + np.tril(half, -1).T

@@ -9,6 +9,8 @@ identity is applied without a squared form (Woodbury 1950). Blocks of vectors ar
 import numpy as np
 from scipy.linalg import svd
 
+from autotune.ops.core_operator import SymmetricOperator, as_operator
+
 # Ranks with a meaning of their own.
 NONE, JACOBI = -1, 0
 # A pivot below this share of the largest diagonal entry is rounding.
@@ -18,17 +20,21 @@ BISECTIONS = 30
 
 
 def build(A, rank):
-    """``(scale, U, s)`` with ``scale = D^-1/2`` (n,), U (n, r), s (r,), in the dtype of ``A``.
+    """``(scale, U, s)`` with ``scale = D^-1/2`` (n,), U (n, r), s (r,), in the dtype of ``A``, an array or a
+    `SymmetricOperator`.
 
     ``rank`` NONE gives empty parts, the identity; JACOBI the diagonal of A; r > 0 at most r columns of the
     pivoted Cholesky factor. A diagonal that no positive definite matrix has gives the identity as well.
     About 10 n r^2 flops; of A only r rows are read.
     """
-    diagonal = np.diagonal(A).astype(np.float64)
-    none = np.zeros((0, 0), A.dtype)
-    if rank < JACOBI or not ((diagonal > 0) & (diagonal < np.inf)).all() or A.shape[0] == 0:
-        return np.zeros(0, A.dtype), none, np.zeros(0, A.dtype)
-    rows, rest = split(A, diagonal, min(rank, A.shape[0]))
+    none = np.zeros(0, A.dtype), np.zeros((0, 0), A.dtype), np.zeros(0, A.dtype)
+    if rank < JACOBI:
+        return none
+    A = as_operator(A)
+    diagonal = A.diagonal()
+    if not ((diagonal > 0) & (diagonal < np.inf)).all() or A.order == 0:
+        return none
+    rows, rest = split(A, diagonal, min(rank, A.order))
     scale = 1 / np.sqrt(rest)
     U, sigma, _ = svd((rows * scale).T, full_matrices=False, lapack_driver="gesdd", check_finite=False)
     return scale.astype(A.dtype), np.ascontiguousarray(U.astype(A.dtype)), (sigma**2).astype(A.dtype)
@@ -57,9 +63,10 @@ def noise_level(A, diagonal, pivots):
     An upper bound of the smallest eigenvalue: ``a_ii - t >= sum_k c_ki^2 / (lambda_k - t)`` for all i, where
     ``A_SS = Q diag(lambda) Q'`` and ``c = Q' A_S:``. The difference of the sides falls in t, hence bisection.
     """
-    values, Q = np.linalg.eigh(A[np.ix_(pivots, pivots)].astype(np.float64))
+    rows = A.rows(pivots)
+    values, Q = np.linalg.eigh(rows[:, pivots])
     free = np.delete(np.arange(diagonal.size), pivots)
-    squares, left = (Q.T @ A[np.ix_(pivots, free)]) ** 2, diagonal[free]
+    squares, left = (Q.T @ rows[:, free]) ** 2, diagonal[free]
     low, high = 0.0, max(min(values.min(), left.min(initial=np.inf)), 0.0)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -82,7 +89,7 @@ def pivoted_cholesky(A, diagonal, rank):
         pivot = int(np.argmax(rest))
         if not rest[pivot] > NEGLIGIBLE * diagonal.max():
             return rows[:j], rest, pivots
-        row = A[pivot] - rows[:j, pivot] @ rows[:j]
+        row = A.rows([pivot])[0] - rows[:j, pivot] @ rows[:j]
         row[pivot] = rest[pivot]
         rows[j] = row / np.sqrt(rest[pivot])
         rest = rest - rows[j] ** 2
@@ -97,7 +104,9 @@ def _low_rank(U, weights, X):
 
 
 def apply_inverse(parts, X):
-    """``P^-1 x`` for every row x of ``X`` (m, n)."""
+    """``P^-1 x`` for every row x of ``X`` (m, n); ``parts`` may be a `SymmetricOperator`, P^-1 itself."""
+    if isinstance(parts, SymmetricOperator):
+        return parts.product(X)
     scale, U, s = parts
     return scale * _low_rank(U, s / (1 + s), scale * X) if scale.size else X
 
@@ -135,9 +144,8 @@ def logdet(parts):
     return -2 * np.log(scale).sum() + np.log1p(s).sum()
 
 
-def build_arrays(A, rank):
-    """`build` on the arrays of a graph: ValueError for a matrix that is not square."""
-    if A.shape[0] != A.shape[1]:
-        raise ValueError(f"A matrix of shape {A.shape} was given. It must be square.")
+def build_arrays(A, rank, *parts):
+    """`build` on the arrays of a graph, ``parts`` d, U, c of the matrix; ValueError if they do not fit."""
+    A = as_operator(A, *parts)
     with np.errstate(all="ignore"):
         return build(A, int(rank))

@@ -7,15 +7,33 @@ class that this one is its own output, so that running it again changes nothing.
 from __future__ import annotations
 
 import numpy as np
+from pytensor.tensor.basic import as_tensor_variable
 from pytensor.tensor.linalg.decomposition.cholesky import Cholesky
 from pytensor.tensor.linalg.decomposition.lu import LUFactor
 from scipy.linalg import get_lapack_funcs
 
-from autotune.ops._base import ensure_numba_dispatch
+from autotune.ops._base import ensure_numba_dispatch, real_dtype
 
 
 class SharedCholesky(Cholesky):
-    """``A = L L.T``, shared by all requests on ``A``; NaN when ``A`` is not positive definite."""
+    """``A = L L.T``, shared by all requests on ``A``; NaN when ``A`` is not positive definite.
+
+    Under Numba by the triangle that LAPACK is fastest on (`core_cholesky`); of real matrices only.
+    """
+
+    __props__ = ("overwrite_a",)
+
+    def __init__(self, *, overwrite_a: bool = False):
+        super().__init__(lower=True, overwrite_a=overwrite_a)
+
+    def make_node(self, x):
+        ensure_numba_dispatch()
+        x = as_tensor_variable(x)
+        real_dtype(self, x)
+        return super().make_node(x)
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.overwrite_a)
 
 
 class SharedLU(LUFactor):
@@ -33,7 +51,7 @@ class SharedLU(LUFactor):
         return super().make_node(A)
 
     def __reduce__(self):
-        return _rebuild_lu, (self.overwrite_a,)
+        return _rebuild, (type(self), self.overwrite_a)
 
     def perform(self, node, inputs, outputs):
         [A] = inputs
@@ -44,6 +62,6 @@ class SharedLU(LUFactor):
         outputs[0][0], outputs[1][0], _ = getrf(A, overwrite_a=self.overwrite_a)
 
 
-def _rebuild_lu(overwrite_a: bool) -> SharedLU:
+def _rebuild(factorisation, overwrite_a: bool):
     ensure_numba_dispatch()
-    return SharedLU(overwrite_a=overwrite_a)
+    return factorisation(overwrite_a=overwrite_a)

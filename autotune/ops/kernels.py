@@ -1,9 +1,9 @@
 """LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
 
 The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
-code needs too are overloaded: `owned`, `owned_transposed`, `c_layout`, `mirror` and `nearly_symmetric` in
-`_layout`; `potrf`, `potrs`, `potri`, `getrf`, `getrs`, `getri` and `solve_lower` in `_lapack`, with a pointer
-to the same LAPACK routine.
+code needs too are overloaded: `owned`, `owned_transposed`, `upper_from_lower`, `c_layout`, `mirror` and
+`nearly_symmetric` in `_layout`; `potrf`, `potrs`, `potri`, `getrf`, `getrs`, `getri` and `solve_lower` in
+`_lapack`, with a pointer to the same LAPACK routine.
 
 Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
 right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks
@@ -29,6 +29,16 @@ def owned_transposed(x, overwrite):
         x[:, :] = x.T.copy()
         return x
     return owned(x.T, overwrite)
+
+
+def upper_from_lower(A, overwrite):
+    """A C-contiguous array with the transposed lower triangle of square ``A`` as its upper one and zeros
+    below, made in the memory of ``A`` if ``overwrite``."""
+    out = np.ascontiguousarray(np.tril(A).T)
+    if overwrite and A.flags.c_contiguous and A.flags.writeable:
+        A[:, :] = out
+        return A
+    return out
 
 
 def c_layout(x):

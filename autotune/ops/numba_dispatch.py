@@ -25,6 +25,7 @@ from autotune.ops import (
     _lapack,
     _layout,
     core_cg,
+    core_cholesky,
     core_cholesky_or_lu,
     core_inverse,
     core_lanczos,
@@ -35,7 +36,7 @@ from autotune.ops import (
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.core_factor import CHOLESKY
-from autotune.ops.factor import SharedLU
+from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
 from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
@@ -47,6 +48,7 @@ VERSION = int(sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest
 __all__ = ["VERSION", "_lapack", "_layout"]
 
 for function in (
+    core_cholesky.factor,
     core_inverse.cholesky_inverse,
     core_inverse.lu_inverse,
     core_cholesky_or_lu.may_be_positive_definite,
@@ -215,9 +217,9 @@ def funcify_block_cg(op, node, **kwargs):
     # In Python on purpose: the products with A are all the work, and NumPy does them as fast and without the
     # GIL.
     @numba_njit
-    def block_cg(A, B, rtol, max_iterations, scale, U, s, factor):
+    def block_cg(A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g):
         with numba.objmode(result=result_type):
-            result = core_cg.block_cg_arrays(A, B, rtol, max_iterations, scale, U, s, factor)
+            result = core_cg.block_cg_arrays(A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g)
         return result
 
     return block_cg, VERSION
@@ -228,9 +230,9 @@ def funcify_partial_cholesky(op, node, **kwargs):
     parts_type = types.Tuple([_array_type(out) for out in node.outputs])
 
     @numba_njit
-    def partial_cholesky(A, rank):
+    def partial_cholesky(A, rank, d, V, c):
         with numba.objmode(parts=parts_type):
-            parts = core_preconditioner.build_arrays(A, rank)
+            parts = core_preconditioner.build_arrays(A, rank, d, V, c)
         return parts
 
     return partial_cholesky, VERSION
@@ -260,6 +262,18 @@ def funcify_lanczos_inverse(op, node, **kwargs):
         return Y
 
     return lanczos_inverse, VERSION
+
+
+@register_funcify_default_op_cache_key(SharedCholesky)
+def funcify_shared_cholesky(op, node, **kwargs):
+    overwrite = op.overwrite_a
+    cast = _cast(node.inputs[0], node.outputs[0].type.numpy_dtype)
+
+    @numba_njit
+    def shared_cholesky(A):
+        return core_cholesky.factor(cast(A), overwrite)
+
+    return shared_cholesky, VERSION
 
 
 @register_funcify_default_op_cache_key(SharedLU)

@@ -7,6 +7,6 @@ Reading order: `whole` (the price), `table` (which kernels each Op runs), the ru
 """
 
 from autotune.pricing.sized import ExampleSizes
-from autotune.pricing.whole import NodePrice, Price, price
+from autotune.pricing.whole import NodePrice, Price, price, price_by_node
 
-__all__ = ["ExampleSizes", "NodePrice", "Price", "price"]
+__all__ = ["ExampleSizes", "NodePrice", "Price", "price", "price_by_node"]

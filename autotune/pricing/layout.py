@@ -15,7 +15,14 @@ from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.solvers.general import Solve
 from pytensor.tensor.linalg.solvers.psd import CholeskySolve
 
-from autotune.ops import CholeskyInverse, CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, LUInverse
+from autotune.ops import (
+    CholeskyInverse,
+    CholeskyOrLU,
+    CholeskyOrLUInverse,
+    CholeskyOrLUSolve,
+    LUInverse,
+    SharedCholesky,
+)
 
 BY_COLUMNS = (
     *(Cholesky, LUFactor, MatrixInverse, Solve, CholeskySolve),
@@ -29,7 +36,7 @@ IN_PLACE = (Cholesky, CholeskyInverse, Elemwise)
 def is_fortran(graph: Any, node: Any, index: int) -> bool:
     """Whether output ``index`` of ``node`` is in Fortran order."""
     overwritten = node.op.destroy_map.get(index)
-    if overwritten and isinstance(node.op, IN_PLACE):
+    if overwritten and isinstance(node.op, IN_PLACE) and not isinstance(node.op, SharedCholesky):
         return graph.fortran(node.inputs[overwritten[0]])
     if isinstance(node.op, DimShuffle):
         kept = [axis for axis in node.op.new_order if axis != "x"]

@@ -1,6 +1,6 @@
 """Linear algebra: the LAPACK and BLAS routines that an Op runs under PyTensor's Numba linker.
 
-Where no kernel is timed, the price is that of one with a known ratio of flops: dense eigenvalues, singular
+Where no kernel is timed, the price is that of one with a known ratio of flops: general eigenvalues, singular
 values, orthogonal factors (Golub & Van Loan 2013, chapters 5, 7 and 8), functions of matrices (Higham 2008).
 """
 
@@ -26,6 +26,12 @@ def factor(kernel: str, *, copies: int = 0) -> Rule:
         return cost(call(kernel, n=matrix.length(-1)), workspace=copies * matrix.bytes)
 
     return rule
+
+
+def plain_cholesky(sized: SizedNode) -> Cost:
+    """PyTensor's: of a transposed copy, or in place by the slower triangle, which costs about as much."""
+    n = sized.inputs[0].length(-1)
+    return cost(call("potrf", n=n), call("transpose", m=n, n=n))
 
 
 def solve(kernel: str, *, rhs: int = 1) -> Rule:
@@ -73,6 +79,20 @@ def rectangular(factor: float) -> Rule:
         n, m = sorted((sized.inputs[0].length(-2), sized.inputs[0].length(-1)))
         flops = factor * m / max(n, 1) / GETRF_FLOPS
         return cost(call("getrf", n=n, count=flops), workspace=sized.inputs[0].bytes)
+
+    return rule
+
+
+EIGENVALUES_ONLY = 0.4
+"""Of ``syevr``: the tridiagonal form, 4/3 of 10/3 n^3 flops, and the eigenvalues of that."""
+
+
+def eigh(share: float) -> Rule:
+    """``share`` of the symmetric eigenvalue problem with eigenvectors, on a copy of the matrix."""
+
+    def rule(sized: SizedNode) -> Cost:
+        matrix = sized.inputs[0]
+        return cost(call("syevr", n=matrix.length(-1), count=share), workspace=matrix.bytes)
 
     return rule
 
@@ -147,14 +167,25 @@ def low_rank_diagonal(sized: SizedNode) -> Cost:
     return cost(call("low_rank_diagonal", n=u.length(0), k=u.length(1)), workspace=u.bytes)
 
 
+SMALL = 32
+"""The order at which an iteration on a dense matrix is all fixed cost."""
 PROBES = 8
 """Vectors that the Lanczos algorithms work on at once."""
 
 
 def block_cg(sized: SizedNode) -> Cost:
-    """Half the budget of iterations: the budget is twice what convergence theory expects."""
+    """Half the budget of iterations: the budget is twice what convergence theory expects.
+
+    Low-rank columns U are multiplied with beside the matrix, or in its place.
+    """
     matrix, b, _, budget = sized.inputs[:4]
-    return _iterations(matrix, b.length(-1), budget, workspace=3 * b.bytes)
+    n, m, k, workspace = b.length(0), b.length(-1), sized.inputs[9].length(-1), 3 * b.bytes
+    if not k:
+        return _iterations(matrix, m, budget, workspace=workspace)
+    count = n if budget.value is None else min(n, budget.value / 2)
+    fixed = call("cg_iteration", n=matrix.length(-1) or min(n, SMALL), m=m, count=count)
+    columns = call("gemm", m=m, n=k, k=n, count=count), call("gemm", m=m, n=n, k=k, count=count)
+    return cost(fixed, *columns, workspace=workspace)
 
 
 def lanczos(budget: int) -> Rule:
@@ -176,7 +207,8 @@ def _iterations(matrix: Array, m: int, budget: Array, *, workspace: float) -> Co
 
 def partial_cholesky(sized: SizedNode) -> Cost:
     """About 10 n r^2 flops, five times those of the factor of a diagonal plus rank r."""
-    n, rank = sized.inputs[0].length(-1), sized.inputs[1].value
+    matrix, _, d, U, _ = sized.inputs
+    n, rank = max(matrix.length(-1), d.length(0), U.length(0)), sized.inputs[1].value
     if rank is None:
         raise Unknown("the rank of the preconditioner is unknown")
     return cost(call("low_rank_factor", n=n, k=rank, count=5)) if rank > 0 else cost(call("stream", n=n))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from math import log2
 
 from autotune.pricing.arrays import Cost, SizedNode, cost
-from autotune.pricing.elementwise import CROSSWISE
+from autotune.pricing.elementwise import crosswise
 from cost_models import call
 
-WRITE, COPY = 1 / 3, 2 / 3
-"""Passes over memory, in units of ``stream``."""
+COPY = 2 / 3
+"""A pass that reads and writes, in units of ``stream``."""
 
 
 def nothing(sized: SizedNode) -> Cost:
@@ -23,10 +23,21 @@ def passes(share: float) -> Callable[[SizedNode], Cost]:
 
     def rule(sized: SizedNode) -> Cost:
         calls = [call("stream", n=a.size, count=share) for a in sized.outputs]
-        crosswise = [call("stream", n=a.size, count=CROSSWISE) for a in sized.inputs if a.crosswise]
-        return cost(*calls, *crosswise)
+        return cost(*calls, *crosswise(sized.inputs))
 
     return rule
+
+
+def filling(sized: SizedNode) -> Cost:
+    """A new array with one number everywhere, or with counted ones."""
+    return cost(*(call("fill", n=a.size) for a in sized.outputs))
+
+
+def joining(sized: SizedNode) -> Cost:
+    """Every part is copied into its place."""
+    out = sized.outputs[0]
+    joined = call("join", m=out.size // max(out.length(-1), 1), n=out.length(-1))
+    return cost(joined, *crosswise(sized.inputs))
 
 
 def view_or_copy(sized: SizedNode) -> Cost:

@@ -31,6 +31,14 @@ def peak_bytes(graph: Any, workspace: Mapping[Any, float]) -> float:
     return _sweep(graph, owner, _last_uses(graph, owner), workspace)
 
 
+def largest_bytes(graph: Any) -> float:
+    """The largest array that a node makes, views and overwritten arrays apart."""
+    made = [
+        out for node in graph.nodes for index, out in enumerate(node.outputs) if _reused(node, index) is None
+    ]
+    return max((_bytes(graph, out) for out in made), default=0.0)
+
+
 def _reused(node: Any, index: int) -> Any:
     """The input that an output overwrites or looks into, None for a fresh array."""
     reused = node.op.destroy_map.get(index) or node.op.view_map.get(index)

@@ -201,9 +201,9 @@ def _known(lengths: Sequence[int | None]) -> list[int]:
     return [length for length in lengths if length is not None] or [1]
 
 
-def _partial_cholesky(A: Array, rank: Array) -> Sequence[Lengths]:
-    """No parts at all for rank -1."""
-    n = A.shape[0]
+def _partial_cholesky(A: Array, rank: Array, d: Array, U: Array, c: Array) -> Sequence[Lengths]:
+    """No parts at all for rank -1. The matrix may be given by a diagonal and columns, A is empty then."""
+    n = A.shape[0] or d.shape[0] or U.shape[0]
     if rank.value == -1:
         return [(0,), (0, 0), (0,)]
     return [(n,), (n, rank.value), (rank.value,)]

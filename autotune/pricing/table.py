@@ -32,7 +32,7 @@ from cost_models import call
 
 COSTS: dict[type, linalg.Rule] = {
     # Linear algebra.
-    cholesky.Cholesky: linalg.factor("potrf"),
+    cholesky.Cholesky: linalg.plain_cholesky,
     psd.CholeskySolve: linalg.solve("potrs"),
     triangular.SolveTriangular: linalg.solve("trsm"),
     general.Solve: linalg.general_solve,
@@ -47,8 +47,8 @@ COSTS: dict[type, linalg.Rule] = {
     lstsq.TensorSolve: linalg.by_flops(2 / 3),
     svd.SVD: linalg.rectangular(21),
     qr.QR: linalg.rectangular(4),
-    eigen.Eigh: linalg.by_flops(9),
-    eigen.Eigvalsh: linalg.by_flops(4 / 3),
+    eigen.Eigh: linalg.eigh(1.0),
+    eigen.Eigvalsh: linalg.eigh(linalg.EIGENVALUES_ONLY),
     eigen.Eig: linalg.by_flops(25),
     schur.Schur: linalg.by_flops(25),
     schur.QZ: linalg.by_flops(66),
@@ -64,6 +64,7 @@ COSTS: dict[type, linalg.Rule] = {
     Gemv: linalg.gemv,
     BatchedDot: linalg.batched_dot,
     # Ours.
+    ops.SharedCholesky: linalg.factor("potrf"),
     ops.CholeskyInverse: linalg.factor("potri"),
     ops.LUInverse: linalg.factor("getri"),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
@@ -91,11 +92,11 @@ COSTS: dict[type, linalg.Rule] = {
     fft.IRFFTOp: moving.transform,
     RNGConsumerOp: moving.drawing,
     # Making, copying and selecting.
-    basic.Alloc: moving.passes(moving.WRITE),
+    basic.Alloc: moving.filling,
     basic.AllocEmpty: moving.nothing,
-    basic.ARange: moving.passes(moving.WRITE),
+    basic.ARange: moving.filling,
     basic.Eye: moving.matrix_with_diagonal,
-    basic.Join: moving.passes(moving.COPY),
+    basic.Join: moving.joining,
     basic.Split: moving.view_or_copy,
     basic.MakeVector: moving.nothing,
     basic.ExtractDiag: moving.view_or_copy,

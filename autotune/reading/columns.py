@@ -19,7 +19,8 @@ def as_columns(b, b_ndim: int, batched: bool):
             return b, _same
         return b[..., None], lambda x: x[..., 0]
     if b_ndim == 1 and b.ndim == 1:
-        return b.dimshuffle(0, "x"), lambda x: x[:, 0]
+        # not x[:, 0], whose gradient is written into zeros: a right-hand side that is known again as -b / 2
+        return b.dimshuffle(0, "x"), lambda x: x.dimshuffle(0)
     if b_ndim == 1 and b.ndim == 2:
         return _transpose(b), lambda x: x.T
     if b_ndim == 2 and b.ndim == 2:
@@ -32,10 +33,13 @@ def as_columns(b, b_ndim: int, batched: bool):
 
 def one_column(rhs):
     """``rhs`` of one column in the form ``v[:, None]``, so that views made apart of one vector are alike."""
-    base = rhs
-    while isinstance(base.owner_op, DimShuffle) and base.ndim > 1:
+    if rhs.type.broadcastable != (False, True):
+        return rhs
+    base, vector = rhs, None
+    while isinstance(base.owner_op, DimShuffle):
         base = base.owner.inputs[0]
-    return base.dimshuffle(0, "x") if base.ndim == 1 and rhs.type.broadcastable == (False, True) else rhs
+        vector = base if base.ndim == 1 else vector
+    return rhs if vector is None else vector.dimshuffle(0, "x")
 
 
 def _same(x):
@@ -71,4 +75,8 @@ def split_scale(b):
                 return None, b
             if rest[0].type.broadcastable == b.type.broadcastable:
                 return scalar.astype(b.type.dtype), rest[0]
+        case (DimShuffle() as view, inner):
+            scalar, rest = split_scale(inner)
+            if scalar is not None:
+                return scalar, view(rest)
     return None, b

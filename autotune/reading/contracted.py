@@ -211,7 +211,7 @@ class Contracted:
 
 
 def is_structured(reading) -> bool:
-    return reading.operator.structure != ("dense",) and not reading.batched
+    return "dense" not in reading.operator.structure and not reading.batched
 
 
 def is_matrix(var) -> bool:

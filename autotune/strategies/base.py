@@ -72,6 +72,10 @@ class Strategy:
         """The kernels of the direct fallback and those of one iteration, if it iterates with a fallback."""
         return None
 
+    def preparation(self, problem: Problem, options: Any) -> list[KernelCall]:
+        """The kernels before the first iteration, which a fallback pays for as well."""
+        return []
+
     def solver(self, system: Any, options: Any) -> Solver:
         """Graph builder for ``system`` (an operator with its facts)."""
         raise AttributeError(f"{type(self).__name__} defines no solver")

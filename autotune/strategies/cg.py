@@ -1,4 +1,4 @@
-"""Conjugate gradients, for matrices that the user knows to be well conditioned."""
+"""Conjugate gradients, for matrices that are known to be well conditioned."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ import math
 
 import pytensor.tensor as pt
 
+from autotune.operators import Dense, Diagonal, LowRank
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.core_preconditioner import JACOBI
 from autotune.problem import Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.iterations import (
+    chebyshev_bound,
+    expected_iterations,
+    is_known,
+    iterations_to_allow,
+    rank_for,
+)
 from cost_models import KernelCall, call
+
+# The order at which an iteration on a dense matrix is all fixed cost.
+SMALL = 32
 
 
 class ConjugateGradientsStrategy(Strategy):
     """Krylov solves with all right-hand sides in one block (Hestenes & Stiefel 1952).
 
-    Needs a reason to expect few iterations: ``condition_number`` in the policy, or ``force``. Where the
-    policy names a preconditioner, it is the condition number of the preconditioned matrix.
+    ``diag(d) + U diag(c) U'``, and such columns beside a dense matrix, are multiplied by their parts:
+    4 n k m flops an iteration, and no n x n matrix for the former. Needs a reason to expect few iterations:
+    ``condition_number`` in the policy, or ``force``. Where a preconditioner is named, it is the condition
+    number of the preconditioned matrix.
     Convergence: ``|e_j|_A <= 2 ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))^j |e_0|_A``. The true
-    residual is checked against ``solve_rtol``; on failure the Op falls back to Cholesky.
+    residual is checked against ``solve_rtol``; on failure the Op falls back to Cholesky, or to Woodbury's
+    identity where there is no dense part.
     """
 
     name = "cg"
@@ -27,20 +41,24 @@ class ConjugateGradientsStrategy(Strategy):
     batched = False
     needs_own_ops = True
     exact = False
+    structured = True
 
     def objects_to(self, problem, options):
         if not problem.positive_definite:
             return No("the matrix is not known to be positive definite")
-        if options.condition_number is None and not options.forced:
+        if not options.forced and not is_known(problem, options):
             return No("no condition number is declared, so its iterations are unknown")
         return None if options.forced else beyond_budget(problem, options, options.max_iterations)
 
     def work(self, problem: Problem, options) -> Work:
         full = with_backward(problem, structured=False)
-        calls = [*solve_calls(full, options), *forming(problem), *outer_products(problem)]
-        if any(r.kind in ("solve", "inv_quad") for r in full.requests):
-            calls += preconditioner_calls(known(problem.n), options)
-        return Work(times(problem.batch, calls), dense_bytes(problem, 1) + vector_bytes(full))
+        calls = [*solve_calls(full, options), *preconditioner_calls(known(problem.n), options)]
+        calls += thin_outer_products(problem) if in_parts(problem) else forming(problem)
+        if has_dense(problem):
+            calls += outer_products(problem)
+        thin = known(problem.n) * (known(problem.rank) if in_parts(problem) else 0) * problem.itemsize
+        held = thin + (dense_bytes(problem, 1) if has_dense(problem) else 0)
+        return Work(times(problem.batch, calls), held + vector_bytes(full))
 
     def guarded(self, problem: Problem, options) -> tuple[list[KernelCall], list[KernelCall]]:
         """The kernels of the direct fallback, and those of one iteration of every solve.
@@ -50,21 +68,67 @@ class ConjugateGradientsStrategy(Strategy):
         """
         full = with_backward(problem, structured=False)
         n, columns = known(problem.n), solve_columns(full)
-        direct = [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns)]
-        return direct, [call("cg_iteration", n=n, m=m) for m in columns]
+        step = [c for m in columns for c in iteration(problem, m)]
+        if not has_dense(problem):
+            k = known(problem.rank)
+            direct = [call("low_rank_factor", n=n, k=k)]
+            return [*direct, *(call("low_rank_solve", n=n, k=k, m=m) for m in columns)], step
+        return [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns), *forming(problem)], step
+
+    def preparation(self, problem: Problem, options) -> list[KernelCall]:
+        return preconditioner_calls(known(problem.n), options)
 
     def solver(self, system, options):
-        return ConjugateGradientsSolver(system.operator.to_dense(), options)
+        return ConjugateGradientsSolver(system.operator, options)
+
+
+def in_parts(problem: Problem) -> bool:
+    """Whether low-rank columns are multiplied as such: they are symmetric by themselves."""
+    return problem.low_rank and problem.symmetric_terms
+
+
+def has_dense(problem: Problem) -> bool:
+    """Whether an n x n array is multiplied with."""
+    return not in_parts(problem) or "dense" in problem.structure
+
+
+def iteration(problem: Problem, m: int) -> list[KernelCall]:
+    """One product and what the recurrences do beside it, with m vectors at once."""
+    n = known(problem.n)
+    if has_dense(problem):
+        calls = [call("cg_iteration", n=n, m=m)]
+    else:
+        calls = [call("cg_iteration", n=min(n, SMALL), m=m), call("stream", n=n * m, count=5)]
+    if in_parts(problem):
+        calls += products_with_columns(n, known(problem.rank), m)
+    return calls
+
+
+def products_with_columns(n: int, k: int, m: int) -> list[KernelCall]:
+    """``U (U' V)``, U (n, k) and V (n, m)."""
+    return [call("gemm", m=m, n=k, k=n), call("gemm", m=m, n=n, k=k)]
+
+
+def thin_outer_products(problem: Problem) -> list[KernelCall]:
+    """Backward pass of solves onto U: ``U_bar = -(b_bar (x' U) + x (b_bar' U))`` and a diagonal."""
+    if not problem.differentiated:
+        return []
+    n, k = known(problem.n), known(problem.rank)
+    return [
+        c
+        for m in solve_columns(problem)
+        for c in (call("gemm", m=m, n=k, k=n, count=2), call("gemm", m=n, n=k, k=m, count=2))
+    ]
 
 
 def beyond_budget(problem: Problem, options, budget: int | None) -> No | None:
     """Declines where more iterations are expected than the run-time guard would allow."""
-    if problem.n is None or budget is None or options.condition_number is None:
+    if problem.n is None or budget is None or not is_known(problem, options):
         return None
-    expected = expected_iterations(problem.n, options)
-    if expected <= budget:
+    needed = iterations_to_allow(problem, options)
+    if needed <= budget:
         return None
-    return No(f"expects {expected} iterations, the budget beside a direct solve is {budget}")
+    return No(f"may need {needed} iterations, the budget beside a direct solve is {budget}")
 
 
 def solve_columns(problem: Problem) -> list[int]:
@@ -76,20 +140,36 @@ def solve_calls(problem: Problem, options) -> list[KernelCall]:
     """The iterations of every solve, and what the preconditioner adds to them."""
     n = known(problem.n)
     rank = rank_for(options, n)
-    iterations = expected_iterations(n, options)
+    iterations = expected_iterations(problem, options)
     calls = []
     for m in solve_columns(problem):
-        calls.append(call("cg_iteration", n=n, m=m, count=iterations))
+        calls += iteration(problem, m)
         if rank > JACOBI:
-            calls.append(call("gemm", m=m, n=rank, k=n, count=iterations))
-            calls.append(call("gemm", m=m, n=n, k=rank, count=iterations))
-    return calls
+            calls += products_with_columns(n, rank, m)
+        calls += inverse_calls(problem, m)
+    return [KernelCall(c.kernel, c.dims, c.count * iterations) for c in calls]
+
+
+def inverse_calls(problem: Problem, m: int) -> list[KernelCall]:
+    """The user's preconditioner, applied to m vectors."""
+    n, k = known(problem.n), problem.inverse_columns
+    if not k:
+        return []
+    if k < n:
+        return products_with_columns(n, k, m)
+    return [call("gemm", m=m, n=n, k=n)]
 
 
 def preconditioner_calls(n: int, options) -> list[KernelCall]:
-    """About 10 n r^2 flops: two sweeps of pivoted Cholesky and an SVD."""
+    """Two sweeps of pivoted Cholesky, column by column, and an SVD: about 10 n r^2 flops.
+
+    A column has the overhead of an iteration, and an SVD takes three times as long as products of its flops.
+    """
     rank = rank_for(options, n)
-    return [call("gemm", m=n, n=rank, k=rank, count=5)] if rank > JACOBI else []
+    if rank <= JACOBI:
+        return []
+    sweeps = [call("cg_iteration", n=SMALL, m=1), call("gemm", m=1, n=n, k=math.ceil(rank / 2))]
+    return [*times(2 * rank, sweeps), call("gemm", m=n, n=rank, k=rank, count=15)]
 
 
 def vector_bytes(problem: Problem) -> float:
@@ -97,35 +177,39 @@ def vector_bytes(problem: Problem) -> float:
     return 5.0 * known(problem.n) * max(solve_columns(problem), default=0) * problem.itemsize
 
 
-def rank_for(options, n: int) -> int:
-    """The rank of the preconditioner as `PartialCholesky` counts it: -1 none, 0 Jacobi.
+def matrix_parts(operator) -> tuple:
+    """``(A, d, U, c)`` whose sum is the operator, None for what is absent.
 
-    Undeclared, the rank of a partial Cholesky factor is sqrt(n): it then costs about as much as five products
-    with the matrix.
+    Terms that are not symmetric by themselves are formed.
     """
-    name = "none" if options.preconditioner is None else options.preconditioner.name
-    if name == "pivoted_cholesky":
-        return min(n, options.preconditioner.rank or math.ceil(math.sqrt(n)))
-    return {"none": -1, "jacobi": JACOBI}[name]
+    terms = getattr(operator, "terms", (operator,))
+    low_ranks = [term for term in terms if isinstance(term, LowRank)]
+    if not all(term.symmetric for term in low_ranks) or len(low_ranks) > 1:
+        return operator.to_dense(), None, None, None
+    dense = [term.matrix for term in terms if isinstance(term, Dense)]
+    diagonals = [term.d for term in terms if isinstance(term, Diagonal)]
+    U, c = (low_ranks[0].U, low_ranks[0].c) if low_ranks else (None, None)
+    if U is not None and c is None:
+        c = pt.ones((U.shape[-1],), dtype=U.type.dtype)
+    return _total(dense), _total(diagonals), U, c
 
 
-def expected_iterations(n: int, options) -> int:
-    """``sqrt(kappa) / 2 log(2 / rtol)``, from the Chebyshev bound; n when the condition number is unknown."""
-    if options.condition_number is None:
-        return n
-    bound = 0.5 * math.sqrt(options.condition_number) * math.log(2.0 / options.solve_rtol)
-    return max(1, min(n, math.ceil(bound) + 1))
+def _total(terms):
+    return sum(terms[1:], terms[0]) if terms else None
 
 
 class Preconditioned(Solver):
-    """What iterative solvers share: one preconditioner for all requests on ``matrix``, and conjugate
-    gradients that hand on a Cholesky factor once one of them had to make it."""
+    """What iterative solvers share: one preconditioner for all requests on ``operator``, and conjugate
+    gradients that hand on a factor once one of them had to make it."""
 
-    def __init__(self, matrix, options):
-        self.matrix = matrix
+    def __init__(self, operator, options):
+        self.matrix, *self.thin = matrix_parts(operator)
         self.options = options
+        self.order = next(part.shape[0] for part in (self.matrix, *self.thin) if part is not None)
+        inverse = getattr(operator, "inverse", None)
+        self.inverse_parts = (None,) * 4 if inverse is None else matrix_parts(inverse)
         self.parts = self._preconditioner()
-        self.factor_so_far = pt.zeros((0, 0), dtype=matrix.type.dtype)
+        self.factor_so_far = None
 
     def _preconditioner(self):
         """The outputs of `PartialCholesky`, or three times None for the identity."""
@@ -135,22 +219,29 @@ class Preconditioned(Solver):
         if given.name == "jacobi":
             rank = JACOBI
         else:
-            rank = given.rank or pt.cast(pt.ceil(pt.sqrt(self.matrix.shape[-1])), "int64")
-        return tuple(PartialCholesky()(self.matrix, rank))
+            rank = given.rank or pt.cast(pt.ceil(pt.sqrt(self.order)), "int64")
+        return tuple(PartialCholesky()(self.matrix, rank, *self.thin))
 
     def solve_within(self, rhs, rtol, budget):
         """Conjugate gradients to ``rtol``, at most ``budget`` iterations."""
         solution, _, self.factor_so_far = BlockCG()(
-            self.matrix, rhs, rtol, pt.cast(budget, "int64"), *self.parts, self.factor_so_far
+            self.matrix,
+            rhs,
+            rtol,
+            pt.cast(budget, "int64"),
+            *self.parts,
+            self.factor_so_far,
+            *self.thin,
+            *self.inverse_parts,
         )
         return solution
 
     def most_iterations(self):
         """Twice those that the condition number bounds, which only a false declaration exceeds; else 2 n."""
-        n = self.matrix.shape[-1]
         if self.options.condition_number is None:
-            return 2 * n
-        return pt.minimum(2 * expected_iterations(2**31, self.options), 2 * n)
+            return 2 * self.order
+        bound = math.ceil(chebyshev_bound(self.options.condition_number, self.options.solve_rtol)) + 1
+        return pt.minimum(2 * bound, 2 * self.order)
 
 
 class ConjugateGradientsSolver(Preconditioned):

@@ -7,8 +7,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
-from autotune.ops.factor import SharedCholesky
-from autotune.ops.inverse import CholeskyInverse
+from autotune.ops import CholeskyInverse, SharedCholesky
 from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, forming, outer_products, peak_of, times
 from cost_models import call
@@ -52,7 +51,7 @@ class CholeskySolver(Solver):
     """NaN everywhere, and not positive definite, when the factorisation fails: as PyTensor does."""
 
     def __init__(self, matrix):
-        self.L = Blockwise(SharedCholesky(lower=True))(matrix)
+        self.L = Blockwise(SharedCholesky())(matrix)
         self.diagonal_of_factor = pt.diagonal(self.L, axis1=-2, axis2=-1)
         self._inverse = None
 

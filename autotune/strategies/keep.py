@@ -18,11 +18,11 @@ from cost_models import call
 class KeepStrategy(Strategy):
     """Leave the graph as written.
 
-    Priced as PyTensor 3.3 lowers it: positive-definite solves share a Cholesky factor, several
-    general solves an LU, symmetric ones factorise each; an inverse is getrf and getri, and in a
-    gradient graph it is multiplied with what it is contracted with; a
-    determinant uses a factor that exists; the pullback of Cholesky is two n x n triangular solves
-    and a product.
+    Priced as PyTensor 3.3 lowers it: positive-definite solves share a Cholesky factor, made from a
+    transposed copy or by the slower of potrf's two triangles; several general solves share an LU, symmetric
+    ones factorise each; an inverse is getrf and getri, and in a gradient graph it is multiplied with what it
+    is contracted with; a determinant uses a factor that exists; the pullback of Cholesky is two n x n
+    triangular solves and a product.
     """
 
     name = "keep"
@@ -54,7 +54,7 @@ def _factorisations(problem):
     calls = []
     has_cholesky = bool(solves["pos"] or factor_idioms)
     if has_cholesky:
-        calls.append(call("potrf", n=n))
+        calls += [call("potrf", n=n), call("transpose", m=n, n=n)]
     calls += [call("potrs", n=n, m=r.columns) for r in solves["pos"] + solves["cholesky"]]
     calls += [call("trsm", n=n, m=r.columns) for r in factor_idioms if r.kind == "inv_quad"]
     calls += [call("sysv", n=n, m=r.columns) for r in solves["sym"]]

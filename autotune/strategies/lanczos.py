@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytensor.tensor as pt
 
+from autotune.operators import Dense
 from autotune.ops.core_lanczos import BLOCK
 from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
 from autotune.problem import Problem, known, with_backward
@@ -13,12 +15,12 @@ from autotune.strategies.base import No, Strategy, Work, dense_bytes, forming, o
 from autotune.strategies.cg import (
     Preconditioned,
     beyond_budget,
-    expected_iterations,
     preconditioner_calls,
     solve_calls,
     solve_columns,
     vector_bytes,
 )
+from autotune.strategies.iterations import condition_number, expected_iterations
 from cost_models import KernelCall, call
 
 # Every problem has the same probes in every call: an objective that is minimised must not flicker.
@@ -52,19 +54,21 @@ class LanczosStrategy(Strategy):
             return No("an inverse that is asked for is not estimated")
         if not problem.positive_definite:
             return No("the matrix is not known to be positive definite")
-        if options.condition_number is None and not options.forced:
+        if not options.forced and condition_number(problem, options) is None:
             return No("no condition number is declared, so its steps are unknown")
         return None if options.forced else _beyond_budget(problem, options)
 
     def work(self, problem: Problem, options) -> Work:
         n, full = known(problem.n), with_backward(problem, structured=False)
-        calls = [*solve_calls(full, options), *preconditioner_calls(n, options)]
+        # it works on the matrix, whatever parts that is made of
+        formed = replace(full, structure=("dense",), rank=None, inverse_columns=None)
+        calls = [*solve_calls(formed, options), *preconditioner_calls(n, options)]
         calls += [*forming(problem), *outer_products(problem)]
-        blocks, steps = expected_blocks(n, options), steps_of_a_block(n, options)
+        blocks, steps = expected_blocks(n, options), steps_of_a_block(problem, options)
         if full.asks("logdet"):
             calls.append(call("cg_iteration", n=n, m=BLOCK, count=blocks * steps))
         if full.asks("inverse"):
-            iterations = expected_iterations(n, options)
+            iterations = expected_iterations(problem, options)
             calls.append(call("cg_iteration", n=n, m=BLOCK, count=blocks * iterations))
             calls.append(call("gemm", m=n, n=n, k=BLOCK, count=blocks))
         basis = steps * BLOCK * n * problem.itemsize
@@ -86,15 +90,18 @@ class LanczosStrategy(Strategy):
             steps.append(call("cg_iteration", n=n, m=BLOCK, count=expected_blocks(n, options)))
         return direct, steps
 
+    def preparation(self, problem: Problem, options) -> list[KernelCall]:
+        return preconditioner_calls(known(problem.n), options)
+
     def solver(self, system, options):
-        return LanczosSolver(system.operator.to_dense(), options)
+        return LanczosSolver(Dense(system.operator.to_dense()), options)
 
 
 def _beyond_budget(problem: Problem, options) -> No | None:
     budget = options.max_iterations
     if problem.n is None or budget is None:
         return None
-    steps = expected_blocks(problem.n, options) * steps_of_a_block(problem.n, options)
+    steps = expected_blocks(problem.n, options) * steps_of_a_block(problem, options)
     if steps > budget:
         return No(f"expects {math.ceil(steps)} steps, the budget beside a direct factorisation is {budget}")
     columns = [m for m in (r.columns for r in problem.requests if r.kind in ("solve", "inv_quad")) if m]
@@ -111,11 +118,12 @@ def expected_blocks(n: int, options) -> float:
     return max(1.0, 1.0 / (max(n, 1) * _rtol(options) ** 2))
 
 
-def steps_of_a_block(n: int, options) -> int:
+def steps_of_a_block(problem: Problem, options) -> int:
     """Lanczos steps to ``logdet_rtol``: quadrature converges twice as fast as a solve does."""
-    if options.condition_number is None:
+    n, condition = known(problem.n), condition_number(problem, options)
+    if condition is None:
         return n
-    bound = 0.25 * math.sqrt(options.condition_number) * math.log(20.0 / _rtol(options))
+    bound = 0.25 * math.sqrt(condition) * math.log(20.0 / _rtol(options))
     return max(1, min(n, math.ceil(bound) + 3))
 
 
@@ -127,12 +135,12 @@ def _rtol(options) -> float:
 class LanczosSolver(Preconditioned):
     """Its log-determinant comes first: the solves use the factor that a refusal leaves."""
 
-    def __init__(self, matrix, options):
-        super().__init__(matrix, options)
-        steps = options.max_iterations or 2 * matrix.shape[-1]
+    def __init__(self, operator, options):
+        super().__init__(operator, options)
+        steps = options.max_iterations or 2 * self.order
         self.steps = pt.cast(pt.as_tensor_variable(steps), "int64")
         self.logabsdet, _, _, self.factor_so_far = LanczosLogdet()(
-            matrix, options.logdet_rtol, self.steps, SEED, *self.parts
+            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts
         )
 
     def logdet(self):

@@ -33,7 +33,7 @@ class WoodburyStrategy(Strategy):
     structured = True
 
     def objects_to(self, problem, options):
-        if not problem.low_rank or "diagonal" not in problem.structure:
+        if not problem.low_rank or "diagonal" not in problem.structure or "dense" in problem.structure:
             return No("the matrix is not diagonal plus low rank")
         if None not in (problem.n, problem.rank) and problem.rank >= problem.n and not options.forced:
             return No("its rank is not below its order")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from calibration.graphs import NODES
-from calibration.session import Measured, Pass, open_session, plausible, stored_session, waiting
+from calibration.session import VERSION, Measured, Pass, open_session, plausible, stored_session, waiting
 
 HERE = {"machine": "this", "quick": True}
 PASS = Pass(1e-6, {(2,): 3e-6, (100,): 5e-5}, {(2,): 0.1, (100,): 0.3})
@@ -71,7 +71,9 @@ def test_a_fresh_session_ignores_what_was_measured(tmp_path: Path) -> None:
 def test_measurements_of_another_version_are_not_read(tmp_path: Path) -> None:
     session = open_session(tmp_path / "p.yaml", HERE)
     session.record("potrf", "float64", PASS)
-    session.path.write_text(session.path.read_text().replace('"version": 2', '"version": 3'))
+    session.path.write_text(
+        session.path.read_text().replace(f'"version": {VERSION}', f'"version": {VERSION - 1}')
+    )
     assert stored_session(tmp_path / "p.yaml") is None
 
 

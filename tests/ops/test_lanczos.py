@@ -209,7 +209,7 @@ def test_the_inverse_is_unbiased(rank):
 
 def test_the_inverse_is_exact_where_a_factor_exists_or_the_iteration_falls_back():
     A = with_spectrum(np.geomspace(1, 20, 30))
-    factor, none = core_lanczos.core_cg.cholesky_factor(A), np.zeros((0, 0))
+    factor, none = core_lanczos.cholesky_factor(A), np.zeros((0, 0))
     for budget, L in ((500, factor), (2, none)):
         Y = core_lanczos.inverse(A, 0.5, 1e-10, budget, no_preconditioner(), 0, L)
         np.testing.assert_allclose(Y, np.linalg.inv(A), atol=1e-12)

@@ -6,6 +6,7 @@ import pytensor.tensor as pt
 import pytest
 
 from autotune.ops import PartialCholesky, core_cg, core_preconditioner
+from autotune.ops.core_operator import as_operator
 from autotune.ops.core_preconditioner import JACOBI, NONE
 
 
@@ -56,7 +57,7 @@ def test_jacobi_is_the_diagonal():
 def test_noise_is_found_without_being_told(noise):
     """So a rank as high as the kernel's leaves the noise alone, and next to nothing to iterate."""
     A = rbf(300, 0.4, noise)
-    _, rest = core_preconditioner.split(A, np.diag(A).copy(), 40)
+    _, rest = core_preconditioner.split(as_operator(A), np.diag(A).copy(), 40)
     assert noise * (1 - 1e-6) <= rest.min() <= 1.05 * noise
     assert 0 < iterations(A, core_preconditioner.build(A, 40)) < 12
     assert iterations(A, core_preconditioner.build(A, NONE)) > 30
@@ -69,16 +70,16 @@ def test_noise_is_never_below_the_smallest_eigenvalue():
         n = int(rng.integers(2, 30))
         G = rng.normal(size=(n, n + 1))
         A = G @ G.T
-        _, _, pivots = core_preconditioner.pivoted_cholesky(A, np.diag(A).copy(), n // 2)
+        _, _, pivots = core_preconditioner.pivoted_cholesky(as_operator(A), np.diag(A).copy(), n // 2)
         if pivots:
-            noise = core_preconditioner.noise_level(A, np.diag(A), pivots)
+            noise = core_preconditioner.noise_level(as_operator(A), np.diag(A), pivots)
             assert noise >= np.linalg.eigvalsh(A)[0] * (1 - 1e-6) - 1e-12
 
 
 def test_pivots_are_those_with_most_left():
     """Of a block-diagonal matrix, one of each block before a second one of any."""
     A = np.kron(np.diag([5.0, 3.0, 2.0]), np.ones((4, 4))) + 1e-3 * np.eye(12)
-    rows, rest, pivots = core_preconditioner.pivoted_cholesky(A, np.diag(A).copy(), 3)
+    rows, rest, pivots = core_preconditioner.pivoted_cholesky(as_operator(A), np.diag(A).copy(), 3)
     assert [p // 4 for p in pivots] == [0, 1, 2]
     np.testing.assert_allclose(rows.T @ rows + np.diag(rest), np.where(A < 1e-3, 0, A), atol=6e-3)
 

@@ -1,0 +1,26 @@
+"""The Cholesky factorisation in the order that LAPACK runs fastest (Golub & Van Loan 2013, 4.2). Runs in
+Python and Numba.
+
+potrf takes either triangle. OpenBLAS is up to 40 % faster on the lower one of a Fortran-ordered matrix than
+on the upper one, which is what the lower one of a C-ordered matrix is to it: worth a pass over half of it.
+"""
+
+import numpy as np
+
+from autotune.ops import kernels
+
+
+def factor(A, overwrite):
+    """``L`` (n, n), lower triangular in Fortran order, of ``A = L L'``. n^3/3 flops.
+
+    Of A only the lower triangle is read. Made in the memory of A if ``overwrite``. NaN everywhere if A has no
+    such factor.
+    """
+    n = A.shape[0]
+    if A.shape[1] != n:
+        raise ValueError("The matrix must be square.")
+    T = kernels.upper_from_lower(A, overwrite)
+    if n > 0 and kernels.potrf(T, True) != 0:
+        for i in range(n):
+            T[i, :] = np.nan
+    return T.T

@@ -1,0 +1,67 @@
+"""The direct way that an iterative solve falls back to: Cholesky, or Woodbury's identity for thin parts.
+
+A factor is one matrix, so that solves of a graph can hand it on: the lower Cholesky factor ``(n, n)`` (its
+upper triangle means nothing), or ``(k + 1, n)`` for ``diag(d) + U diag(c) U'``: the weights ``w`` of a
+`LowRankFactor` and below them its ``F`` (k, k). NaN stands for the factor of what has none; an empty matrix
+for no factor yet, or none that could be handed on. Source: Anderson et al. (1999), LAPACK Users' Guide.
+"""
+
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+
+from autotune.ops import lowrank
+from autotune.ops.core_factor import CHOLESKY, FAILED
+from autotune.ops.core_operator import fortran
+
+
+def cholesky_factor(A):
+    """The lower factor of the array A; NaN everywhere if A has none."""
+    (potrf,) = get_lapack_funcs(("potrf",), (A,))
+    F, lower = fortran(A)
+    L, info = potrf(F, lower=lower, clean=False)
+    if info != 0 or not np.isfinite(np.diagonal(L)).all():
+        return np.full_like(A, np.nan)
+    return L if lower else L.T
+
+
+def factor_solve(L, B):
+    """``(L L')^-1 b`` for every row b; NaN from a factor that does not exist."""
+    if np.isnan(L[0, 0]):
+        return np.full_like(B, np.nan)
+    (potrs,) = get_lapack_funcs(("potrs",), (L, B))
+    F, lower = fortran(L)
+    return potrs(F, B.T, lower=lower)[0].T
+
+
+def solve_rows(A, B, L):
+    """``(X, L)``: ``A^-1 b`` for every row of B, NaN if A is not positive definite, and the factor used."""
+    if A.thin:
+        return _thin_solve(A, B, L)
+    L = L if L.size else cholesky_factor(A.to_dense())
+    return factor_solve(L, B), L
+
+
+def _thin_solve(A, B, L):
+    """As accurate as a Cholesky factorisation for any diagonal; see `woodbury`. O(n k^2) for the factor."""
+    k, none = A.c.size, np.zeros((0, 0), A.dtype)
+    if L.size:
+        if np.isnan(L[0, 0]):
+            return np.full_like(B, np.nan), L
+        factor = CHOLESKY, L[0], L[1:, :k], np.empty(0, np.int32), np.empty(0, np.int64), none
+    else:
+        factor = lowrank.factorise(True, A.d, A.U, A.c)[:6]
+        L = _packed(factor, A)
+    X = lowrank.solve(False, A.d, A.U, A.c, *factor, np.ascontiguousarray(B.T)).T
+    return X, L
+
+
+def _packed(factor, A):
+    """The factor as one matrix; empty for one that has rows eliminated last, and is made anew each time."""
+    mode, w, F, _, S, _ = factor
+    if mode == FAILED:
+        return np.full((1, 1), np.nan, A.dtype)
+    if mode != CHOLESKY or S.size:
+        return np.zeros((0, 0), A.dtype)
+    L = np.zeros((1 + A.c.size, A.order), A.dtype)
+    L[0], L[1:, : A.c.size] = w, F
+    return L
