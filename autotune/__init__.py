@@ -22,7 +22,7 @@ _HOME = {
     "disable": "autotune.doors",
     "enabled": "autotune.doors",
     "tune": "autotune.doors",
-    "explain": "autotune.explaining",
+    "explain": "autotune.explaining.explain",
     "precondition": "autotune.preconditioning",
     "Plan": "autotune.plan",
     "Decision": "autotune.plan",

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from autotune.all_sizes import pick_for_all_sizes
-from autotune.best_preconditioner import with_preconditioner
-from autotune.candidates import (
+from autotune.choosing.all_sizes import pick_for_all_sizes
+from autotune.choosing.best_preconditioner import with_preconditioner
+from autotune.choosing.candidates import (
     Options,
     all_assignments,
     candidate_of,
@@ -27,12 +27,12 @@ from autotune.candidates import (
     within_guard,
     without_dominated,
 )
-from autotune.crossing import Prices, find_crossover
-from autotune.crossover import Crossover
-from autotune.margins import predicted_gain
+from autotune.choosing.crossing import Prices, find_crossover
+from autotune.choosing.margins import predicted_gain
 from autotune.memory import available_memory
 from autotune.plan import Candidate, Decision
 from autotune.policy import Policy, PolicyError, Resolved
+from autotune.policy.crossover import Crossover
 from autotune.problem import Problem, Request
 from autotune.strategies.iterations import condition_number
 from cost_models import Profile

@@ -35,7 +35,7 @@ def probed(found: list[tuple], policy, examples) -> list[tuple]:
     """Pairs of a reading and its problem, now with what the examples tell of its spectrum."""
     if policy.probe is False or (examples is None and not policy.probe):
         return found
-    from autotune.probing import with_spectrum
+    from autotune.probing.probe import with_spectrum
 
     return [
         (reading, problem if reading.carried else with_spectrum(reading, problem, policy, examples))
@@ -45,9 +45,9 @@ def probed(found: list[tuple], policy, examples) -> list[tuple]:
 
 def problem_of(reading, sizes, *, differentiated, linker):
     """The plain data of a reading."""
-    from autotune.bounds import bound
     from autotune.facts import nonnegative
     from autotune.operators import LowRank
+    from autotune.probing.bounds import bound
     from autotune.problem import Problem
 
     operator = reading.operator

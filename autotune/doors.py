@@ -15,8 +15,8 @@ from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
 from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 
-from autotune.examples import ExampleInputs, Examples, examples_from
-from autotune.policy_files import PolicySource, layered
+from autotune.policy.files import PolicySource, layered
+from autotune.probing.examples import ExampleInputs, Examples, examples_from
 from autotune.rewriting import AutotunePass, DecideBeforeAutodiff, ProtectStructure
 from autotune.session import Session, enabled_examples, enabled_policies
 

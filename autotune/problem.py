@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.spectrum import Spectrum
+from autotune.probing.spectrum import Spectrum
 
 REQUEST_KINDS = (
     "solve",

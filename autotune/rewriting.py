@@ -9,10 +9,10 @@ from pytensor.graph.features import PreserveVariableAttributes
 from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
 
 from autotune.describing import probed, problem_of, told_apart
-from autotune.examples import joined
 from autotune.plan import Decision, Plan
-from autotune.plan_feature import PlanFeature, enclosing, feature_of, plan_of
+from autotune.plan.feature import PlanFeature, enclosing, feature_of, plan_of
 from autotune.policy import Policy, PolicyError
+from autotune.probing.examples import joined
 
 logger = logging.getLogger("autotune")
 
@@ -86,7 +86,7 @@ class DecideBeforeAutodiff(GuardedPass):
 
     def _will_look(self, decision) -> bool:
         from autotune.dispatching import will_look
-        from autotune.policy_files import layered
+        from autotune.policy.files import layered
         from autotune.session import enabled_policies
 
         return will_look(decision, layered(*enabled_policies, self.policy))
@@ -101,7 +101,8 @@ class AutotunePass(GuardedPass):
     """Moments 2 and 3 in the final compile: read, decide, and write the chosen algorithms.
 
     Request Ops from before autodiff are lowered by the decision that they carry. ``only_lower``
-    does no more than that. ``examples`` of the function's inputs: `autotune.examples.Examples` or None.
+    does no more than that. ``examples`` of the function's inputs: `autotune.probing.examples.Examples` or
+    None.
     """
 
     def __init__(self, policy=None, examples=None, *, only_lower: bool = False):
@@ -169,7 +170,7 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
     """
     from autotune.branching import is_branch
     from autotune.dispatching import dispatched
-    from autotune.policy_files import layered
+    from autotune.policy.files import layered
     from autotune.reading import has_roots
     from autotune.session import enabled_examples, enabled_policies, publish
 
@@ -237,7 +238,7 @@ def _decisions(problems, policy: Policy, mode) -> list[Decision]:
     decisions = [pinned(problem, policy) or choose(problem, policy, find_profile()) for problem in problems]
     if policy.effort == "estimate" or not any(decision.profile for decision in decisions):
         return decisions
-    from autotune.measured import measured
+    from autotune.measuring.choice import measured
 
     return measured(decisions, policy, find_profile(), mode)
 
@@ -262,8 +263,8 @@ def _replacements(fgraph, decided, commit) -> list[tuple]:
 
 def _look_for_pins(in_force: Policy, own: Any, plan: Plan) -> None:
     """Say which pins find nothing. Those of ``own``, the policy of this function alone, must all be found."""
-    from autotune.pins import report_missing
-    from autotune.policy_files import layered
+    from autotune.plan.pins import report_missing
+    from autotune.policy.files import layered
 
     if in_force.pins:
         report_missing(in_force, layered(own, layers=False).pins, plan.decisions)

@@ -29,7 +29,7 @@ from tables import MarkdownTable
 from timing import geometric_mean
 
 import autotune
-from autotune.measured import measured
+from autotune.measuring.choice import measured
 from autotune.plan import Decision
 from autotune.policy import Policy
 from calibration.worker import silence_numpy_threads

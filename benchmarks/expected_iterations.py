@@ -20,9 +20,9 @@ from iterative_matrices import SPECTRA, reflected
 from tables import MarkdownTable
 
 from autotune.ops import core_cg, core_preconditioner
-from autotune.spectrum import NEVER
+from autotune.probing.spectrum import NEVER
+from autotune.probing.trial import rank_of, try_out
 from autotune.strategies.iterations import chebyshev_bound, default_rank
-from autotune.trial import rank_of, try_out
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 CONDITIONS = (10, 100, 1000)

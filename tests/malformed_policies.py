@@ -1,6 +1,6 @@
 """Malformed policy files: name to (content, line, what the message must hold)."""
 
-from autotune.policy_files import MOST_RULES
+from autotune.policy.files import MOST_RULES
 
 RULE = "rules:\n- force: lu\n  "
 MATCH = RULE + "match: {%s}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from autotune.choose import Options, choose, seconds
 from autotune.policy import PolicyError
-from autotune.policy_files import load_policy
+from autotune.policy.files import load_policy
 from autotune.problem import Problem, Request, with_backward
 from autotune.strategies import STRATEGIES
 from cost_models import KERNEL_BY_NAME, generic_profile

@@ -3,9 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from autotune import measured_store
 from autotune.cli import app
-from autotune.measured_store import Entry
+from autotune.measuring import store
+from autotune.measuring.store import Entry
 from autotune.problem import Problem, Request
 
 PROBLEM = Problem((Request("solve"), Request("logdet")), n=123, structure=("diagonal", "low_rank"), rank=4)
@@ -18,9 +18,9 @@ def run(*words):
 @pytest.fixture
 def entry():
     """The file of one problem's times."""
-    key = measured_store.key_of(PROBLEM, {}, "NumbaLinker")
-    measured_store.save(key, Entry({"keep": 2e-3, "woodbury": 1e-5}))
-    return measured_store.path_of(key)
+    key = store.key_of(PROBLEM, {}, "NumbaLinker")
+    store.save(key, Entry({"keep": 2e-3, "woodbury": 1e-5}))
+    return store.path_of(key)
 
 
 def test_list_shows_the_problem_and_the_fastest_first(entry):
@@ -31,7 +31,7 @@ def test_list_shows_the_problem_and_the_fastest_first(entry):
 
 
 def test_list_says_what_no_longer_holds_or_cannot_be_read(entry, monkeypatch):
-    monkeypatch.setattr(measured_store, "installed_version", lambda name: "0.0")
+    monkeypatch.setattr(store, "installed_version", lambda name: "0.0")
     (entry.parent / "damaged.json").write_text("{")
     found = run("measured", "list")
     assert found.exit_code == 0

@@ -9,14 +9,14 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from autotune.checking import report
 from autotune.choose import choose
-from autotune.cli_policy import check, policies
+from autotune.cli.policy import check, policies
 from autotune.policy import Accuracy, Match, Options, Policy, Preconditioner, Rule
-from autotune.policy_effective import entries
-from autotune.policy_files import layers_of, load_policy
-from autotune.policy_messages import meaning_and_valid
-from autotune.policy_schema import json_schema, reference_table, schema_text
+from autotune.policy.checking import report
+from autotune.policy.effective import entries
+from autotune.policy.files import layers_of, load_policy
+from autotune.policy.messages import meaning_and_valid
+from autotune.policy.schema import json_schema, reference_table, schema_text
 from autotune.problem import Problem, Request
 from cost_models import generic_profile
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from autotune.candidates import Options, seconds, strategy
 from autotune.choose import choose, with_crossover
-from autotune.crossover import Crossover
+from autotune.choosing.candidates import Options, seconds, strategy
 from autotune.policy import Policy, PolicyError
-from autotune.policy_files import load_policy
+from autotune.policy.crossover import Crossover
+from autotune.policy.files import load_policy
 from autotune.problem import Problem, Request
 from cost_models import generic_profile
 

@@ -212,7 +212,11 @@ def test_compiled_functions_travel_through_pickle():
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(autotune.branching, "branches"), (autotune.crossing, "_along"), (autotune.branching, "separable")],
+    [
+        (autotune.branching, "branches"),
+        (autotune.choosing.crossing, "_along"),
+        (autotune.branching, "separable"),
+    ],
 )
 def test_an_error_leaves_the_plain_graph(module, name, monkeypatch, caplog):
     def broken(*args, **kwargs):

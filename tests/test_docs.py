@@ -21,7 +21,7 @@ import autotune
 import autotune.strategies
 from autotune.cli import app
 from autotune.policy import Policy
-from autotune.policy_files import load_policy
+from autotune.policy.files import load_policy
 from autotune.session import enabled_policies
 from autotune.strategies import Strategy
 

@@ -15,7 +15,7 @@ import autotune
 from autotune.choose import Options, choose, seconds, strategy
 from autotune.operators import Dense
 from autotune.ops import BlockCG, LanczosInverse, LanczosLogdet, PartialCholesky, core_cg, core_direct
-from autotune.policy_files import load_policy
+from autotune.policy.files import load_policy
 from autotune.problem import Problem, Request
 from autotune.strategies.iterations import expected_iterations
 from cost_models import generic_profile

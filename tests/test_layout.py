@@ -16,7 +16,7 @@ MAY_IMPORT = {
 }
 WATCHED = ("cost_models", "calibration", "autotune", "pytensor", "pymc")
 # The command line, and it alone, runs calibrations.
-EXCEPTIONS = {path: {"calibration"} for path in ("autotune/cli.py", "autotune/cli_map.py")}
+EXCEPTIONS = {path: {"calibration"} for path in ("autotune/cli/main.py", "autotune/cli/map.py")}
 
 
 def imported(path: Path) -> set[str]:

@@ -10,8 +10,8 @@ import pytest
 from malformed_policies import CASES
 
 from autotune.policy import Policy, PolicyError
-from autotune.policy_files import MOST_BYTES, load_policy
-from autotune.policy_messages import MOST_SHOWN
+from autotune.policy.files import MOST_BYTES, load_policy
+from autotune.policy.messages import MOST_SHOWN
 
 
 def test_there_are_two_hundred_distinct_files():
@@ -130,7 +130,7 @@ def test_what_is_no_path_is_one_message(path):
 
 COMMANDS = """
 import sys, typer
-from autotune.cli_policy import check, policies
+from autotune.cli.policy import check, policies
 app = typer.Typer(pretty_exceptions_enable=False)
 app.add_typer(policies, name="policy")
 app.command()(check)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from autotune.choice_map import FORMS, PLANES, STRUCTURES, Question, choice_map
 from autotune.choose import choose
 from autotune.cli import app
+from autotune.map.choice_map import FORMS, PLANES, STRUCTURES, Question, choice_map
 from autotune.policy import Policy
-from autotune.policy_files import load_policy
+from autotune.policy.files import load_policy
 from autotune.problem import REQUEST_KINDS
 from cost_models import generic_profile
 
@@ -138,7 +138,7 @@ def test_a_mistake_is_one_message(words, message, here):
 
 
 def test_without_matplotlib_the_message_says_what_to_install(here, monkeypatch):
-    monkeypatch.delitem(sys.modules, "autotune.map_picture", raising=False)
+    monkeypatch.delitem(sys.modules, "autotune.map.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run(*TINY)
     assert result.exit_code == 1

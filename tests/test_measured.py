@@ -13,11 +13,11 @@ from helpers import compile_plain, compile_with, forced, op_names, python_mode, 
 from pytensor.assumptions import assume
 
 import autotune
-from autotune import measured, measured_graphs, measured_store, measured_timing, measured_trials
 from autotune.choose import choose
-from autotune.measured_store import Entry
-from autotune.pins import pins_of
-from autotune.plan_feature import compiled_plan
+from autotune.measuring import choice, graphs, store, timing, trials
+from autotune.measuring.store import Entry
+from autotune.plan.feature import compiled_plan
+from autotune.plan.pins import pins_of
 from autotune.policy import Policy
 from autotune.problem import Problem, Request
 from autotune.strategies import STRATEGIES
@@ -38,7 +38,7 @@ class Clock:
 
     def __init__(self, monkeypatch, **seconds):
         self.seconds, self.timed = seconds, []
-        monkeypatch.setattr(measured_trials, "fastest_of", self)
+        monkeypatch.setattr(trials, "fastest_of", self)
 
     def __call__(self, functions, arguments, budget):
         self.timed.append(tuple(functions))
@@ -54,18 +54,18 @@ def compiled(policy=MEASURE, outputs=OUTPUTS, inputs=(A, b)):
 
 
 def stored_files():
-    return sorted(measured_store.measured_dir().glob("*/*.json"))
+    return sorted(store.measured_dir().glob("*/*.json"))
 
 
 # -- when times are taken -------------------------------------------------------------------------
 
 
 def test_estimate_times_nothing_and_stores_nothing(monkeypatch):
-    monkeypatch.setattr(measured_timing, "_sample", lambda *_: pytest.fail("timed"))
-    monkeypatch.setattr(measured_graphs.StandIn, "function", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(timing, "_sample", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(graphs.StandIn, "function", lambda *_: pytest.fail("compiled"))
     decision = plan(compiled({"effort": "estimate"})).decisions[0]
     assert all(c.measured is None for c in decision.candidates)
-    assert not measured_store.measured_dir().exists()
+    assert not store.measured_dir().exists()
 
 
 def test_a_second_compile_times_nothing_and_decides_alike(monkeypatch):
@@ -109,12 +109,10 @@ def test_a_plan_without_times_has_no_column_for_them():
 def test_what_changes_the_work_changes_the_key(change):
     problem = Problem((Request("solve"), Request("logdet")), n=60, positive_definite=True)
     changed = Problem(**{"requests": problem.requests, "n": 60, "positive_definite": True, **change})
-    paths = {measured_store.path_of(measured_store.key_of(p, {}, "NumbaLinker")) for p in (problem, changed)}
+    paths = {store.path_of(store.key_of(p, {}, "NumbaLinker")) for p in (problem, changed)}
     assert len(paths) == 2
     named = Problem(problem.requests, n=60, positive_definite=True, name="K", source="x.py:1")
-    assert measured_store.key_of(named, {}, "NumbaLinker") == measured_store.key_of(
-        problem, {}, "NumbaLinker"
-    )
+    assert store.key_of(named, {}, "NumbaLinker") == store.key_of(problem, {}, "NumbaLinker")
 
 
 @pytest.mark.parametrize("attribute", ["fingerprint", "installed_version", "_code"])
@@ -126,7 +124,7 @@ def test_another_machine_library_or_code_is_timed_anew(attribute, monkeypatch):
         "installed_version": lambda name: "0.0",
         "_code": lambda: "changed",
     }
-    monkeypatch.setattr(measured_store, attribute, others[attribute])
+    monkeypatch.setattr(store, attribute, others[attribute])
     compiled()
     assert len(clock.timed) == 2
 
@@ -140,7 +138,7 @@ def decision_on(problem, **policy):
 
 def wanted(problem, effort="measure", **policy):
     in_force = Policy.model_validate({"effort": effort, **policy})
-    return measured._wanted(choose(problem, in_force, generic_profile()), in_force)
+    return choice._wanted(choose(problem, in_force, generic_profile()), in_force)
 
 
 DENSE = Problem(
@@ -178,7 +176,7 @@ def test_conjugate_gradients_are_not_timed_without_a_reason():
 
 def test_a_budget_leaves_out_the_slowest_by_price():
     seconds = {c.name: c.seconds for c in decision_on(DENSE).candidates}
-    just_two = 1.01 * (measured.ROUNDS[0] + 2) * (seconds["cholesky"] + seconds["cholesky_or_lu"])
+    just_two = 1.01 * (choice.ROUNDS[0] + 2) * (seconds["cholesky"] + seconds["cholesky_or_lu"])
     assert wanted(DENSE, "exhaustive", effort_budget=just_two) == ("cholesky", "cholesky_or_lu")
     assert len(wanted(DENSE, "exhaustive", effort_budget=just_two / 3)) < 2
 
@@ -224,7 +222,7 @@ def test_a_pinned_choice_is_the_measured_one_and_needs_no_times(monkeypatch):
     ],
 )
 def test_of_nearly_equal_times_the_choice_by_prices_stands_or_else_keep(seconds, chosen):
-    assert measured.fastest(seconds, "cholesky") == chosen
+    assert choice.fastest(seconds, "cholesky") == chosen
 
 
 def test_the_measured_choice_is_what_is_built_and_right(monkeypatch):
@@ -262,7 +260,7 @@ def test_a_failure_of_all_leaves_the_estimate_with_one_line(monkeypatch, caplog)
         raise OSError("no clock")
 
     estimated = plan(compiled({"effort": "estimate"}))
-    monkeypatch.setattr(measured_trials, "fastest_of", broken)
+    monkeypatch.setattr(trials, "fastest_of", broken)
     with caplog.at_level(logging.WARNING, "autotune"):
         assert plan(compiled()) == estimated
     [line] = caplog.messages
@@ -274,7 +272,7 @@ def test_a_spent_budget_leaves_the_rest_to_the_next_compile(monkeypatch, caplog)
     outputs = [*OUTPUTS, pt.linalg.solve(B, c), pt.linalg.slogdet(B)[1]]
     clock = Clock(monkeypatch)
     ticks = SimpleNamespace(perf_counter=iter(range(0, 1000, 10)).__next__)
-    monkeypatch.setattr(measured_trials, "time", ticks)
+    monkeypatch.setattr(trials, "time", ticks)
     with caplog.at_level(logging.WARNING, "autotune"):
         compiled(outputs=outputs, inputs=[A, b, B, c])
     assert len(clock.timed) == 1
@@ -284,7 +282,7 @@ def test_a_spent_budget_leaves_the_rest_to_the_next_compile(monkeypatch, caplog)
 
 
 def test_nan_and_infinity_agree_only_with_themselves():
-    differ = measured_trials.differences
+    differ = trials.differences
     assert differ([np.array([1.0, np.nan])], [np.array([1.0, np.nan])]) == 0
     assert differ([np.array([np.nan, 1.0])], [np.array([1.0, 1.0])]) == np.inf
     assert differ([np.array([1.0, 1.0])], [np.array([1.0, np.inf])]) == np.inf
@@ -320,7 +318,7 @@ def test_before_autodiff_the_backward_pass_is_timed_too(monkeypatch):
 
 
 def answers(problem, name):
-    inputs = measured_graphs.stand_in(problem)
+    inputs = graphs.stand_in(problem)
     decision = choose(problem, Policy(), generic_profile())
     return inputs.function(decision, name, python_mode())(*inputs.values)
 
@@ -372,13 +370,11 @@ STAND_INS = {
 def test_every_candidate_agrees_on_the_stand_in(name, differentiated):
     given = STAND_INS[name]
     problem = Problem(**{**vars(given), "differentiated": differentiated, "linker": "perform"})
-    assert measured_graphs.has_stand_in(problem)
+    assert graphs.has_stand_in(problem)
     decision = choose(problem, Policy(), generic_profile())
     applicable = [c.name for c in decision.candidates if c.seconds is not None]
     candidates = dict.fromkeys(applicable, decision)
-    functions, ruled_out = measured_trials._agreeing(
-        measured_graphs.stand_in(problem), candidates, python_mode()
-    )
+    functions, ruled_out = trials._agreeing(graphs.stand_in(problem), candidates, python_mode())
     assert ruled_out == {}
     assert set(functions) == set(applicable) >= {"keep"}
 
@@ -387,7 +383,7 @@ def test_keep_on_a_stand_in_solves_in_the_form_that_was_written():
     ops = {}
     for form in ("gen", "sym", "inverse", "cholesky"):
         problem = Problem((Request("solve", 1, form=form),), n=5, positive_definite=form == "cholesky")
-        inputs = measured_graphs.stand_in(problem)
+        inputs = graphs.stand_in(problem)
         fn = inputs.function(choose(problem, Policy(), generic_profile()), "keep", python_mode())
         ops[form] = " ".join(op_names(fn))
     assert "Cholesky" in ops["cholesky"]
@@ -407,7 +403,7 @@ def test_there_is_no_stand_in_for_what_is_not_known():
     unknown = Problem((Request("solve"),), n=None)
     jax = Problem((Request("solve"),), n=5, linker=None)
     other = Problem((Request("solve"),), n=5, structure=("banded",))
-    assert not any(map(measured_graphs.has_stand_in, (unknown, jax, other)))
+    assert not any(map(graphs.has_stand_in, (unknown, jax, other)))
 
 
 # -- the store ------------------------------------------------------------------------------------
@@ -459,12 +455,12 @@ def test_a_home_that_cannot_be_written_costs_one_line_and_no_choice(monkeypatch,
 
 
 def test_entries_survive_a_round_through_the_store():
-    key = measured_store.key_of(DENSE, {}, "NumbaLinker")
-    assert measured_store.load(key) is None
+    key = store.key_of(DENSE, {}, "NumbaLinker")
+    assert store.load(key) is None
     entry = Entry({"keep": 1e-3, "lu": 2e-3}, {"cholesky": "failed"}, 0.5)
-    measured_store.save(key, entry)
-    found = measured_store.load(key)
+    store.save(key, entry)
+    found = store.load(key)
     assert (found.seconds, found.ruled_out, found.spent) == (entry.seconds, entry.ruled_out, 0.5)
-    assert measured_store.outdated(key) == ""
-    assert measured_store.clear() == 1
-    assert measured_store.load(key) is None
+    assert store.outdated(key) == ""
+    assert store.clear() == 1
+    assert store.load(key) is None

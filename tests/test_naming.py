@@ -12,9 +12,9 @@ from pytensor.assumptions import assume
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-from autotune.plan_table import told_apart
+from autotune.plan.table import told_apart
 from autotune.policy import Match
-from autotune.policy_conflicts import covers
+from autotune.policy.conflicts import covers
 from autotune.problem import Problem, Request, Traits
 
 N = 40

@@ -11,8 +11,8 @@ from pytensor.tensor.linalg import slogdet, solve
 
 import autotune
 import autotune.building
-import autotune.candidates
 import autotune.choose
+import autotune.choosing.candidates
 import autotune.early
 import autotune.reading
 import autotune.rewriting
@@ -39,7 +39,7 @@ PLACES = [
     (autotune.reading, "read"),
     (autotune.rewriting, "problem_of"),
     (autotune.choose, "choose"),
-    (autotune.candidates, "seconds"),
+    (autotune.choosing.candidates, "seconds"),
     (autotune.building, "lower"),
     (autotune.rewriting, "copy_stack_trace"),
     (cost_models, "find_profile"),

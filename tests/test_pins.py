@@ -12,11 +12,11 @@ from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
 import cost_models
-from autotune.pins import pins_of
-from autotune.pins_table import agreement
-from autotune.plan_feature import compiled_plan
+from autotune.plan.feature import compiled_plan
+from autotune.plan.pins import pins_of
+from autotune.plan.pins_table import agreement
 from autotune.policy import PolicyError
-from autotune.policy_files import load_policy
+from autotune.policy.files import load_policy
 from cost_models import generic_profile
 
 N = 400

@@ -9,8 +9,8 @@ from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
 from autotune.plan import Plan
-from autotune.plan_table import format_bytes, format_seconds
-from autotune.policy_files import load_policy
+from autotune.plan.table import format_bytes, format_seconds
+from autotune.policy.files import load_policy
 
 N = 400
 U, d, b = pt.matrix("U", shape=(N, 3)), pt.vector("d", shape=(N,)), pt.vector("b", shape=(N,))

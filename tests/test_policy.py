@@ -14,11 +14,10 @@ import yaml
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from autotune import policy_yaml
-from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule
-from autotune.policy_conflicts import conflicts, covers, without_dead_demands
-from autotune.policy_files import dump_policy, load_policy, overlay
-from autotune.policy_names import EFFORTS, PLANNED, REQUESTS, STRUCTURES, strategy_names
+from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule, yaml_loader
+from autotune.policy.conflicts import conflicts, covers, without_dead_demands
+from autotune.policy.files import dump_policy, load_policy, overlay
+from autotune.policy.names import EFFORTS, PLANNED, REQUESTS, STRUCTURES, strategy_names
 
 
 def policy(*rules: dict) -> Policy:
@@ -160,9 +159,9 @@ problems = st.tuples(
 
 
 @pytest.mark.parametrize("text", ["\x85", "a\x85b", "\u2028", "a\nb", "\r", "\xa0", "\x7f"])
-@pytest.mark.parametrize("dump", [policy_yaml.dump, policy_yaml.dump_inline])
+@pytest.mark.parametrize("dump", [yaml_loader.dump, yaml_loader.dump_inline])
 def test_text_with_any_line_break_is_dumped_as_it_is(dump, text):
-    assert policy_yaml.parse(dump({"name": text}), "here").data == {"name": text}
+    assert yaml_loader.parse(dump({"name": text}), "here").data == {"name": text}
 
 
 @given(policies)
@@ -355,7 +354,7 @@ def test_the_policy_modules_do_not_need_pytensor():
     # The package itself may import PyTensor: so the modules are run with an empty package around them.
     code = (
         "import sys, types; package = types.ModuleType('autotune'); package.__path__ = ['autotune'];"
-        "sys.modules['autotune'] = package; import autotune.policy_files;"
+        "sys.modules['autotune'] = package; import autotune.policy.files;"
         "print([name for name in ('pytensor', 'scipy', 'sklearn') if name in sys.modules])"
     )
     root = Path(__file__).resolve().parent.parent

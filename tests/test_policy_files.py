@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule
-from autotune.policy_files import layered, layers_of, load_policy
-from autotune.policy_names import PRECONDITIONERS, REQUESTS, STRUCTURES, strategy_names
+from autotune.policy.files import layered, layers_of, load_policy
+from autotune.policy.names import PRECONDITIONERS, REQUESTS, STRUCTURES, strategy_names
 
 EXAMPLE = """\
 version: 1

@@ -14,18 +14,18 @@ from helpers import chosen, python_mode, relative_error
 from pytensor.assumptions import assume
 
 import autotune
-from autotune import probing
-from autotune.bounds import bound, is_uniform
-from autotune.candidates import GUARD
 from autotune.choose import Options, choose, strategy
-from autotune.examples import Examples, examples_from, joined
+from autotune.choosing.candidates import GUARD
 from autotune.ops import core_cg
-from autotune.policy_files import load_policy
+from autotune.policy.files import load_policy
+from autotune.probing import probe
+from autotune.probing.bounds import bound, is_uniform
+from autotune.probing.examples import Examples, examples_from, joined
+from autotune.probing.spectrum import NEVER, Convergence, Spectrum
+from autotune.probing.trial import try_out
 from autotune.problem import Problem, Request
 from autotune.recognise import recognise
-from autotune.spectrum import NEVER, Convergence, Spectrum
 from autotune.strategies.iterations import SHARE_OF_BOUND, expected_iterations, iterations_to_allow
-from autotune.trial import try_out
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
@@ -90,8 +90,8 @@ def decide(problem, **policy):
 
 def decided_on(A, n=None, **policy):
     """The choice for a solve with a matrix like A; of order ``n``, with the spectrum of A."""
-    kinds = probing.kinds_to_try(replace(DENSE, n=len(A)), load_policy(policy, layers=False))
-    found = try_out(A, kinds, probing.MOST_PRODUCTS)
+    kinds = probe.kinds_to_try(replace(DENSE, n=len(A)), load_policy(policy, layers=False))
+    found = try_out(A, kinds, probe.MOST_PRODUCTS)
     return decide(replace(DENSE, n=n or len(A), spectrum=found), **policy)
 
 
@@ -156,7 +156,7 @@ def test_a_probe_knows_the_iterations_under_each_preconditioner(kind):
 
 def probing_parts(A, kind):
     from autotune.ops import core_preconditioner
-    from autotune.trial import rank_of
+    from autotune.probing.trial import rank_of
 
     return core_preconditioner.build(A, rank_of(kind))
 
@@ -279,8 +279,8 @@ def test_a_sum_with_a_dense_and_a_low_rank_term_is_iterated_on_when_probed():
     V = np.random.default_rng(0).normal(size=(400, 10)) / 20
     A = reflected(geometric(400, 4)) + V @ V.T + np.diag(np.linspace(0, 1, 400))
     problem = replace(DENSE, structure=("dense", "diagonal", "low_rank"), rank=10)
-    kinds = probing.kinds_to_try(problem, load_policy({}, layers=False))
-    decision = decide(replace(problem, spectrum=try_out(A, kinds, probing.MOST_PRODUCTS)))
+    kinds = probe.kinds_to_try(problem, load_policy({}, layers=False))
+    decision = decide(replace(problem, spectrum=try_out(A, kinds, probe.MOST_PRODUCTS)))
     assert decision.chosen == "cg"
     assert decide(problem).chosen != "cg"
 
@@ -320,7 +320,7 @@ def test_a_preconditioner_is_paid_for_from_the_budget():
 def test_a_preconditioner_that_is_named_is_the_one_probed(given, kind):
     policy = {"accuracy": {"solve_rtol": 1e-6}, "rules": [{"options": {"preconditioner": given}}]}
     problem = replace(DENSE, n=300)
-    kinds = probing.kinds_to_try(problem, load_policy(policy, layers=False))
+    kinds = probe.kinds_to_try(problem, load_policy(policy, layers=False))
     assert set(kinds) == {PLAIN, kind}
     found = try_out(reflected(geometric(300, 10)), kinds, 30)
     assert (
@@ -368,7 +368,7 @@ def test_example_inputs_are_probed(keys):
     exact = np.linalg.cond(gaussian_kernel(ORDER, math.sqrt(0.5), 1.0, seed=1, dims=2))
     assert found.origin == "probe"
     assert found.under("none", None).condition_number == pytest.approx(exact, rel=0.1)
-    assert found.products <= probing.MOST_PRODUCTS
+    assert found.products <= probe.MOST_PRODUCTS
     told = str(autotune.explain(fn))
     assert "probed: " in told
     assert f"{found.products} products" in " ".join(told.split())

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autotune.demo.compare import TOLERANCE, Comparison, compare
-from autotune.plan_table import WIDTH, format_seconds, renderable
+from autotune.plan.table import WIDTH, format_seconds, renderable
 from cost_models.fingerprint import usable_cores
 
 NO_PYMC = 'skipped: PyMC is not installed. Install it with: python -m pip install "pytensor-autotune[pymc]"'

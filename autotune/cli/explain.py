@@ -1,0 +1,96 @@
+"""The command `explain`: the plans of what a script compiles, compared with plain PyTensor or with pins.
+
+Only `typer` is imported here; the command loads what it needs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotune.cli.terminal import console, reports_errors
+
+
+@reports_errors
+def explain(
+    script: Annotated[Path, typer.Argument(help="A Python script that compiles PyTensor functions.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Passed to the script.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="A policy file, before SCRIPT.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Run the script again without autotune and time its functions.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=0, help="To time each function, for --compare.")] = 2.0,
+    pins: Annotated[
+        Path | None, typer.Option(help="A saved plan: which decisions agree? Exit code 1 if not all do.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; what the script prints goes to stderr.")
+    ] = False,
+) -> None:
+    """Run a script with autotune enabled and print the plan of every function that it compiles.
+
+    Example: autotune explain --policy exact-only.yaml model.py --draws 100
+    """
+    import autotune
+    from autotune.explaining.comparing import compare_script, forgetting, recording
+    from autotune.explaining.running import json_text, print_plans, run_script, told
+    from autotune.plan.pins_table import agreement, renderable
+    from autotune.policy.files import load_policy
+
+    if not script.is_file():
+        raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
+    saved = None if pins is None else load_policy(pins, layers=False)
+    run = _aside(partial(run_script, script, arguments or []), as_json)
+    with contextlib.ExitStack() as during:
+        session = during.enter_context(autotune.enabled(policy))
+        made = during.enter_context(recording()) if compare else []
+        ended = _outcome(run)
+    plans, measured = session.plans, []
+    if compare and (ended is None or isinstance(ended, SystemExit)):
+        measured = compare_script(made, forgetting(script.parent, run), seconds)
+        plans = [one.plan for one in measured]
+    decisions = [d for plan in plans for p in (plan, *plan.inner) for d in p.decisions]
+    found = None if saved is None else agreement(saved, decisions)
+    if as_json:
+        typer.echo(json_text(plans, measured, found))
+    else:
+        print_plans(plans, console(), [told(one) for one in measured])
+        if found is not None:
+            console().rule("pins", align="left")
+            console().print(renderable(found))
+    if ended is not None:
+        raise ended
+    if found is not None and not found:
+        raise typer.Exit(1)
+
+
+def _aside(run: Callable[[], None], to_stderr: bool) -> Callable[[], None]:
+    """``run``, with what it prints sent to stderr if standard output is for something else."""
+
+    def elsewhere() -> None:
+        with contextlib.redirect_stdout(sys.stderr):
+            run()
+
+    return elsewhere if to_stderr else run
+
+
+def _outcome(run: Callable[[], None]) -> BaseException | None:
+    """How a script ends: None, its `SystemExit`, a policy error, or exit code 1 after its traceback."""
+    import traceback
+
+    from autotune.policy import PolicyError
+
+    try:
+        run()
+    except (PolicyError, SystemExit) as ended:
+        return ended
+    except Exception:
+        traceback.print_exc()
+        return typer.Exit(1)
+    return None

@@ -1,0 +1,1 @@
+"""`autotune map`: who wins where over a plane of sizes, as arrays (`choice_map`) and as a `picture`."""

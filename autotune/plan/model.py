@@ -1,0 +1,126 @@
+"""Decisions, and the plan of one compiled function as a table, as data and as a policy file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotune.problem import Problem
+
+if TYPE_CHECKING:
+    from autotune.plan.diff import PlanDiff
+    from autotune.policy.crossover import Crossover
+    from autotune.pricing import Price
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to serve a problem, and why it won or lost.
+
+    ``seconds`` and ``peak_bytes`` are predicted; None when not priced. ``measured``: seconds that it took
+    when it was timed (``effort: measure``), None when it was not. ``could_serve``: nothing but unknown sizes
+    speaks against it.
+    """
+
+    name: str
+    seconds: float | None
+    peak_bytes: float | None
+    reason: str
+    measured: float | None = None
+    could_serve: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome for one problem.
+
+    ``chosen`` is a candidate's name, strategies joined by "+" when requests are split.
+    ``assignment`` names the strategy of each of ``problem.requests``. ``condition_number``,
+    ``max_iterations`` and ``solve_rtol`` are what an iterative strategy was built with.
+    ``undecided``: taken with sizes unknown, so it had better be taken again when they are known.
+    ``crossover``: how run-time sizes choose between two candidates; ``chosen`` then names both.
+    """
+
+    problem: Problem
+    chosen: str
+    assignment: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    profile: str = ""
+    before_autodiff: bool = False
+    condition_number: float | None = None
+    max_iterations: int | None = None
+    solve_rtol: float = 1e-10
+    logdet_rtol: float | None = None
+    preconditioner: Any = None
+    undecided: bool = False
+    crossover: Crossover | None = None
+
+    @property
+    def winner(self) -> Candidate:
+        return next(c for c in self.candidates if c.name == self.chosen)
+
+    def candidate(self, name: str) -> Candidate:
+        return next(c for c in self.candidates if c.name == name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All decisions of one compiled function, those taken before automatic differentiation included.
+
+    ``failure``: what went wrong inside the pass, when it left the graph alone because of that.
+    ``hints``: the lengths that the policy gave. ``price``: that of the whole function, which
+    ``autotune.explain`` adds; two plans of the same decisions are equal without it. ``inner``: the plans
+    of the graphs inside (Scan, OpFromGraph, branches), which it adds too.
+    """
+
+    decisions: tuple[Decision, ...] = ()
+    failure: str = ""
+    hints: Mapping[str, int] = field(default_factory=dict, compare=False)
+    price: Price | None = field(default=None, compare=False, repr=False)
+    inner: tuple[Plan, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def seconds(self) -> float | None:
+        """Predicted seconds of one call of the whole function; None before it is compiled."""
+        return None if self.price is None else self.price.seconds
+
+    @property
+    def peak_bytes(self) -> float | None:
+        """Predicted bytes that one call holds at its peak, beyond its inputs."""
+        return None if self.price is None else self.price.peak_bytes
+
+    def __str__(self) -> str:
+        from autotune.plan.table import render
+
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        from autotune.plan.table import render_html
+
+        return render_html(self)
+
+    def diff(self, other: Plan) -> PlanDiff:
+        """What ``other`` has, lacks, or decides and prices otherwise, beginning from this plan."""
+        from autotune.plan.diff import difference
+
+        return difference(self, other)
+
+    def to_json(self) -> str:
+        """Everything that the table shows, and what rules can match, as a JSON object."""
+        from autotune.plan.json_text import text
+
+        return text(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a policy file that makes the same choices again, on any machine, and return its path.
+
+        Every decision becomes a rule that matches its problem by fingerprint, name, structure, size and
+        request. A compile with it needs no profile.
+        """
+        from autotune.plan.pins import pins_text
+
+        path = Path(path)
+        path.write_text(pins_text(self), encoding="utf-8")
+        return path

@@ -1,0 +1,186 @@
+"""The plan as a table in the terminal and in notebooks."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from autotune.plan.model import Candidate, Decision, Plan
+    from autotune.pricing import Price
+    from autotune.problem import Problem
+
+WIDTH = 110
+# What tells problems of the same name apart, the most telling first.
+TELLING = ("rv", "source", "fingerprint")
+
+
+def render(plan: Plan) -> str:
+    """The plan as plain text, ``WIDTH`` columns."""
+    console = Console(width=WIDTH, file=io.StringIO(), color_system=None, highlight=False)
+    console.print(renderable(plan))
+    return console.file.getvalue().rstrip() + "\n"  # type: ignore[attr-defined]
+
+
+def render_html(plan: Plan) -> str:
+    """The plan as a ``<pre>`` block with inline styles."""
+    with open(os.devnull, "w") as nowhere:
+        console = Console(width=WIDTH, record=True, file=nowhere)
+        console.print(renderable(plan))
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def renderable(plan: Plan) -> Group:
+    """A rich renderable: a heading, and a table for each decision."""
+    if plan.failure:
+        return Group(Text(f"autotune failed and left this function as PyTensor compiles it: {plan.failure}"))
+    inner = [_inside(p) for p in plan.inner]
+    if not plan.decisions and inner:
+        return Group(*inner)
+    if not plan.decisions:
+        return Group(Text("Nothing to choose: no solve, inverse, determinant or Cholesky factor was found."))
+    count = len(plan.decisions)
+    heading = Text(f"autotune: {count} problem{'s' if count > 1 else ''}, {_prices(plan.decisions)}")
+    told = told_apart([d.problem for d in plan.decisions])
+    cards = [_card(i, d, told[i]) for i, d in enumerate(plan.decisions)]
+    whole = [] if plan.price is None else [Padding(Text(whole_function(plan.price)), (1, 0, 0, 0))]
+    return Group(heading, *cards, *inner, *whole)
+
+
+def _inside(plan: Plan) -> Padding:
+    return Padding(Group(Text("in a graph inside:"), renderable(plan)), (1, 0, 0, 4))
+
+
+def _prices(decisions: Sequence[Decision]) -> str:
+    sources = dict.fromkeys(d.profile for d in decisions if d.profile)
+    return f"prices from the {' and '.join(sources)} profile" if sources else "pinned, so without prices"
+
+
+def told_apart(problems: Sequence[Problem]) -> list[str]:
+    """For problems that share a name, or have none: the first trait that tells them apart, in words."""
+    told = [""] * len(problems)
+    alike: dict[str | None, list[int]] = {}
+    for i, problem in enumerate(problems):
+        alike.setdefault(problem.name, []).append(i)
+    for members in (m for m in alike.values() if len(m) > 1):
+        values = {key: [getattr(problems[i], key) for i in members] for key in TELLING}
+        best = next((key for key in TELLING if len(set(values[key])) == len(members)), "fingerprint")
+        for i, value in zip(members, values[best], strict=True):
+            told[i] = f", {best} {value}" if value else ""
+    return told
+
+
+def handle(problem: Problem) -> str:
+    """What to call a problem in a word: its name, else where it was written, else its fingerprint."""
+    return problem.name or problem.source or problem.fingerprint or "(no name)"
+
+
+def whole_function(price: Price, count: int = 3) -> str:
+    """Seconds and bytes of one call and the dearest nodes; on a second line what could not be priced."""
+    parts = [f"{_op(node.op)} {format_seconds(node.seconds)}" for node in price.nodes[:count] if node.seconds]
+    text = f"whole function: {format_seconds(price.seconds)}, {format_bytes(price.peak_bytes)} predicted"
+    if parts:
+        text += f"; largest: {', '.join(parts)}"
+    if price.unknown:
+        first = price.unknown[0]
+        text += f"\nnot counted: {len(price.unknown)} nodes, such as {_op(first.op)}: {first.reason}"
+    return text
+
+
+def _op(name: str, width: int = 24) -> str:
+    """The name of an Op without its properties."""
+    return name.strip("[]").split("{")[0][:width]
+
+
+def _card(index: int, decision: Decision, told: str) -> Padding:
+    timed = any(c.measured is not None for c in decision.candidates)
+    table = Table(box=None, pad_edge=False)
+    for header in ("", "algorithm", "time", *(["measured"] if timed else []), "memory", "why"):
+        table.add_column(header, justify="right" if header in ("time", "measured", "memory") else "left")
+    for candidate in sorted(decision.candidates, key=lambda c: _order(c, decision)):
+        won = candidate.name == decision.chosen
+        table.add_row(
+            "->" if won else "",
+            candidate.name,
+            format_seconds(candidate.seconds),
+            *([format_seconds(candidate.measured)] if timed else []),
+            format_bytes(candidate.peak_bytes),
+            candidate.reason,
+            style="bold" if won else "",
+        )
+    title = Text(_title(index, decision) + told, style="bold")
+    return Padding(Group(title, table), (1, 0, 0, 0))
+
+
+def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
+    if candidate.name == decision.chosen:
+        return (0, 0.0)
+    seconds = candidate.seconds if candidate.measured is None else candidate.measured
+    return (2, 0.0) if seconds is None else (1, seconds)
+
+
+def _title(index: int, decision: Decision) -> str:
+    problem = decision.problem
+    sizes = [f"n={_size(problem.n)}"]
+    if problem.low_rank:
+        sizes.append(f"k={_size(problem.rank)}")
+    if problem.batch != 1:
+        sizes.append(f"batch={_size(problem.batch)}")
+    fact = (
+        "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
+    )
+    when = ", before autodiff" if decision.before_autodiff else ""
+    name = f" {problem.name}:" if problem.name else ""
+    structure = " + ".join(problem.structure).replace("_", " ")
+    facts = f"{structure}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
+    return f"[{index}]{name} {_requests(decision)}\n    {facts}{_iterations(decision)}"
+
+
+def _iterations(decision: Decision) -> str:
+    """Where the iterations of the problem are known from, on a line of its own."""
+    if decision.problem.spectrum is None:
+        return ""
+    from autotune.strategies.iterations import iterations_told
+
+    return f"\n    {iterations_told(decision)}"
+
+
+def _requests(decision: Decision) -> str:
+    texts: dict[str, int] = {}
+    for request in decision.problem.requests:
+        text = request.kind.replace("_", " ")
+        if request.kind in ("solve", "inv_quad"):
+            text += f" ({_size(request.columns)} rhs)"
+        texts[text] = texts.get(text, 0) + 1
+    return ", ".join(text if count == 1 else f"{count} x {text}" for text, count in texts.items())
+
+
+def _size(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Three digits with a unit: ``1.23 ms``."""
+    if seconds is None:
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.2g} us"
+
+
+def format_bytes(count: float | None) -> str:
+    """Three digits with a binary unit: ``1.5 MiB``."""
+    if count is None:
+        return "-"
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"

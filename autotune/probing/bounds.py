@@ -1,0 +1,39 @@
+"""What the structure of a matrix tells of its eigenvalues, whatever the numbers are."""
+
+from __future__ import annotations
+
+from pytensor.graph.basic import Constant
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+
+from autotune.operators import Diagonal, LowRank
+from autotune.probing.spectrum import Spectrum
+
+
+def bound(operator, n: int | None, rank: int | None) -> Spectrum | None:
+    """``s I + U diag(c) U'`` with U (n, k) has at most k + 1 distinct eigenvalues: n - k of them are s.
+
+    In exact arithmetic conjugate gradients take as many iterations (Hestenes & Stiefel 1952).
+    """
+    terms = getattr(operator, "terms", ())
+    uniform = [t for t in terms if isinstance(t, Diagonal) and is_uniform(t.d)]
+    thin = [t for t in terms if isinstance(t, LowRank) and t.symmetric]
+    if len(terms) != 2 or not uniform or not thin or n is None or rank is None or rank >= n:
+        return None
+    return Spectrum("bound", eigenvalues=rank + 1)
+
+
+def is_uniform(vector) -> bool:
+    """Whether all entries are provably the same."""
+    if all(vector.type.broadcastable):
+        return True
+    if isinstance(vector, Constant):
+        return vector.data.size > 0 and bool((vector.data == vector.data.flat[0]).all())
+    match vector.owner_op_and_inputs:
+        case (Alloc(), value, *_):
+            return is_uniform(value)
+        case (Elemwise(), *inputs):
+            return all(is_uniform(i) for i in inputs)
+        case (DimShuffle(), inner):
+            return is_uniform(inner)
+    return False
