@@ -57,7 +57,7 @@ def seconds(problem: Problem, names: tuple[str, ...], options: Any, profile: Pro
 def within_guard(problem, names, options, profile) -> Options:
     """``options`` with the iterations that ``GUARD`` of the direct way pays for, unless the user set them.
 
-    A preconditioner is paid for from the same share. What is forced is not guarded, nor what has unknown
+    A preconditioner and other preparations are paid for from the same share; none may be left. What is forced is not guarded, nor what has unknown
     sizes.
     """
     if options.max_iterations is not None or options.forced or problem.unknown_sizes:
@@ -68,7 +68,7 @@ def within_guard(problem, names, options, profile) -> Options:
             kernels = (*guarded, served_by.preparation(part, options))
             direct, step, setup = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in kernels)
             if step > 0:
-                return replace(options, max_iterations=max(1, int((GUARD * direct - setup) / step)))
+                return replace(options, max_iterations=max(0, int((GUARD * direct - setup) / step)))
     return options
 
 

@@ -22,6 +22,8 @@ from cost_models import KernelCall, call
 
 # The order at which an iteration on a dense matrix is all fixed cost.
 SMALL = 32
+# What a solve takes beside its iterations, in iterations: the product for the true residual, norms, checks.
+SET_UP = 2
 
 
 class ConjugateGradientsStrategy(Strategy):
@@ -68,7 +70,7 @@ class ConjugateGradientsStrategy(Strategy):
         """
         full = with_backward(problem, structured=False)
         n, columns = known(problem.n), solve_columns(full)
-        step = [c for m in columns for c in iteration(problem, m)]
+        step = _steps(full)
         if not has_dense(problem):
             k = known(problem.rank)
             direct = [call("low_rank_factor", n=n, k=k)]
@@ -76,10 +78,16 @@ class ConjugateGradientsStrategy(Strategy):
         return [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns), *forming(problem)], step
 
     def preparation(self, problem: Problem, options) -> list[KernelCall]:
-        return preconditioner_calls(known(problem.n), options)
+        full = with_backward(problem, structured=False)
+        return [*preconditioner_calls(known(problem.n), options), *times(SET_UP, _steps(full))]
 
     def solver(self, system, options):
         return ConjugateGradientsSolver(system.operator, options)
+
+
+def _steps(problem: Problem) -> list[KernelCall]:
+    """One iteration of every solve."""
+    return [c for m in solve_columns(problem) for c in iteration(problem, m)]
 
 
 def in_parts(problem: Problem) -> bool:
