@@ -76,9 +76,12 @@ class KernelModel:
     def seconds(self, dims: Dims) -> float:
         """Predicted seconds of one run at these dimensions."""
         values = features(self.kernel, dims, ITEMSIZE[self.dtype], self.cache_bytes, self.knot)
-        price = self.coefficients
-        names = term_names(self.kernel)
-        return sum(price.get(name, 0.0) * value for name, value in zip(names, values, strict=True))
+        return math.sumprod(self._prices, values)
+
+    @functools.cached_property
+    def _prices(self) -> tuple[float, ...]:
+        """The coefficients in the order of `features`."""
+        return tuple(self.coefficients.get(name, 0.0) for name in term_names(self.kernel))
 
     def uncertainty(self, dims: Dims) -> float:
         """Relative standard error of `seconds(dims)`: what held-out points of such a time showed.

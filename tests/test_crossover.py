@@ -34,7 +34,6 @@ PROBLEMS = {
     "low rank, before autodiff": replace(LOW_RANK, differentiated=True),
     "low rank, several columns": replace(LOW_RANK, requests=(replace(SOLVE, columns=None),)),
     "inverse times columns": INVERSE_TIMES,
-    "inverse times columns, order known": replace(INVERSE_TIMES, n=200),
 }
 
 
@@ -50,6 +49,12 @@ def price(problem, name):
     if strategy(name).declines(problem, Options()) is not None:
         return float("inf")
     return seconds(problem, (name,) * len(problem.requests), Options(), PROFILE)[0]
+
+
+def test_two_branches_are_not_compiled_for_a_gain_of_percents():
+    general = Problem(requests=(Request("solve", None), Request("logdet", form="lu")), n=None)
+    for problem in (general, replace(INVERSE_TIMES, n=200)):
+        assert decided(problem).crossover is None
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

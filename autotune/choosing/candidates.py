@@ -37,6 +37,9 @@ def strategy(name: str) -> Strategy:
 
 def parts(problem: Problem, names: tuple[str, ...]) -> Iterator[tuple[Strategy, Problem]]:
     """Each strategy of an assignment with the requests that it serves."""
+    if len(set(names)) == 1:
+        yield strategy(names[0]), problem
+        return
     for name in dict.fromkeys(names):
         yield (
             strategy(name),

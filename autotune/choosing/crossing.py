@@ -15,22 +15,23 @@ import numpy as np
 
 from autotune.choosing.all_sizes import MAY_COME, overhead, points
 from autotune.choosing.candidates import Options, seconds, strategy
-from autotune.choosing.margins import predicted_gain
 from autotune.policy.crossover import LEAST, MOST, Crossover
 from autotune.problem import Problem
 from cost_models import Profile
 
 # The grid of a threshold; every second power of eight lies between its points.
 GRID = {
-    "n": tuple(4**i for i in range(10)),
+    "n": tuple(4**i for i in range(9)),
     "rank": tuple(4**i for i in range(9)),
-    "columns": (1, 16, 256, 4096),
+    "columns": (1, 64, 4096),
 }
 # The size to look at, in this order.
 AXES = ("rank", "columns", "n")
 # log2 of the sizes between which a threshold is searched for, and how exactly.
 SEARCHED = (math.log2(LEAST), math.log2(MOST))
-PRECISION = 0.003
+PRECISION = 0.02
+# How many times cheaper than the other each of the two must be somewhere: two branches are compiled.
+WORTH_BRANCHING = 2.0
 # Logarithm of a price ratio where one of the two cannot serve.
 NEVER = 30.0
 
@@ -42,13 +43,19 @@ class Prices:
         self.problem, self.options, self.profile, self.margin = problem, options, profile, margin
         self.unknown = problem.unknown_sizes
         self.overhead = overhead(problem, profile)
+        self._found: dict[tuple[Any, ...], float] = {}
 
     def names(self, name: str) -> tuple[str, ...]:
         return (name,) * len(self.problem.requests)
 
     def of(self, name: str, sizes: dict[str, int]) -> float:
         """Seconds; infinite where the strategy cannot serve."""
-        sized = self.problem.with_sizes(**sizes)
+        found = self._found.get(key := (name, *(sizes[size] for size in self.unknown)))
+        if found is None:
+            found = self._found[key] = self._price(name, self.problem.with_sizes(**sizes))
+        return found
+
+    def _price(self, name: str, sized: Problem) -> float:
         if strategy(name).declines(sized, self.options) is not None:
             return math.inf
         return seconds(sized, self.names(name), self.options, self.profile)[0]
@@ -61,15 +68,9 @@ class Prices:
         return math.log(ours / theirs)
 
     def gains(self, name: str, other: str, sizes: dict[str, int]) -> bool:
-        """Whether ``name`` is cheaper than ``other`` by more than the margin and the error of the prices."""
+        """Whether ``name`` is so much cheaper than ``other`` that it pays to look at the sizes."""
         ours, theirs = (self.of(n, sizes) for n in (name, other))
-        if not ours + self.overhead < theirs:
-            return False
-        if math.isinf(theirs):
-            return True
-        sized = self.problem.with_sizes(**sizes)
-        gain, error = predicted_gain(sized, self.names(name), self.names(other), self.options, self.profile)
-        return gain > max(self.margin, error)
+        return ours + self.overhead < theirs and theirs >= WORTH_BRANCHING * ours
 
 
 def find_crossover(prices: Prices, base: str, others: Sequence[str]) -> Crossover | None:
