@@ -33,7 +33,7 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.graph.basic import equal_computations
 from pytensor.graph.fg import FunctionGraph
-from regret_problems import Case, Graph, build, draw
+from regret_problems import KINDS, Case, Graph, build, draw
 from regret_report import draw_picture, print_report, summarise
 from rich.console import Console
 from rivals import MAX_CG_ITERATIONS, OURS, RULES, SOLVE_RTOL, priced
@@ -179,6 +179,7 @@ def settings_of(arguments: argparse.Namespace, profile: Profile) -> dict[str, An
         "repeats": arguments.repeats,
         "seed": arguments.seed,
         "largest": arguments.largest,
+        "kinds": arguments.kinds,
         "machine": fingerprint().key(),
         "profile": f"{profile.source} {profile.created}",
         "pytensor": pytensor.__version__,
@@ -244,6 +245,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="problems of each kind and dtype")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--largest", type=int, default=2000, help="largest order of a matrix")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--report", action="store_true", help="only print the tables of the last run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file")
@@ -258,7 +260,8 @@ def main() -> None:
             )
         settings = settings_of(arguments, profile)
         rows = resumed(arguments.results, settings) if arguments.resume else []
-        cases = left(draw(arguments.repeats, arguments.seed, arguments.largest), rows)
+        drawn = draw(arguments.repeats, arguments.seed, arguments.largest)
+        cases = left((case for case in drawn if case.kind in arguments.kinds), rows)
         fill_cache(cases)
         run(cases, rows, arguments.results, settings)
     data = load(arguments.results)

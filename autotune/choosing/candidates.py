@@ -60,8 +60,8 @@ def seconds(problem: Problem, names: tuple[str, ...], options: Any, profile: Pro
 def within_guard(problem, names, options, profile) -> Options:
     """``options`` with the iterations that ``GUARD`` of the direct way pays for, unless the user set them.
 
-    A preconditioner and other preparations are paid for from the same share; none may be left. What is forced is not guarded, nor what has unknown
-    sizes.
+    A preconditioner and other preparations are paid for from the same share; none may be left. What is
+    forced is not guarded, nor what has unknown sizes.
     """
     if options.max_iterations is not None or options.forced or problem.unknown_sizes:
         return options

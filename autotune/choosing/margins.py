@@ -15,7 +15,7 @@ from autotune.choosing.candidates import parts
 from cost_models import KernelCall
 
 # Standard error of a gain in batches: kernels are timed alone, not in a loop over the items.
-BATCH_ERROR = 0.25
+BATCH_ERROR = 0.1
 
 
 def distinct_work(problem, names, others, options) -> list[KernelCall]:

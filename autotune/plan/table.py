@@ -144,10 +144,15 @@ def _title(index: int, decision: Decision) -> str:
 
 
 def _iterations(decision: Decision) -> str:
-    """Where the iterations of the problem are known from, on a line of its own."""
-    if decision.problem.spectrum is None:
-        return ""
+    """Where the iterations of the problem are known from, on a line of its own; what was probed is told
+    always, what the structure says only where a candidate iterates."""
+    from autotune.choosing.candidates import strategy
     from autotune.strategies.iterations import iterations_told
+
+    spectrum = decision.problem.spectrum
+    priced = [name for c in decision.candidates if c.seconds is not None for name in c.name.split("+")]
+    if spectrum is None or (spectrum.origin == "bound" and all(strategy(name).exact for name in priced)):
+        return ""
 
     return f"\n    {iterations_told(decision)}"
 
