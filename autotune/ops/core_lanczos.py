@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 from scipy.special import stdtrit
 
-from autotune.ops import core_cg, core_preconditioner
+from autotune.ops import core_cg, core_preconditioner, kernels
 from autotune.ops.core_direct import cholesky_factor
 from autotune.ops.core_operator import contiguous, fortran, product
 
@@ -51,8 +51,7 @@ class Tridiagonal:
         alpha = core_cg.dots(last, W)
         exhausted = ~last.any(axis=1)
         for _ in range(2):
-            overlap = self.basis @ W[:, :, None]
-            W = W - (self.basis.transpose(0, 2, 1) @ overlap)[:, :, 0]
+            W = np.stack([self._orthogonal(q, w) for q, w in zip(self.basis, W, strict=True)])
         beta = core_cg.norms(W)
         scale = np.abs(alpha) + (self.beta[-1] if self.beta else 0)
         none_left = ~(beta > 10 * np.finfo(W.dtype).eps * scale)
@@ -62,6 +61,12 @@ class Tridiagonal:
         self.alpha.append(np.where(exhausted, 1.0, alpha))
         self.beta.append(beta)
         self.basis = np.concatenate([self.basis, following[:, None]], axis=1)
+
+    @staticmethod
+    def _orthogonal(basis, w):
+        """``w`` without its share in the rows of ``basis``."""
+        overlap = kernels.matmul(w[None], basis.T)
+        return w - kernels.matmul(overlap, basis)[0]
 
     def log_forms(self):
         """``e_1' log(T) e_1`` of every vector, NaN where T is not positive definite."""
@@ -208,7 +213,7 @@ def estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, L):
         allowed = rtol * abs(np.trace(known) + samples.mean())
         needed = (QUANTILE * samples[:BLOCK].std(ddof=1) / max(allowed, 1e-300)) ** 2
         if needed <= samples.size:
-            half = left.T @ (right / (2 * samples.size))
+            half = kernels.matmul(left.T, right / (2 * samples.size))
             return known + half + half.T, L
         if not used / samples.size * needed <= budget:
             return None, L

@@ -11,6 +11,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
+from autotune.ops import kernels
+
 # Up to as many vectors at once, products that read half the matrix are faster than one matrix product.
 SYMV_VECTORS = 4
 
@@ -31,7 +33,7 @@ def contiguous(A):
 def product(A, V):
     """``A v`` for every row v of ``V`` (m, n), A symmetric and in C or Fortran order. 2 n^2 m flops."""
     if not 0 < len(V) <= SYMV_VECTORS or not A.size:
-        return V @ A
+        return kernels.matmul(V, A)
     symv = get_blas_funcs("symv", (A, V))
     F, lower = fortran(A)  # the lower triangle is what a Cholesky factorisation reads, too
     Q = np.empty(V.shape, np.result_type(A, V))
@@ -79,13 +81,13 @@ class SymmetricOperator:
         else:
             Q = self.d * V if self.d.size else np.zeros_like(V)
         if self.c.size:
-            Q += ((V @ self.U) * self.c) @ self.U.T
+            Q += kernels.matmul(kernels.matmul(V, self.U) * self.c, self.U.T)
         return Q
 
     def diagonal(self):
         """The diagonal, in double precision. O(n k)."""
         diagonal = np.zeros(self.order)
-        for part in (np.diagonal(self.dense), self.d, (self.U**2) @ self.c):
+        for part in (np.diagonal(self.dense), self.d, kernels.row_dots(self.U, self.c, self.U)):
             if part.size:
                 diagonal += part
         return diagonal
@@ -99,7 +101,7 @@ class SymmetricOperator:
         if self.d.size:
             rows[np.arange(indices.size), indices] += self.d[indices]
         if self.c.size:
-            rows += (self.U[indices] * self.c) @ self.U.T
+            rows += kernels.matmul(self.U[indices] * self.c, self.U.T)
         return rows
 
     def is_finite(self):
@@ -109,7 +111,10 @@ class SymmetricOperator:
         """The matrix itself; where it is nothing else, the dense part and not a copy."""
         if not (self.d.size or self.c.size):
             return self.dense
-        A = (self.U * self.c) @ self.U.T if self.c.size else np.zeros((self.order, self.order), self.dtype)
+        if self.c.size:
+            A = kernels.matmul(self.U * self.c, self.U.T)
+        else:
+            A = np.zeros((self.order, self.order), self.dtype)
         if self.dense.size:
             A += self.dense
         if self.d.size:

@@ -7,8 +7,9 @@ identity is applied without a squared form (Woodbury 1950). Blocks of vectors ar
 """
 
 import numpy as np
-from scipy.linalg import svd
+from scipy.linalg import eigh, svd
 
+from autotune.ops import kernels
 from autotune.ops.core_operator import SymmetricOperator, as_operator
 
 # Ranks with a meaning of their own.
@@ -64,13 +65,13 @@ def noise_level(A, diagonal, pivots):
     ``A_SS = Q diag(lambda) Q'`` and ``c = Q' A_S:``. The difference of the sides falls in t, hence bisection.
     """
     rows = A.rows(pivots)
-    values, Q = np.linalg.eigh(rows[:, pivots])
+    values, Q = eigh(rows[:, pivots], check_finite=False)
     free = np.delete(np.arange(diagonal.size), pivots)
-    squares, left = (Q.T @ rows[:, free]) ** 2, diagonal[free]
+    squares, left = kernels.matmul(Q.T, rows[:, free]) ** 2, diagonal[free]
     low, high = 0.0, max(min(values.min(), left.min(initial=np.inf)), 0.0)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        if (left - middle >= (1 / (values - middle)) @ squares).all():
+        if (left - middle >= kernels.matmul(1 / (values - middle)[None], squares)[0]).all():
             low = middle
         else:
             high = middle
@@ -89,7 +90,7 @@ def pivoted_cholesky(A, diagonal, rank):
         pivot = int(np.argmax(rest))
         if not rest[pivot] > NEGLIGIBLE * diagonal.max():
             return rows[:j], rest, pivots
-        row = A.rows([pivot])[0] - rows[:j, pivot] @ rows[:j]
+        row = A.rows([pivot])[0] - kernels.matmul(rows[None, :j, pivot], rows[:j])[0]
         row[pivot] = rest[pivot]
         rows[j] = row / np.sqrt(rest[pivot])
         rest = rest - rows[j] ** 2
@@ -100,7 +101,9 @@ def pivoted_cholesky(A, diagonal, rank):
 
 def _low_rank(U, weights, X):
     """``(I - U diag(weights) U') x`` for every row x."""
-    return X - ((X @ U) * weights.astype(X.dtype)) @ U.T if U.shape[1] else X
+    if not U.shape[1]:
+        return X
+    return X - kernels.matmul(kernels.matmul(X, U) * weights.astype(X.dtype), U.T)
 
 
 def apply_inverse(parts, X):
@@ -117,7 +120,7 @@ def dense_inverse(parts, n, dtype):
     if not scale.size:
         return np.eye(n, dtype=dtype)
     rows = scale[:, None] * U
-    return np.diag(scale**2) - (rows * (s / (1 + s))) @ rows.T
+    return np.diag(scale**2) - kernels.matmul(rows * (s / (1 + s)), rows.T)
 
 
 def apply_root(parts, X):

@@ -26,7 +26,7 @@ def refine(X, B, solve, d, U, V):
     scale = 1 / (np.abs(d) + np.abs(kernels.row_dots(U, np.ones(U.shape[1], d.dtype), V)))
 
     def residual(X):
-        R = kernels.subtract_product(B - scale_rows(d, X), U, X.T @ V)
+        R = kernels.subtract_product(B - scale_rows(d, X), U, kernels.matmul(X.T, V))
         return R, kernels.column_dots(R, scale)
 
     R, size = residual(X)

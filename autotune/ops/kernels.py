@@ -118,39 +118,57 @@ def getrs(A, pivots, rows, transposed):
         )
 
 
+def matmul(X, Y):
+    """``X Y`` of matrices of one dtype, by SciPy's BLAS as everything else that a compiled function runs.
+
+    NumPy's ``@`` has a library with threads of its own. Those of the two wait for work by spinning, each on
+    the cores that the other needs: on two cores a product between two factorisations costs milliseconds.
+    """
+    if not (X.size and Y.size):
+        return X @ Y
+    (gemm,) = get_blas_funcs(("gemm",), (X, Y))
+    (first, trans_a), (second, trans_b) = (_as_fortran(M.T) for M in (Y, X))
+    return gemm(1.0, first, second, trans_a=trans_a, trans_b=trans_b).T
+
+
+def _as_fortran(M):
+    """``(F, transposed)``: M, or its transpose, in Fortran order; a copy where it has neither order."""
+    return (M.T, True) if M.flags.c_contiguous and not M.flags.f_contiguous else (M, False)
+
+
 def gram(U, w, V):
     """``U' diag(w) V`` (p, q) for U (n, p), V (n, q)."""
-    return np.ascontiguousarray((U * w[:, None]).T @ V)
+    return np.ascontiguousarray(matmul((U * w[:, None]).T, V))
 
 
 def gram_symmetric(U, w):
     """``U' diag(w) U`` (k, k) for ``w >= 0``; the lower triangle is right, the upper one need not be."""
     half = U * np.sqrt(w)[:, None]
-    return half.T @ half
+    return matmul(half.T, half)
 
 
 def outer(U, V):
     """``U V'`` (n, m) for U (n, k), V (m, k)."""
-    return U @ V.T
+    return matmul(U, V.T)
 
 
 def row_dots(U, c, V):
     """``sum_a U[i, a] c[a] V[i, a]`` for every row i."""
-    return (U * V) @ c
+    return matmul(U * V, c[:, None])[:, 0]
 
 
 def column_dots(U, w):
     """``sum_i w[i] U[i, a]^2`` for every column a."""
-    return w @ (U * U)
+    return matmul(w[None], U * U)[0]
 
 
 def subtract_product(B, U, rows):
     """``B - U rows'`` (n, m) for B (n, m), U (n, k), rows (m, k)."""
-    return np.ascontiguousarray(B - U @ rows.T)
+    return np.ascontiguousarray(B - matmul(U, rows.T))
 
 
 def cancellation(d, w, B, X):
     """The largest ``sum |w| b^2 / sum |d| x^2`` over the columns of ``B`` and ``X``: digits (squared) that
     X lost."""
-    before, after = np.abs(w) @ (B * B), np.abs(d) @ (X * X)
+    before, after = column_dots(B, np.abs(w)), column_dots(X, np.abs(d))
     return np.max(before[after > 0] / after[after > 0], initial=0.0)

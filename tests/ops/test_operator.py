@@ -1,11 +1,13 @@
 """Matrices in parts: products, rows and diagonals without the matrix, and CG on them as on the matrix."""
 
+import itertools
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
 
-from autotune.ops import BlockCG, PartialCholesky, core_cg, core_direct, core_preconditioner
+from autotune.ops import BlockCG, PartialCholesky, core_cg, core_direct, core_preconditioner, kernels
 from autotune.ops.core_operator import SymmetricOperator, as_operator
 
 N, K = 40, 6
@@ -137,3 +139,16 @@ def test_the_operation_takes_parts(plain, linker, dtype):
     assert x.dtype == dtype
     assert used > 0
     np.testing.assert_allclose(matrix_of(PARTS["diagonal_low_rank"]) @ x, B, atol=100 * rtol)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 3), (1, 1, 1), (1, 5, 4), (4, 5, 1), (6, 7, 8)])
+def test_products_by_scipys_blas_are_numpys_in_any_memory_order(dtype, shape):
+    m, k, n = shape
+    rng = np.random.default_rng(m + k + n)
+    X, Y = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    orders = (np.ascontiguousarray, np.asfortranarray, lambda M: np.repeat(M, 2, axis=1)[:, ::2])
+    for left, right in itertools.product(orders, orders):
+        found = kernels.matmul(left(X), right(Y))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, X @ Y, rtol=1e-4 if dtype == "float32" else 1e-13, atol=1e-6)
