@@ -32,7 +32,8 @@ from rich.console import Console
 from timing import alternate
 
 import autotune
-from autotune.choose import Options, strategy
+from autotune.choose import Options
+from autotune.choosing.candidates import within_guard
 from autotune.ops import BlockCG, LanczosLogdet, PartialCholesky
 from autotune.problem import Problem, Request
 from autotune.strategies.iterations import expected_iterations
@@ -71,12 +72,9 @@ def iterations_function():
 
 
 def budget(n, m) -> int:
-    """Iterations that GUARD of a direct solve pays for, by the profile."""
+    """Iterations that the choice allows by the profile: what GUARD of a direct solve pays for, if any."""
     problem = Problem((Request("solve", m, form="pos"),), n, positive_definite=True, symmetric=True)
-    profile = find_profile()
-    guarded = strategy("cg").guarded(problem, Options())
-    direct, step = (sum(profile.seconds(c, "float64") for c in calls) for calls in guarded)
-    return max(1, int(GUARD * direct / step))
+    return within_guard(problem, ("cg",), Options(), find_profile()).max_iterations or 0
 
 
 def policy_for(condition, rtol, **rule):
@@ -150,9 +148,11 @@ def named_row(arguments, name, n) -> Row:
 
 
 def guard_rows(arguments) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """The third table."""
+    """The third table: where the choice allows iterations at all."""
     sizes = [n for n in SIZES if n <= min(arguments.largest, 2000)]
     for n, m, name in itertools.product(sizes, COLUMNS, ADVERSARIAL):
+        if budget(n, m) == 0:
+            continue
         yield f"{n} {m} {name}", partial(guard_row, arguments, n, m, name)
 
 

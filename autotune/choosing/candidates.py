@@ -16,6 +16,8 @@ from cost_models import Profile
 
 # What iterating in vain may cost, as a share of the direct way.
 GUARD = 0.3
+# Fewer iterations than these are not worth a try: what a call of the Op costs beside them is not priced well.
+FEWEST_ITERATIONS = 3
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def within_guard(problem, names, options, profile) -> Options:
             kernels = (*guarded, served_by.preparation(part, options))
             direct, step, setup = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in kernels)
             if step > 0:
-                return replace(options, max_iterations=max(0, int((GUARD * direct - setup) / step)))
+                allowed = int((GUARD * direct - setup) / step)
+                return replace(options, max_iterations=allowed if allowed >= FEWEST_ITERATIONS else 0)
     return options
 
 

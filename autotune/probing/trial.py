@@ -19,7 +19,7 @@ SEED = 20170101
 # Nothing asks for less than this relative residual.
 SMALLEST = 1e-13
 # Roundings of a run that do not cancel.
-ROUNDINGS = 4
+ROUNDINGS = 10
 
 
 class Trial:
