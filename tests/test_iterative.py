@@ -175,6 +175,12 @@ def test_the_choice_sets_the_budget_from_predicted_seconds():
     assert given.max_iterations == 77
 
 
+def test_where_no_iterations_are_left_beside_the_set_up_none_are_tried():
+    told = decide(replace(DENSE, n=300), rules=[{"options": {"condition_number": 1.5}}])
+    assert told.chosen != "cg"
+    assert "budget beside a direct solve is 0" in told.candidate("cg").reason
+
+
 def test_what_needs_more_than_the_budget_is_solved_directly():
     told = decide(DENSE, accuracy={"solve_rtol": 1e-6}, rules=[{"options": {"condition_number": 1e8}}])
     assert told.chosen != "cg"
