@@ -5,6 +5,7 @@
     loss = autotune.tune(loss)                                  # before pt.grad
     print(autotune.explain(fn))                                 # what was chosen, and why
     K = autotune.precondition(K, M)                             # you know M ~ K^-1
+    K = autotune.assume_condition_number(K, 50)                 # you know its condition number, at most
 
 Importing the package changes nothing; names load when first used.
 """
@@ -23,7 +24,8 @@ _HOME = {
     "enabled": "autotune.doors",
     "tune": "autotune.doors",
     "explain": "autotune.explaining.explain",
-    "precondition": "autotune.preconditioning",
+    "precondition": "autotune.marks",
+    "assume_condition_number": "autotune.marks",
     "Plan": "autotune.plan",
     "Decision": "autotune.plan",
     "Policy": "autotune.policy",

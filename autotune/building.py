@@ -52,7 +52,10 @@ def _system(reading, name):
     if not strategy(name).structured and reading.matrix is not None:
         operator = Dense(drop_leading_ones(reading.matrix))
     return SimpleNamespace(
-        operator=operator, positive_definite=reading.positive_definite, symmetric=reading.symmetric
+        operator=operator,
+        positive_definite=reading.positive_definite,
+        symmetric=reading.symmetric,
+        kinds=frozenset(asked.request.kind for asked in reading.requests.values()),
     )
 
 

@@ -8,7 +8,7 @@ Batches lead, as everywhere in PyTensor: a part of ``LowRank`` has shape ``(...,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -248,11 +248,16 @@ class Sum(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class WithPreconditioner(Operator):
-    """``A`` itself, with an operator ``M ~ A^-1`` that the user knows; M changes no result."""
+class Marked(Operator):
+    """``A`` itself, with what the user says of it (`autotune.marks`), which changes no result.
+
+    ``inverse``: an operator ``M ~ A^-1``. ``condition_number``: that of A, or of ``M A``, at most. None where
+    nothing is said.
+    """
 
     operator: Any
-    inverse: Any
+    inverse: Any = None
+    condition_number: float | None = None
 
     @property
     def terms(self):
@@ -260,7 +265,7 @@ class WithPreconditioner(Operator):
 
     @property
     def parts(self):
-        return (*self.operator.parts, *self.inverse.parts)
+        return (*self.operator.parts, *self._parts_of_inverse)
 
     @property
     def structure(self):
@@ -272,7 +277,8 @@ class WithPreconditioner(Operator):
 
     @property
     def signature(self):
-        return ("with_preconditioner", self.operator.signature, self.inverse.signature)
+        inverse = None if self.inverse is None else self.inverse.signature
+        return ("marked", self.operator.signature, inverse, self.condition_number)
 
     def matmul(self, x):
         return self.operator.matmul(x)
@@ -287,13 +293,17 @@ class WithPreconditioner(Operator):
         return self.operator.to_dense()
 
     def transpose(self):
-        return WithPreconditioner(self.operator.transpose(), self.inverse)
+        return replace(self, operator=self.operator.transpose())
 
     def scale(self, s):
-        return WithPreconditioner(self.operator.scale(s), self.inverse)
+        return replace(self, operator=self.operator.scale(s))
 
     def pullback(self, cotangent):
-        return [*self.operator.pullback(cotangent), *(pt.zeros_like(part) for part in self.inverse.parts)]
+        return [*self.operator.pullback(cotangent), *map(pt.zeros_like, self._parts_of_inverse)]
+
+    @property
+    def _parts_of_inverse(self):
+        return () if self.inverse is None else self.inverse.parts
 
 
 def operator_from(signature: tuple[Any, ...], parts: Sequence[TensorVariable]) -> Any:
@@ -317,8 +327,9 @@ def _take(signature, parts):
             return LowRank(U, c, U if symmetric else parts.pop(0), tied=symmetric)
         case ("sum", *signatures):
             return Sum(tuple(_take(s, parts) for s in signatures))
-        case ("with_preconditioner", operator, inverse):
-            return WithPreconditioner(_take(operator, parts), _take(inverse, parts))
+        case ("marked", signature, inverse, condition_number):
+            operator = _take(signature, parts)
+            return Marked(operator, None if inverse is None else _take(inverse, parts), condition_number)
     raise ValueError(f"Unknown operator signature {signature}.")
 
 

@@ -9,14 +9,15 @@ scaled diagonal, joined columns) hang off it and appear only if a rewrite uses t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.assumptions import SpecifyAssumptions
-from pytensor.graph.basic import Constant
+from pytensor.graph.basic import Apply, Constant
 from pytensor.tensor.basic import Alloc, AllocDiag, ARange, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -34,8 +35,8 @@ from autotune.contractions import (
     readings_of,
 )
 from autotune.factors import row_or_column, same, scalar_of, split_factors, split_scalars
-from autotune.operators import Dense, Diagonal, LowRank, Operator, Sum, sum_of
-from autotune.preconditioning import SpecifyPreconditioner
+from autotune.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
+from autotune.operators import Dense, Diagonal, LowRank, Marked, Operator, Sum, sum_of
 
 
 class Recogniser:
@@ -74,6 +75,8 @@ class Recogniser:
 
     def _terms_or_dense(self, var) -> list:
         match var.owner_op_and_inputs:
+            case (Mark(), inner, *_):
+                return self._terms_or_dense(inner)
             case (Elemwise(scalar_op=ps.Add()), *addends) if self.terms(var) is None:
                 return [term for a in addends for term in self._terms_or_dense(a)]
             case (Elemwise(scalar_op=ps.Mul()), *factors) if self.terms(var) is None:
@@ -82,18 +85,22 @@ class Recogniser:
                     return _scaled(self._terms_or_dense(matrices[0]), scalar)
         return self.terms(var) or [Dense(var)]
 
-    def preconditioner(self, matrix) -> Operator | None:
-        """What the user gives for the inverse of ``matrix``, or of what it is a view of; None if nothing."""
-        while True:
-            match matrix.owner_op_and_inputs:
-                case (SpecifyPreconditioner(), _, inverse):
-                    terms = self.terms(inverse) or [Dense(inverse)]
-                    thin = all(isinstance(term, Diagonal | LowRank) for term in terms)
-                    return sum_of(terms) if thin else Dense(inverse)
-                case (DimShuffle() | SpecifyAssumptions(), inner):
-                    matrix = inner
-                case _:
-                    return None
+    def marked(self, operator, matrix) -> Any:
+        """``operator`` with what the user says of ``matrix``, or of what it is a view or a multiple of."""
+        for node in marks_of(matrix):
+            known = operator if isinstance(operator, Marked) else Marked(operator)
+            match node.op:
+                case SpecifyPreconditioner() if known.inverse is None:
+                    operator = replace(known, inverse=self._inverse(node.inputs[1]))
+                case SpecifyConditionNumber(condition_number=number):
+                    operator = replace(known, condition_number=min(number, known.condition_number or number))
+        return operator
+
+    def _inverse(self, matrix) -> Operator:
+        """A preconditioner: in its parts where all of them are thin."""
+        terms = self.terms(matrix) or [Dense(matrix)]
+        thin = all(isinstance(term, Diagonal | LowRank) for term in terms)
+        return sum_of(terms) if thin else Dense(matrix)
 
     def terms(self, var) -> list | None:
         """Terms whose sum is ``var``, or None when some part of it is not thin."""
@@ -114,7 +121,7 @@ class Recogniser:
             case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
                 terms = self.terms(inner)
                 return terms and [term.transpose() for term in terms]
-            case (SpecifyAssumptions(), inner) | (SpecifyPreconditioner(), inner, _):
+            case (SpecifyAssumptions() | Mark(), inner, *_):
                 return self.terms(inner)
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return _concatenated([self.terms(a) for a in addends])
@@ -255,10 +262,27 @@ def strip_view(var):
                 var = inner
             case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
                 var, transposed = inner, not transposed
-            case (SpecifyAssumptions(), inner) | (SpecifyPreconditioner(), inner, _):
+            case (SpecifyAssumptions() | Mark(), inner, *_):
                 var = inner
             case _:
                 return var, transposed
+
+
+def marks_of(matrix) -> Iterator[Apply]:
+    """The nodes that mark ``matrix``, or what it is a view or a multiple of, the outermost first."""
+    while True:
+        match matrix.owner_op_and_inputs:
+            case (Mark(), inner, *_):
+                yield matrix.owner
+                matrix = inner
+            case (DimShuffle() | SpecifyAssumptions() | Elemwise(scalar_op=ps.Neg()), inner):
+                matrix = inner
+            case (Elemwise(scalar_op=ps.Mul()), *factors) if len(rest := split_scalars(factors)[1]) == 1:
+                [matrix] = rest
+            case (Elemwise(scalar_op=ps.TrueDiv()), inner, s) if scalar_of(s) is not None:
+                matrix = inner
+            case _:
+                return
 
 
 def _is_small(term) -> bool:

@@ -12,9 +12,9 @@ from pytensor.assumptions import assume
 
 import autotune
 from autotune.choose import Options, choose, seconds, strategy
+from autotune.marks import SpecifyPreconditioner
 from autotune.ops import BlockCG
 from autotune.policy.files import load_policy
-from autotune.preconditioning import SpecifyPreconditioner
 from autotune.problem import Problem, Request
 from cost_models import generic_profile
 

@@ -109,7 +109,8 @@ def _iterates_alike(decision: Decision) -> bool:
     """Whether iterations take as long on the stand-in: it has the declared condition number only."""
     problem = decision.problem
     preconditioned = decision.preconditioner is not None or problem.inverse_columns is not None
-    return problem.spectrum is None and not problem.low_rank and not preconditioned
+    told = problem.spectrum is None or problem.spectrum.origin == "declared"
+    return told and not problem.low_rank and not preconditioned
 
 
 def _within_reach(open_: Sequence[Candidate]) -> list[Candidate]:

@@ -3,14 +3,14 @@ have.
 
 A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`factor`, `inverse`,
 `cholesky_or_lu`, `woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in
-Python), `numba_dispatch`, and `_lapack` and `_layout` (LAPACK and copies under Numba).
+Python), `numba_dispatch`, and `_lapack`, `_layout` and `_vectors` (the same under Numba).
 """
 
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
+from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -28,6 +28,7 @@ __all__ = [
     "CholeskyOrLUSolve",
     "LUInverse",
     "LanczosInverse",
+    "LanczosInverseOfParts",
     "LanczosLogdet",
     "LowRankFactor",
     "LowRankInverseDiagonal",

@@ -2,8 +2,10 @@
 needed."""
 
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from pytensor.graph.op import Op
 from pytensor.tensor.basic import as_tensor_variable, cast
@@ -21,6 +23,14 @@ def ensure_numba_dispatch() -> bool:
         return False
     import_module("autotune.ops.numba_dispatch")
     return True
+
+
+@cache
+def digest_of_sources() -> str:
+    """Of this package: machine code cached on disk is found by it, so an edited algorithm never meets its old
+    one."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def real_dtype(op: Op, *variables: TensorVariable) -> str:

@@ -62,20 +62,20 @@ def factor(d, U, c):
     done = kernels.potrf(F) == 0
     for a in range(k):
         logdet += 2 * np.log(np.float64(F[a, a]))
-    return done and np.isfinite(logdet), w, F, logdet
+    return done and logdet > -np.inf, w, F, logdet
 
 
 @numba_njit(fastmath=FAST)
-def _finish_solve(d, w, B, X):
+def _finish_solve(w, B, X):
     """In place ``X = w (B - X)``; whether no column lost digits by that (`core_solve.CANCELLATION_LIMIT`)."""
     n, m = B.shape
     before, after = np.zeros(m, X.dtype), np.zeros(m, X.dtype)
     for i in range(n):
         for j in range(m):
-            x = w[i] * (B[i, j] - X[i, j])
+            rest = B[i, j] - X[i, j]
             before[j] += w[i] * B[i, j] * B[i, j]
-            after[j] += d[i] * x * x
-            X[i, j] = x
+            X[i, j] = w[i] * rest
+            after[j] += rest * X[i, j]  # d x^2, also where d is infinite
     accurate = True
     for j in range(m):
         # Written so that NaN is accurate: refinement cannot help it.
@@ -99,7 +99,7 @@ def _solve_once(d, U, root, w, F, B):
     solve_lower(F, T, True)
     _scale_columns(T, root)
     X = product(U, T)
-    return _finish_solve(d, w, B, X), X
+    return _finish_solve(w, B, X), X
 
 
 @numba_njit(fastmath=FAST)
@@ -112,7 +112,8 @@ def _residual(d, U, c, scale, B, X):
     size = np.zeros(m, X.dtype)
     for i in range(n):
         for j in range(m):
-            R[i, j] = B[i, j] - d[i] * X[i, j] - R[i, j]
+            if scale[i] > 0:  # else d is infinite, and the row has no residual
+                R[i, j] = B[i, j] - d[i] * X[i, j] - R[i, j]
             size[j] += scale[i] * R[i, j] * R[i, j]
     return R, size
 

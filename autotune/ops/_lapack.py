@@ -53,6 +53,66 @@ def routine(library, name, arguments, dtype):
     return call
 
 
+@overload(kernels.symv)
+def _symv(A, upper, x, out):
+    call = routine("blas", "symv", "iiTTiTiTTi", A.dtype)
+
+    def symv(A, upper, x, out):
+        n = A.shape[0]
+        alpha, beta = np.ones(1, A.dtype), np.zeros(1, A.dtype)
+        uplo, size, leading = (
+            integer_pointer(ord("L") if upper else ord("U")),
+            integer_pointer(n),
+            integer_pointer(max(1, n)),
+        )
+        step = integer_pointer(1)
+        call(uplo, size, alpha.ctypes, A.ctypes, leading, x.ctypes, step, beta.ctypes, out.ctypes, step)
+
+    return symv
+
+
+@overload(kernels.symm)
+def _symm(A, upper, X, out):
+    call = routine("blas", "symm", "iiiiTTiTiTTi", A.dtype)
+
+    def symm(A, upper, X, out):
+        m, n = X.shape
+        alpha, beta = np.ones(1, A.dtype), np.zeros(1, A.dtype)
+        side, uplo = integer_pointer(ord("L")), integer_pointer(ord("L") if upper else ord("U"))
+        size, columns, leading = integer_pointer(n), integer_pointer(m), integer_pointer(max(1, n))
+        call(
+            side, uplo, size, columns, alpha.ctypes, A.ctypes, leading, X.ctypes, leading, beta.ctypes,
+            out.ctypes, leading,
+        )  # fmt: skip
+
+    return symm
+
+
+@overload(kernels.matmul)
+def _matmul(X, Y):
+    """Of matrices in C or Fortran order, as their types say."""
+    call = routine("blas", "gemm", "iiiiiTTiTiTTi", X.dtype)
+    plain_x, plain_y = X.layout == "C", Y.layout == "C"
+    first, second = ord("N" if plain_y else "T"), ord("N" if plain_x else "T")
+
+    def matmul(X, Y):
+        (m, k), n = X.shape, Y.shape[1]
+        out = np.zeros((m, n), X.dtype)
+        if not (out.size and k):
+            return out
+        one, zero = np.ones(1, X.dtype), np.zeros(1, X.dtype)
+        # Fortran computes out' = Y' X', from the transposes that it sees.
+        lead_x, lead_y = integer_pointer(k if plain_x else m), integer_pointer(n if plain_y else k)
+        call(
+            integer_pointer(first), integer_pointer(second), integer_pointer(n), integer_pointer(m),
+            integer_pointer(k), one.ctypes, Y.ctypes, lead_y, X.ctypes, lead_x, zero.ctypes, out.ctypes,
+            integer_pointer(n),
+        )  # fmt: skip
+        return out
+
+    return matmul
+
+
 @overload(kernels.potri)
 def _potri(A, upper):
     call = routine("lapack", "potri", "iiTii", A.dtype)

@@ -162,6 +162,16 @@ def _c_layout(x):
     return c_layout
 
 
+@overload(kernels.either_order)
+def _either_order(A):
+    def either_order(A):
+        if A.flags.f_contiguous and not A.flags.c_contiguous:
+            return _relabel_c(A.T), True
+        return kernels.c_layout(A), False
+
+    return either_order
+
+
 @numba_njit
 def _mirror_down(A):
     """Copy the upper triangle onto the lower one, in square tiles."""

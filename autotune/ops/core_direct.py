@@ -19,7 +19,7 @@ def cholesky_factor(A):
     (potrf,) = get_lapack_funcs(("potrf",), (A,))
     F, lower = fortran(A)
     L, info = potrf(F, lower=lower, clean=False)
-    if info != 0 or not np.isfinite(np.diagonal(L)).all():
+    if info != 0 or np.isnan(np.diagonal(L)).any():
         return np.full_like(A, np.nan)
     return L if lower else L.T
 
@@ -41,21 +41,21 @@ def solve_rows(A, B, L):
     return factor_solve(L, B), L
 
 
-def _thin_solve(A, B, L):
-    """As accurate as a Cholesky factorisation for any diagonal; see `woodbury`. O(n k^2) for the factor."""
-    k, none = A.c.size, np.zeros((0, 0), A.dtype)
-    if L.size:
-        if np.isnan(L[0, 0]):
-            return np.full_like(B, np.nan), L
-        factor = CHOLESKY, L[0], L[1:, :k], np.empty(0, np.int32), np.empty(0, np.int64), none
-    else:
-        factor = lowrank.factorise(True, A.d, A.U, A.c)[:6]
-        L = _packed(factor, A)
-    X = lowrank.solve(False, A.d, A.U, A.c, *factor, np.ascontiguousarray(B.T)).T
-    return X, L
+def low_rank_parts(A):
+    """``(d, U, c)`` of a thin operator, U (n, 0) where it is a diagonal."""
+    return A.d, A.U if A.c.size else np.zeros((A.order, 0), A.dtype), A.c
 
 
-def _packed(factor, A):
+def low_rank_factor(A, L):
+    """All fields but the last two of a thin operator's `LowRankFactor`: ``L`` if it is one, or a new one."""
+    k = A.c.size
+    if L.shape != (1 + k, A.order) or np.isnan(L[0, 0]):
+        return lowrank.factorise(True, *low_rank_parts(A))[:6]
+    none = np.zeros((0, 0), A.dtype)
+    return CHOLESKY, L[0], L[1:, :k], np.empty(0, np.int32), np.empty(0, np.int64), none
+
+
+def packed(factor, A):
     """The factor as one matrix; empty for one that has rows eliminated last, and is made anew each time."""
     mode, w, F, _, S, _ = factor
     if mode == FAILED:
@@ -65,3 +65,13 @@ def _packed(factor, A):
     L = np.zeros((1 + A.c.size, A.order), A.dtype)
     L[0], L[1:, : A.c.size] = w, F
     return L
+
+
+def _thin_solve(A, B, L):
+    """As accurate as a Cholesky factorisation for any diagonal; see `woodbury`. O(n k^2) for the factor."""
+    if L.size and np.isnan(L[0, 0]):
+        return np.full_like(B, np.nan), L
+    (d, U, c), factor = low_rank_parts(A), low_rank_factor(A, L)
+    mode, w, F, pivots, S, FS = factor
+    X = lowrank.solve(False, d, U, c, mode, w, F, pivots, S, FS, np.ascontiguousarray(B.T)).T
+    return X, L if L.size else packed(factor, A)

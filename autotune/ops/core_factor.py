@@ -57,6 +57,7 @@ def ill_scaled_rows(d, norms, k):
 def cholesky_factor(d, U, c):
     """Factor ``diag(d) + U diag(c) U'`` for ``c >= 0``; FAILED if it is not positive definite. O(n k^2).
 
+    An infinite d_i is noise without bound: the row weighs nothing, as in a dense factorisation.
     With Ue = U sqrt(c), the well scaled rows R and the others S (at most k): C = I + Ue_R' D_R^-1 Ue_R = L
     L',
     G = Ue_S L'^-1, and the Schur complement of R is D_S + G G'.
@@ -64,7 +65,7 @@ def cholesky_factor(d, U, c):
     k = c.size
     nan = d.dtype.type(np.nan)
     norms = kernels.row_dots(U, c, U)
-    if not np.isfinite(norms.sum() + d.sum()):
+    if not (np.isfinite(norms.sum()) and d.sum() > -np.inf):
         return failed_factor(d, nan, nan)
     S = ill_scaled_rows(d, norms, k)
     root = np.sqrt(c)
@@ -92,7 +93,7 @@ def cholesky_factor(d, U, c):
         logdet += 2 * log_sum(np.diag(schur))
         FS[:, :k] = G
         FS[:, k:] = schur
-    if not np.isfinite(logdet):
+    if not logdet > -np.inf:
         return failed_factor(d, nan, nan)
     return CHOLESKY, w, F, np.empty(0, np.int32), S, FS, d.dtype.type(1), d.dtype.type(logdet)
 

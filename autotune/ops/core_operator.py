@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
 
 from autotune.ops import kernels
 
-# Up to as many vectors at once, products that read half the matrix are faster than one matrix product.
+# Up to as many vectors at once, products one by one are faster than one of all.
 SYMV_VECTORS = 4
 
 
@@ -30,16 +29,52 @@ def contiguous(A):
     return A if A.flags.c_contiguous or A.flags.f_contiguous else np.ascontiguousarray(A)
 
 
-def product(A, V):
-    """``A v`` for every row v of ``V`` (m, n), A symmetric and in C or Fortran order. 2 n^2 m flops."""
-    if not 0 < len(V) <= SYMV_VECTORS or not A.size:
-        return kernels.matmul(V, A)
-    symv = get_blas_funcs("symv", (A, V))
-    F, lower = fortran(A)  # the lower triangle is what a Cholesky factorisation reads, too
-    Q = np.empty(V.shape, np.result_type(A, V))
-    for q, v in zip(Q, V, strict=True):
-        q[:] = symv(1.0, F, v, lower=lower)
-    return Q
+def parts_of(A, d, U, c):
+    """``(M, transposed, d, U, c)``, what `product_into` takes: A as `kernels.either_order` gives it.
+
+    ValueError where the parts do not fit together; see `SymmetricOperator`.
+    """
+    if A.shape[0] != A.shape[1]:
+        raise ValueError("A matrix that is not square was given. It must be square.")
+    n = order(A, d, U)
+    for length in (A.shape[0], d.size, U.shape[0]):
+        if length not in (0, n):
+            raise ValueError("The dense, the diagonal and the low-rank part of a matrix do not fit together.")
+    if c.size != U.shape[1]:
+        raise ValueError("The dense, the diagonal and the low-rank part of a matrix do not fit together.")
+    M, transposed = kernels.either_order(A)
+    return M, transposed, kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
+
+
+def order(A, d, U):
+    """n of a matrix (n, n) with these parts."""
+    return max(A.shape[0], d.size, U.shape[0])
+
+
+def product_into(matrix, V, out):
+    """In place: row i of ``out`` becomes ``A v_i``, for the parts of A that `parts_of` gives.
+
+    2 n^2 m flops for the dense part, of which the lower triangle is read, as by a Cholesky factorisation, and
+    4 n k m for the columns.
+    """
+    M, transposed, d, U, c = matrix
+    if not M.size:
+        out[:, :] = 0
+    elif len(V) <= SYMV_VECTORS:
+        for i in range(len(V)):
+            kernels.symv(M, transposed, V[i], out[i])
+    else:
+        kernels.symm(M, transposed, V, out)
+    if d.size:
+        for i in range(len(V)):
+            kernels.multiply_add(d, V[i], out[i])
+    if c.size:
+        inner = kernels.matmul(V, U)
+        for i in range(len(V)):
+            kernels.multiply(c, inner[i])
+        outer = kernels.matmul(inner, U.T)
+        for i in range(len(V)):
+            kernels.axpby(1.0, outer[i], 1.0, out[i])
 
 
 @dataclass(frozen=True)
@@ -52,16 +87,11 @@ class SymmetricOperator:
     c: np.ndarray
 
     def __post_init__(self):
-        rows, columns = self.dense.shape
-        lengths = {rows, self.d.size, self.U.shape[0]} - {0}
-        if rows != columns:
-            raise ValueError(f"A matrix of shape {self.dense.shape} was given. It must be square.")
-        if len(lengths) > 1 or self.c.size != self.U.shape[1]:
-            raise ValueError("The dense, the diagonal and the low-rank part of a matrix do not fit together.")
+        parts_of(self.dense, self.d, self.U, self.c)
 
     @cached_property
     def order(self):
-        return max(self.dense.shape[0], self.d.size, self.U.shape[0])
+        return order(self.dense, self.d, self.U)
 
     @property
     def dtype(self):
@@ -72,24 +102,26 @@ class SymmetricOperator:
         """Whether it is a diagonal and fewer columns than rows: then a direct way is thin, too."""
         return not self.dense.size and self.d.size > self.c.size
 
+    @cached_property
+    def parts(self):
+        return parts_of(self.dense, self.d, self.U, self.c)
+
     def product(self, V):
-        """``A v`` for every row of ``V``: 2 n^2 m flops for the dense part, 4 n k m for the columns."""
-        if self.dense.size or not self.order:
-            Q = product(self.dense, V)
-            if self.d.size:
-                Q += self.d * V
-        else:
-            Q = self.d * V if self.d.size else np.zeros_like(V)
-        if self.c.size:
-            Q += kernels.matmul(kernels.matmul(V, self.U) * self.c, self.U.T)
-        return Q
+        """``A v`` for every row of ``V``; see `product_into`."""
+        V = np.ascontiguousarray(V)
+        out = np.empty_like(V)
+        if V.size:
+            product_into(self.parts, V, out)
+        return out
 
     def diagonal(self):
         """The diagonal, in double precision. O(n k)."""
         diagonal = np.zeros(self.order)
-        for part in (np.diagonal(self.dense), self.d, kernels.row_dots(self.U, self.c, self.U)):
+        for part in (np.diagonal(self.dense), self.d):
             if part.size:
                 diagonal += part
+        if self.c.size:
+            diagonal += kernels.row_dots(self.U, self.c, self.U)
         return diagonal
 
     def rows(self, indices):
@@ -120,6 +152,11 @@ class SymmetricOperator:
         if self.d.size:
             A[np.diag_indices(self.order)] += self.d
         return A
+
+
+def product(A, V):
+    """``A v`` for every row v of ``V`` (m, n), A a symmetric array or a `SymmetricOperator`."""
+    return as_operator(A).product(V)
 
 
 def as_operator(A, d=None, U=None, c=None):

@@ -24,6 +24,7 @@ def refine(X, B, solve, d, U, V):
     measured relative to the diagonal of the matrix, so that the scaling of its rows does not matter.
     """
     scale = 1 / (np.abs(d) + np.abs(kernels.row_dots(U, np.ones(U.shape[1], d.dtype), V)))
+    d = np.where(scale > 0, d, 0)  # rows of infinite noise have no residual
 
     def residual(X):
         R = kernels.subtract_product(B - scale_rows(d, X), U, kernels.matmul(X.T, V))

@@ -1,9 +1,8 @@
 """LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
 
 The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
-code needs too are overloaded: `owned`, `owned_transposed`, `upper_from_lower`, `c_layout`, `mirror` and
-`nearly_symmetric` in `_layout`; `potrf`, `potrs`, `potri`, `getrf`, `getrs`, `getri` and `solve_lower` in
-`_lapack`, with a pointer to the same LAPACK routine.
+code needs too are overloaded: those on layouts and `nearly_symmetric` in `_layout`, `dot` to `multiply_add`
+in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, with a pointer to the same routine.
 
 Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
 right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks
@@ -44,6 +43,40 @@ def upper_from_lower(A, overwrite):
 def c_layout(x):
     """``x`` if it is C-contiguous, else a C-contiguous copy. For reading only."""
     return np.ascontiguousarray(x)
+
+
+def either_order(A):
+    """``(M, transposed)``: the memory of matrix ``A`` as a C-contiguous array, and whether that is ``A.T``; a
+    copy only where A has neither order. For reading only."""
+    if A.flags.f_contiguous and not A.flags.c_contiguous:
+        return A.T, True
+    return np.ascontiguousarray(A), False
+
+
+def dot(x, y):
+    """``x . y`` in double precision."""
+    return float(np.vecdot(x, y, dtype=np.float64))
+
+
+def copy_to(x, out):
+    """In place: ``out = x``."""
+    out[:] = x
+
+
+def axpby(a, x, b, y):
+    """In place: ``y = a x + b y``."""
+    y *= b
+    y += a * x
+
+
+def multiply(x, y):
+    """In place: ``y = x * y``."""
+    y *= x
+
+
+def multiply_add(x, y, out):
+    """In place: ``out += x * y``."""
+    out += x * y
 
 
 def nearly_symmetric(A, bounds):
@@ -136,6 +169,17 @@ def _as_fortran(M):
     return (M.T, True) if M.flags.c_contiguous and not M.flags.f_contiguous else (M, False)
 
 
+def symv(A, upper, x, out):
+    """In place: ``out = A x`` for C-ordered symmetric ``A``, whose lower triangle is read (the upper one if
+    ``upper``)."""
+    out[:] = get_blas_funcs("symv", (A,))(1.0, A.T, x, lower=upper)
+
+
+def symm(A, upper, X, out):
+    """In place: row i of ``out`` becomes ``A x_i``, as by `symv`, for all rows of C-ordered ``X`` at once."""
+    out[:, :] = get_blas_funcs("symm", (A,))(1.0, A.T, X.T, side=0, lower=upper).T
+
+
 def gram(U, w, V):
     """``U' diag(w) V`` (p, q) for U (n, p), V (n, q)."""
     return np.ascontiguousarray(matmul((U * w[:, None]).T, V))
@@ -169,6 +213,6 @@ def subtract_product(B, U, rows):
 
 def cancellation(d, w, B, X):
     """The largest ``sum |w| b^2 / sum |d| x^2`` over the columns of ``B`` and ``X``: digits (squared) that
-    X lost."""
-    before, after = column_dots(B, np.abs(w)), column_dots(X, np.abs(d))
+    X lost. Rows of infinite d have ``x = w = 0``."""
+    before, after = column_dots(B, np.abs(w)), column_dots(X, np.abs(np.where(np.isinf(d), 0, d)))
     return np.max(before[after > 0] / after[after > 0], initial=0.0)

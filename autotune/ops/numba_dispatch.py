@@ -6,9 +6,6 @@ PyTensor's on-disk cache is a digest of this package's sources, so an edited alg
 machine code.
 """
 
-from hashlib import sha256
-from pathlib import Path
-
 import numba
 import numpy as np
 from numba.core import types
@@ -29,20 +26,22 @@ from autotune.ops import (
     core_cholesky_or_lu,
     core_inverse,
     core_lanczos,
+    core_lanczos_inverse,
     core_preconditioner,
     kernels,
     lowrank,
 )
+from autotune.ops._base import digest_of_sources
+from autotune.ops._compiled_iteration import compiled_for, iterate
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
+from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
-_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
-VERSION = int(sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12], 16)
+VERSION = int(digest_of_sources()[:12], 16)
 
 # Imported for their effect: they give Numba the functions of `kernels`.
 __all__ = ["VERSION", "_lapack", "_layout"]
@@ -214,12 +213,15 @@ def funcify_low_rank_inverse_diagonal(op, node, **kwargs):
 def funcify_block_cg(op, node, **kwargs):
     result_type = types.Tuple([_array_type(out) for out in node.outputs])
 
-    # In Python on purpose: the products with A are all the work, and NumPy does them as fast and without the
-    # GIL.
+    compiled_for(node.outputs[0].type.numpy_dtype)
+
+    # Only the iteration is compiled: it is one function for all graphs, which Numba would compile into each.
     @numba_njit
     def block_cg(A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g):
         with numba.objmode(result=result_type):
-            result = core_cg.block_cg_arrays(A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g)
+            result = core_cg.block_cg_arrays(
+                A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g, iterate=iterate
+            )
         return result
 
     return block_cg, VERSION
@@ -243,9 +245,9 @@ def funcify_lanczos_logdet(op, node, **kwargs):
     result_type = types.Tuple([_array_type(out) for out in node.outputs])
 
     @numba_njit
-    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s):
+    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s, kept, d, V, c):
         with numba.objmode(result=result_type):
-            result = core_lanczos.logdet_arrays(A, rtol, max_steps, seed, scale, U, s)
+            result = core_lanczos.logdet_arrays(A, rtol, max_steps, seed, scale, U, s, kept, d, V, c)
         return result
 
     return lanczos_logdet, VERSION
@@ -256,12 +258,29 @@ def funcify_lanczos_inverse(op, node, **kwargs):
     inverse_type = _array_type(node.outputs[0])
 
     @numba_njit
-    def lanczos_inverse(A, rtol, solve_rtol, max_iterations, seed, scale, U, s, factor):
+    def lanczos_inverse(A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c):
         with numba.objmode(Y=inverse_type):
-            Y = core_lanczos.inverse_array(A, rtol, solve_rtol, max_iterations, seed, scale, U, s, factor)
+            Y = core_lanczos_inverse.inverse_array(
+                A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c
+            )
         return Y
 
     return lanczos_inverse, VERSION
+
+
+@register_funcify_default_op_cache_key(LanczosInverseOfParts)
+def funcify_lanczos_inverse_of_parts(op, node, **kwargs):
+    result_type = types.Tuple([_array_type(out) for out in node.outputs])
+
+    @numba_njit
+    def lanczos_inverse_of_parts(A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c):
+        with numba.objmode(result=result_type):
+            result = core_lanczos_inverse.parts_arrays(
+                A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c
+            )
+        return result
+
+    return lanczos_inverse_of_parts, VERSION
 
 
 @register_funcify_default_op_cache_key(SharedCholesky)

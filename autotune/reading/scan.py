@@ -18,7 +18,6 @@ from pytensor.tensor.linalg.solvers.general import Solve
 from pytensor.tensor.linalg.summary import Det, SLogDet
 
 from autotune.facts import Facts
-from autotune.operators import WithPreconditioner
 from autotune.reading.idioms import DTYPES, Idioms, Meaning, fits, same_batch
 from autotune.reading.naming import name_of
 from autotune.reading.readings import Reading
@@ -74,9 +73,7 @@ class Scan(Idioms):
             )
             self.readings[core].symmetric = self.readings[core].operator.symmetric
         reading = self.readings[core]
-        inverse = self.contracted.recogniser.preconditioner(matrix)
-        if inverse is not None and not isinstance(reading.operator, WithPreconditioner):
-            reading.operator = WithPreconditioner(reading.operator, inverse)
+        reading.operator = self.contracted.recogniser.marked(reading.operator, matrix)
         for var in (matrix, core):
             reading.positive_definite = reading.positive_definite or self.facts.positive_definite(var)
             reading.symmetric = reading.symmetric or self.facts.symmetric(var)

@@ -73,6 +73,22 @@ def test_the_fallback_is_exact_and_hands_its_factor_on(name, monkeypatch):
     np.testing.assert_allclose(again, X[:, :1], rtol=1e-11)
 
 
+@pytest.mark.parametrize("parts", [(EMPTY, D[:-1]), (DENSE[:-1, :-1],)])
+def test_a_preconditioner_of_another_order_is_an_error(parts):
+    given = as_operator(*parts)
+    arrays = given.dense, given.d, given.U, given.c
+    with pytest.raises(ValueError, match="order 39, the matrix of order 40"):
+        core_cg.block_cg_arrays(DENSE, B, 1e-8, 9, *identity(), EMPTY, *NONE[1:], *arrays)
+
+
+def test_the_fallback_of_a_diagonal_alone_divides():
+    operator = SymmetricOperator(*PARTS["diagonal"])
+    X, iterations, factor = core_cg.block_cg(operator, B, 1e-10, 0, identity(), EMPTY)
+    assert iterations == -1
+    np.testing.assert_allclose(X, B / D[:, None], rtol=1e-15)
+    np.testing.assert_array_equal(core_cg.block_cg(operator, B, 1e-10, 50, identity(), factor)[0], X)
+
+
 def test_thin_parts_never_become_a_matrix(monkeypatch):
     monkeypatch.setattr(SymmetricOperator, "to_dense", None)
     operator = SymmetricOperator(*PARTS["diagonal_low_rank"])

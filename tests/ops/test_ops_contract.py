@@ -18,6 +18,7 @@ from autotune.ops import (
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
     LanczosInverse,
+    LanczosInverseOfParts,
     LanczosLogdet,
     LowRankFactor,
     LowRankInverseDiagonal,
@@ -45,6 +46,7 @@ OPS = [
     PartialCholesky(),
     LanczosLogdet(),
     LanczosInverse(),
+    LanczosInverseOfParts(),
 ]
 
 

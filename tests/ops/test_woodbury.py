@@ -67,7 +67,7 @@ def test_up_to_k_zero_or_negative_diagonal_entries_are_eliminated_last(low_rank,
 
 @pytest.mark.parametrize("linker", ["py", "numba"])
 @pytest.mark.parametrize(
-    "spoil", ["many negative", "very negative", "NaN in d", "NaN in U", "inf in d", "NaN in c"]
+    "spoil", ["many negative", "very negative", "NaN in d", "NaN in U", "-inf in d", "NaN in c"]
 )
 def test_not_positive_definite_gives_nan_everywhere(low_rank, linker, spoil):
     d, U, c, B = problem(20, 3)
@@ -80,13 +80,30 @@ def test_not_positive_definite_gives_nan_everywhere(low_rank, linker, spoil):
             d[3] = np.nan
         case "NaN in U":
             U[3, 1] = np.nan
-        case "inf in d":
-            d[3] = np.inf
+        case "-inf in d":
+            d[3:5] = np.inf, -np.inf
         case "NaN in c":
             c[0] = np.nan
     *results, mode = low_rank.function(True, True, linker=linker)(d, U, c, B)
     assert mode == FAILED
     assert all(np.isnan(result).all() for result in results)
+
+
+@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize(("k", "scale"), [(3, 1.0), (25, 1.0), (3, 1e3)])
+def test_infinite_noise_drops_its_row(low_rank, linker, k, scale):
+    """As a dense factorisation has it, and a user means who has not observed the row."""
+    d, U, c, B = problem(20, k)
+    U, B = scale * U, U @ np.ones((k, 2)) if scale > 1 else B
+    seen = np.arange(20) != 3
+    expected = np.linalg.solve((np.diag(d) + U * c @ U.T)[np.ix_(seen, seen)], B[seen])
+    d[3] = np.inf
+    X, diagonal, sign, logabsdet, _ = low_rank.function(True, True, linker=linker)(d, U, c, B)
+    np.testing.assert_allclose(X[seen], expected, rtol=1e-6)
+    np.testing.assert_array_equal(X[3], 0)
+    assert diagonal[3] == 0
+    assert (diagonal[seen] > 0).all()
+    assert (sign, logabsdet) == (1, np.inf)
 
 
 @pytest.mark.parametrize("positive_definite", [True, False])

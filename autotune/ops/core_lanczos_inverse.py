@@ -1,0 +1,187 @@
+"""The inverse by the probes of a Lanczos log-determinant, for the gradient of that; or exactly.
+
+With ``z = S y``, ``P = S S'`` and y the probes, ``E[z z'] = P``. So, as ``P^-1 z = G' y`` and
+``A^-1 z = G' M^-1 y`` (see `core_lanczos`),
+
+    A^-1 = P^-1 + E[G' (M^-1 y - y) (G' y)']
+
+unbiased, and what the preconditioner explains is exact (a control variate). Gardner et al. (2018), equation
+4. ``M^-1 y`` continues the Krylov iteration where the quadrature has left it. Vectors are rows ``(m, n)``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+
+from autotune.ops import core_cg, core_preconditioner, kernels, lowrank
+from autotune.ops.core_direct import cholesky_factor, low_rank_factor, low_rank_parts
+from autotune.ops.core_iteration import MISSES
+from autotune.ops.core_lanczos import BLOCK, QUANTILE, preconditioned, signs
+from autotune.ops.core_operator import SymmetricOperator, as_operator, fortran
+
+
+@dataclass(frozen=True)
+class EstimatedInverse:
+    """``P^-1 + (L' R + R' L) / 2 m`` with L and R (m, n); P^-1 is a `SymmetricOperator`."""
+
+    known: SymmetricOperator
+    left: np.ndarray
+    right: np.ndarray
+
+    def to_dense(self):
+        half = kernels.matmul(self.left.T, self.right / (2 * len(self.left)))
+        return self.known.to_dense() + half + half.T
+
+    def diagonal(self):
+        """(n,). O(n m)."""
+        return self.known.diagonal() + (self.left * self.right).mean(axis=0)
+
+    def columns(self, U):
+        """Its product with ``U`` (n, k). O(n m k)."""
+        half = kernels.matmul(self.left.T, kernels.matmul(self.right, U))
+        other = kernels.matmul(self.right.T, kernels.matmul(self.left, U))
+        return self.known.product(U.T).T + (half + other) / (2 * len(self.left))
+
+
+def continued(apply, Y, krylov, rtol, budget):
+    """``(X, blocks)`` with ``|y - M x| <= rtol |y|`` for every row y, in ``blocks <= budget`` products of M
+    with `BLOCK` vectors; None where that does not do, or M shows itself not to be positive definite.
+
+    ``krylov``: ``(x, r, p)`` of conjugate gradients so far. What the recurrence claims one product checks;
+    rows that claimed too much start again from their true residual. Source: Hestenes & Stiefel (1952).
+    """
+    X, R, P = krylov
+    target, used = rtol * core_cg.norms(Y), 0.0
+    rho = core_cg.dots(R, R)
+    for _ in range(MISSES):
+        while (open_ := np.sqrt(rho) > target).any():
+            used += open_.sum() / BLOCK
+            if used > budget:
+                return None
+            Q = apply(P[open_])
+            curvature = core_cg.dots(P[open_], Q)
+            if not ((curvature > 0) & (curvature < np.inf)).all():
+                return None
+            alpha = (rho[open_] / curvature).astype(X.dtype)[:, None]
+            X[open_] += alpha * P[open_]
+            R[open_] -= alpha * Q
+            following = core_cg.dots(R[open_], R[open_])
+            P[open_] = R[open_] + (following / rho[open_]).astype(X.dtype)[:, None] * P[open_]
+            rho[open_] = following
+        used += len(Y) / BLOCK
+        if used > budget:
+            return None
+        R = Y - apply(X)
+        P, rho = R.copy(), core_cg.dots(R, R)
+        if (np.sqrt(rho) <= target).all():
+            return X, used
+    return None
+
+
+def estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, krylov):
+    """The `EstimatedInverse` of a `SymmetricOperator`; None where more than ``budget`` products with blocks
+    would be needed.
+
+    Probes are added until half a 95 % interval of the trace of the inverse is within ``rtol`` of it; single
+    entries and directions that hardly move the trace are less accurate. ``krylov`` (3, m, n) has what
+    `core_lanczos.estimate` knows of the first m probes.
+    """
+    n, used, apply = A.order, 0.0, preconditioned(A, parts)
+    known = known_inverse(parts, n, A.dtype)
+    trace = known.diagonal().sum()
+    left, right, samples = np.zeros((0, n), A.dtype), np.zeros((0, n), A.dtype), np.zeros(0)
+    while True:
+        block = slice(samples.size, samples.size + BLOCK)
+        Y = signs(block.stop, n, seed, A.dtype)[block]
+        fresh = np.stack([np.zeros_like(Y), Y, Y])
+        first = krylov[:, block]
+        fresh[:, : first.shape[1]] = first
+        found = continued(apply, Y, fresh, solve_rtol, budget - used)
+        if found is None:
+            return None
+        X, products = found
+        used += products
+        left = np.concatenate([left, core_preconditioner.apply_root_transposed(parts, X - Y)])
+        right = np.concatenate([right, core_preconditioner.apply_root_transposed(parts, Y)])
+        samples = np.append(samples, core_cg.dots(left[block], right[block]))
+        allowed = rtol * abs(trace + samples.mean())
+        needed = (QUANTILE * samples[:BLOCK].std(ddof=1) / max(allowed, 1e-300)) ** 2
+        if needed <= samples.size:
+            return EstimatedInverse(known, left, right)
+        if not used / samples.size * needed <= budget:
+            return None
+
+
+def known_inverse(parts, n, dtype):
+    """``P^-1`` as a `SymmetricOperator`."""
+    scale, U, s = parts
+    none = np.zeros((0, 0), dtype)
+    if not scale.size:
+        return as_operator(none, np.ones(n, dtype))
+    return as_operator(none, scale**2, scale[:, None] * U, -s / (1 + s))
+
+
+def estimate_unless_factor(A, rtol, solve_rtol, budget, parts, seed, krylov, L):
+    """`estimate_inverse`, but None where the factor ``L`` exists, which gives the inverse exactly."""
+    if L.size or not A.order:
+        return None
+    return estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, krylov)
+
+
+def inverse(A, rtol, solve_rtol, budget, parts, seed, krylov, L):
+    """An unbiased estimate of ``A^-1`` (n, n), see `estimate_inverse`, or the exact inverse where that does
+    not come off. A is an array or a `SymmetricOperator`."""
+    A = as_operator(A)
+    found = estimate_unless_factor(A, rtol, solve_rtol, budget, parts, seed, krylov, L)
+    if found is not None:
+        return found.to_dense()
+    return exact_inverse(dense_factor(A, L))
+
+
+def dense_factor(A, L):
+    """The Cholesky factor (n, n) of A: ``L`` if it is that."""
+    is_it = L.shape == (A.order, A.order) and not A.thin
+    return L if is_it else cholesky_factor(A.to_dense())
+
+
+def exact_inverse(L):
+    """``(L L')^-1`` by potri; NaN from a factor that does not exist."""
+    if not L.size or np.isnan(L[0, 0]):
+        return np.full_like(L, np.nan)
+    (potri,) = get_lapack_funcs(("potri",), (L,))
+    F, lower = fortran(L)
+    half = potri(F, lower=lower)[0]
+    half = np.tril(half if lower else half.T)
+    return half + np.tril(half, -1).T
+
+
+def inverse_of_parts(A, rtol, solve_rtol, budget, parts, seed, krylov, L):
+    """``(diag(A^-1), A^-1 U)`` for a `SymmetricOperator` ``diag(d) + U diag(c) U'``: those of `inverse`,
+    without it. O(n k m), or O(n k^2) by Woodbury's identity where the estimate does not come off."""
+    found = estimate_unless_factor(A, rtol, solve_rtol, budget, parts, seed, krylov, L)
+    if found is not None:
+        return found.diagonal(), found.columns(low_rank_parts(A)[1])
+    if not A.thin:
+        Y = exact_inverse(dense_factor(A, L))
+        return np.diagonal(Y), kernels.matmul(Y, low_rank_parts(A)[1])
+    factor = (*low_rank_parts(A), *low_rank_factor(A, L))
+    return lowrank.inverse_diagonal(*factor), lowrank.solve_columns(*factor)
+
+
+def inverse_array(A, *numbers):
+    """`inverse` on the arrays of a graph, (n, n)."""
+    return np.ascontiguousarray(_on_arrays(inverse, A, *numbers))
+
+
+def parts_arrays(A, *numbers):
+    """`inverse_of_parts` on the arrays of a graph, (n,) and (n, k)."""
+    return tuple(np.array(x, dtype=A.dtype, order="C") for x in _on_arrays(inverse_of_parts, A, *numbers))
+
+
+def _on_arrays(function, A, rtol, solve_rtol, budget, seed, scale, U, s, L, krylov, *thin):
+    """``thin``: d, V, c of the matrix."""
+    A = as_operator(A, *thin)
+    numbers = float(rtol), float(solve_rtol), int(budget)
+    with np.errstate(all="ignore"):
+        return function(A, *numbers, (scale, U, s), int(seed), krylov, L)

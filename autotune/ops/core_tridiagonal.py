@@ -1,0 +1,124 @@
+"""Lanczos' recurrence for several vectors at once: ``M V = V T`` with T tridiagonal, V orthonormal.
+
+Its first row has the logarithm's quadrature (Golub & Meurant 2010), its ``L D L'`` factors are conjugate
+gradients (Paige & Saunders 1975). Vectors are rows ``(m, n)``.
+"""
+
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
+
+import numpy as np
+
+from autotune.ops import core_cg, kernels
+
+# Vectors of the basis that there is room for at first.
+ROOM = 8
+
+
+@dataclass
+class Tridiagonal:
+    """Lanczos' recurrences of several vectors on one operator, all vectors reorthogonalised twice.
+
+    ``start`` (m, n): vectors of length one. ``alpha`` and ``beta`` of each step (m,). Where a vector's Krylov
+    space is exhausted the matrix goes on with its first entry, which its first row does not see.
+    Source: Parlett (1998), chapter 13.
+    """
+
+    apply: Callable
+    start: InitVar[np.ndarray]
+    alpha: list = field(default_factory=list)
+    beta: list = field(default_factory=list)
+
+    def __post_init__(self, start):
+        # Room for vectors to come, doubled when it is used up.
+        self._vectors = np.empty((len(start), ROOM, start.shape[1]), start.dtype)
+        self._vectors[:, 0] = start
+
+    @property
+    def basis(self):
+        """(m, k + 1, n) after k steps."""
+        return self._vectors[:, : len(self.alpha) + 1]
+
+    def step(self):
+        basis = self.basis
+        last = np.ascontiguousarray(basis[:, -1])
+        W = self.apply(last)
+        alpha = core_cg.dots(last, W)
+        exhausted = ~last.any(axis=1)
+        for _ in range(2):
+            W = np.stack([self._orthogonal(q, w) for q, w in zip(basis, W, strict=True)])
+        beta = core_cg.norms(W)
+        scale = np.abs(alpha) + (self.beta[-1] if self.beta else 0)
+        none_left = ~(beta > 10 * np.finfo(W.dtype).eps * scale)
+        beta[none_left] = 0
+        following = W / np.where(none_left, 1, beta).astype(W.dtype)[:, None]
+        following[none_left] = 0
+        self.alpha.append(np.where(exhausted, self.alpha[0], alpha) if self.alpha else alpha)
+        self.beta.append(beta)
+        if len(self.alpha) == self._vectors.shape[1]:
+            self._vectors = np.concatenate([self._vectors, np.empty_like(self._vectors)], axis=1)
+        self._vectors[:, len(self.alpha)] = following
+
+    @staticmethod
+    def _orthogonal(basis, w):
+        """``w`` without its share in the rows of ``basis``."""
+        overlap = kernels.matmul(w[None], basis.T)
+        return w - kernels.matmul(overlap, basis)[0]
+
+    def ritz(self, further=None):
+        """``(theta, V)`` of every vector's T: Ritz values (m, k), rising, and eigenvectors (m, k, k).
+
+        ``further`` (m,): a diagonal entry that T is given beyond its last one. NaN where T is not finite.
+        """
+        diagonals = self.alpha if further is None else [*self.alpha, further]
+        k = len(diagonals)
+        T = np.zeros((len(self.basis), k, k))
+        on, off = np.arange(k), np.arange(k - 1)
+        T[:, on, on] = np.stack(diagonals, axis=1)
+        T[:, off + 1, off] = np.stack(self.beta, axis=1)[:, : k - 1]
+        if not np.isfinite(T).all():
+            return np.full((len(T), k), np.nan), np.full_like(T, np.nan)
+        return np.linalg.eigh(T)
+
+    def log_forms(self):
+        """``e_1' log(T) e_1`` of every vector, NaN where T is not positive definite."""
+        theta, V = self.ritz()
+        return (V[:, 0] ** 2 * np.log(theta)).sum(axis=1)
+
+    def lower_log_forms(self, node):
+        """Gauss-Radau's rule with a node there: ``v' log(M) v`` or less if 0 < ``node`` <= all eigenvalues.
+
+        None where T shows an eigenvalue below ``node``. Sources: Golub (1973); Golub & Meurant (2010),
+        section 6.2.
+        """
+        pivot, previous = np.full(len(self.basis), np.inf), np.zeros(len(self.basis))
+        for alpha, beta in zip(self.alpha, self.beta, strict=True):
+            pivot = alpha - node - previous**2 / pivot
+            if not (pivot > 0).all():
+                return None
+            previous = beta
+        theta, V = self.ritz(node + previous**2 / pivot)
+        return (V[:, 0] ** 2 * np.log(np.maximum(theta, node))).sum(axis=1)
+
+    def conjugate_gradients(self, length):
+        """``(x, r, p)`` (3, m, n): where conjugate gradients for ``M x = length v_1`` are after these steps.
+
+        ``x = length V T^-1 e_1``, r its residual and p the next direction, by ``T = L D L'`` of a positive
+        definite T. Source: Paige & Saunders (1975), section 4.
+        """
+        basis = self.basis
+        X, P, ratio, beta = np.zeros_like(basis[:, 0]), basis[:, 0].copy(), 0.0, 0.0
+        size = np.full(len(X), float(length))
+        for step, alpha in enumerate(self.alpha):
+            pivot = alpha - ratio * beta
+            X += (size / pivot).astype(X.dtype)[:, None] * P
+            beta = self.beta[step]
+            ratio = beta / pivot
+            size = -ratio * size
+            P = basis[:, step + 1] - ratio.astype(X.dtype)[:, None] * P
+        scale = size.astype(X.dtype)[:, None]
+        return np.stack([X, scale * basis[:, -1], scale * P])
+
+    @property
+    def complete(self):
+        return not self.beta[-1].any()
