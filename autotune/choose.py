@@ -33,7 +33,9 @@ from autotune.memory import available_memory
 from autotune.plan import Candidate, Decision
 from autotune.policy import Policy, PolicyError, Resolved
 from autotune.policy.crossover import Crossover
+from autotune.policy.names import REQUESTS
 from autotune.problem import Problem, Request
+from autotune.strategies import Strategy
 from autotune.strategies.iterations import condition_number
 from cost_models import Profile
 
@@ -46,7 +48,7 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
     Raises ``PolicyError`` when a forced strategy cannot serve what it is forced on.
     """
     ruled = _ruled(problem, policy)
-    options = with_preconditioner(problem, _options(policy, ruled), profile)
+    options = with_preconditioner(problem, _options(problem, policy, ruled), profile)
     forced = {i: r.force for i, r in enumerate(ruled) if r.force is not None}
     if forced:
         _check_forced(problem, ruled, replace(options, forced=True))
@@ -88,7 +90,7 @@ def with_crossover(decision: Decision, policy: Policy, profile: Profile) -> Deci
     problem = decision.problem
     if not decision.undecided or not decision.profile or problem.batch is None:
         return decision
-    options = _options(policy, _ruled(problem, policy))
+    options = _options(problem, policy, _ruled(problem, policy))
     others = [c.name for c in decision.candidates if c.could_serve and strategy(c.name).exact]
     found = find_crossover(Prices(problem, options, profile, policy.margin), decision.chosen, others)
     return decision if found is None else _crossing(decision, found, str(found))
@@ -116,7 +118,7 @@ def pinned(problem: Problem, policy: Policy) -> Decision | None:
         return None
     ruled = _ruled(problem, policy)
     if all(r.force_rule is not None and r.force_rule.pin for r in ruled):
-        _check_forced(problem, ruled, replace(_options(policy, ruled), forced=True))
+        _check_forced(problem, ruled, replace(_options(problem, policy, ruled), forced=True))
         names = tuple(r.force or "" for r in ruled)
         reason = f"pinned by {place(ruled[0].force_rule).rstrip(': ')}"
     elif problem.differentiated and all(r.force is None for r in ruled):
@@ -124,7 +126,7 @@ def pinned(problem: Problem, policy: Policy) -> Decision | None:
         reason = "the pins name no choice before autodiff"
     else:
         return None
-    options = _options(policy, ruled)
+    options = _options(problem, policy, ruled)
     decision = Decision(
         problem=problem,
         chosen=label(names),
@@ -144,8 +146,10 @@ def _ruled(problem: Problem, policy: Policy) -> list[Resolved]:
     return [policy.resolve(problem.name, r.kind, *asked) for r in problem.requests]
 
 
-def _options(policy, ruled) -> Options:
-    merged: dict[str, Any] = {}
+def _options(problem, policy, ruled) -> Options:
+    """What the user says of the problem: in the policy, else in the code."""
+    declared = None if problem.spectrum is None else problem.spectrum.condition_number
+    merged: dict[str, Any] = {"condition_number": declared}
     for r in ruled:
         given = r.options.model_dump(exclude_none=True)
         merged |= {key: getattr(r.options, key) for key in given}
@@ -161,10 +165,17 @@ def _check_forced(problem, ruled, options):
         if no is not None:
             rule = next(r.force_rule for r in ruled if r.force == name)
             raise PolicyError(
-                f"{place(rule)}the policy forces {name!r} on {describe(problem, requests)}, "
-                f"but {no.reason}. "
-                "Narrow the rule's match or remove the force."
+                f"{place(rule)}the policy forces {name!r} on {describe(problem, requests)}: {no.reason}. "
+                f"{_narrowing(strategy(name), requests)}"
             )
+
+
+def _narrowing(forced: Strategy, requests: list[Request]) -> str:
+    """What to do about a force: a gradient may ask for what the user never wrote, which a rule can leave out."""
+    if all(r.kind in forced.provides for r in requests):
+        return "Narrow the rule's match or remove the force."
+    kinds = ", ".join(kind for kind in REQUESTS if kind in forced.provides)
+    return f"Narrow the rule, such as by match: {{request: [{kinds}]}}, or remove the force."
 
 
 def describe(problem: Problem, requests: tuple[Request, ...] | list[Request] | None = None) -> str:
@@ -217,7 +228,7 @@ def _with_reasons(candidates, chosen, reason):
             ratio = c.seconds / chosen.seconds
             yield replace(c, reason=f"{ratio:.3g} times the predicted time of {chosen.name}")
         elif not c.reason:
-            reason = f"not proven cheaper than {chosen.name} for every size"
-            yield replace(c, reason=reason, could_serve=True)
+            unproven = f"not proven cheaper than {chosen.name} for every size"
+            yield replace(c, reason=unproven, could_serve=True)
         else:
             yield c

@@ -55,9 +55,11 @@ def problem_of(reading, sizes, *, differentiated, linker):
     named = reading.matrix if reading.matrix is not None else part
     low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
     rank = None if low_rank is None else sizes.of(low_rank.U, 1)
-    n = sizes.of(named, -1 if named is reading.matrix or operator.structure == ("dense",) else 0)
+    square = named is reading.matrix or operator.structure == ("dense",)
+    n = sizes.order(named) if square else sizes.of(named, 0)
     if n is None:
-        n = next((a.rhs.type.shape[-2] for a in reading.requests.values() if a.rhs is not None), None)
+        rows = (sizes.of(a.rhs, -2) for a in reading.requests.values() if a.rhs is not None)
+        n = next((length for length in rows if length is not None), None)
     requests = []
     for asked in reading.requests.values():
         columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)

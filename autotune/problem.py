@@ -70,10 +70,10 @@ class Problem:
     dense matrix is needed elsewhere in the graph, so that forming it costs every candidate the same.
     ``differentiated``: automatic differentiation is still to come, so its price counts.
     ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
-    ``rv``, ``source`` and ``fingerprint`` as in ``Traits``. ``spectrum``: what a probe or the structure tells
-    of the eigenvalues. ``inverse_columns``: those of the preconditioner that the user gives,
-    the order if it is dense, 0 if it is diagonal, None if there is none. ``given``: the dense matrix is an
-    input of the function or a constant, so that nothing may overwrite it.
+    ``rv``, ``source`` and ``fingerprint`` as in ``Traits``. ``spectrum``: what the user's code, a
+    probe or the structure tells of the eigenvalues. ``inverse_columns``: those of the preconditioner that the
+    user gives, the order if it is dense, 0 if it is diagonal, None if there is none. ``given``: the dense
+    matrix is an input of the function or a constant, so that nothing may overwrite it.
     """
 
     requests: tuple[Request, ...]

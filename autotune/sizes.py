@@ -19,19 +19,24 @@ from pytensor.tensor.rewriting.shape import ShapeFeature
 from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 
+from autotune.policy import PolicyError
+
 
 class Sizes:
     """Looks up the length of an axis of a variable of ``fgraph``, or None.
 
     Order: static shape > ``hints`` (``"K[0]"`` or the name of a dim) > the shape of an example, by the name
     of an input > current value of a shared variable > the shape's expression in lengths that are known in
-    one of these ways.
+    one of these ways. ``present``: whether values of shared variables count.
     """
 
-    def __init__(self, fgraph, hints: dict[str, int], examples: Mapping[str, Any] | None = None):
+    def __init__(
+        self, fgraph, hints: dict[str, int], examples: Mapping[str, Any] | None = None, present: bool = True
+    ):
         self.fgraph = fgraph
         self.hints = hints
         self.examples = {} if examples is None else examples
+        self.present = present
 
     def of(self, var, axis: int) -> int | None:
         axis %= var.ndim
@@ -40,12 +45,35 @@ class Sizes:
             known = self._looked_up(var, axis)
         return known if known is not None else self._inferred(var, axis)
 
+    def order(self, matrix) -> int | None:
+        """The length of both last axes of a matrix that must be square, by whatever tells one of them.
+
+        Static shape > ``hints`` > what else `of` knows; None where that contradicts itself. Raises
+        ``PolicyError`` where hints do.
+        """
+        static = next((length for length in matrix.type.shape[-2:] if length is not None), None)
+        if static is not None:
+            return static
+        hinted = Sizes(self.fgraph, self.hints, present=False).both(matrix)
+        if None not in hinted and hinted[0] != hinted[1]:
+            called = f"matrix {matrix.name!r}" if matrix.name else "a matrix"
+            raise PolicyError(
+                f"sizes: the hints make {called} one of {hinted[0]} rows and {hinted[1]} columns; it is solved "
+                "with or inverted, so it must be square. Correct or remove one of them."
+            )
+        lengths = {n for n in hinted if n is not None} or {n for n in self.both(matrix) if n is not None}
+        return lengths.pop() if len(lengths) == 1 else None
+
+    def both(self, matrix) -> tuple[int | None, int | None]:
+        """Rows and columns of a matrix, or of each of a batch."""
+        return self.of(matrix, -2), self.of(matrix, -1)
+
     def _looked_up(self, var, axis):
         hint = self.hints.get(f"{var.name}[{axis}]") if var.name else None
         example = self.examples.get(var.name) if hint is None and var.owner is None and var.name else None
         if example is not None and example.ndim == var.ndim:
             return int(example.shape[axis])
-        if hint is None and isinstance(var, SharedVariable):
+        if hint is None and self.present and isinstance(var, SharedVariable):
             return int(var.get_value(borrow=True).shape[axis])
         return hint
 
@@ -70,7 +98,7 @@ class Sizes:
     def _dimension(self, length) -> int | None:
         """A scalar that is a length itself, as PyMC keeps one for each dim under the dim's name."""
         hint = self.hints.get(length.name) if length.name else None
-        if hint is None and isinstance(length, SharedVariable):
+        if hint is None and self.present and isinstance(length, SharedVariable):
             return int(length.get_value())
         return hint
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from iterative_matrices import SPECTRA, reflected
+from iterative_matrices import SPECTRA, with_spectrum
 from tables import MarkdownTable
 
 from autotune.ops import core_cg, core_preconditioner
@@ -77,13 +77,13 @@ def kernel(n: int, noise: float) -> np.ndarray:
 
 MATRICES: dict[str, Callable[[int], np.ndarray]] = {
     **{
-        f"{name}, condition {condition}": (
-            lambda n, name=name, condition=condition: reflected(
+        f"{name}, condition {condition:g}": (
+            lambda n, name=name, condition=condition: with_spectrum(
                 SPECTRA[name](n, condition), np.random.default_rng(0)
             )
         )
         for name in ("uniform", "geometric", "clustered")
-        for condition in (10, 1000)
+        for condition in (10, 1000, 1e5, 1e8)
     },
     **{f"kernel, noise {noise:g}": (lambda n, noise=noise: kernel(n, noise)) for noise in (1.0, 1e-2, 1e-3)},
 }

@@ -121,8 +121,8 @@ def _report_missing(folder: Path, changed: int, machine: Fingerprint) -> None:
         option = f" --threads {machine.threads}" if machine.threads <= machine.cores else ""
         _once(
             logging.WARNING,
-            f"The profiles of this machine are for {', '.join(map(str, counts))} BLAS threads; the count in "
-            f"force is {machine.threads}. Run `autotune calibrate{option}`; the generic profile is used "
+            f"The profiles of this machine are for {_threads(counts)}; the count in force is "
+            f"{machine.threads}. Run `autotune calibrate{option}`; the generic profile is used "
             "meanwhile.",
         )
     else:
@@ -131,6 +131,11 @@ def _report_missing(folder: Path, changed: int, machine: Fingerprint) -> None:
             f"None of the {len(keys)} profiles in {folder} is of this machine ({machine.key()}): they have "
             f"another CPU, core count or BLAS. {CALIBRATE}; the generic profile is used meanwhile.",
         )
+
+
+def _threads(counts: list[int]) -> str:
+    """``1 BLAS thread``, ``1, 4 BLAS threads``."""
+    return f"{', '.join(map(str, counts))} BLAS thread{'' if counts == [1] else 's'}"
 
 
 def other_threads(keys: list[str], machine: Fingerprint) -> list[int]:

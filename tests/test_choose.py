@@ -116,7 +116,7 @@ def test_force_of_one_request_splits_the_problem():
 
 def test_force_that_cannot_apply_is_an_error_that_says_why():
     with pytest.raises(
-        PolicyError, match=r"forces 'woodbury' on solve, logdet of a matrix .* but the matrix is not diagonal"
+        PolicyError, match=r"forces 'woodbury' on solve, logdet of a matrix .*: the matrix is not diagonal"
     ):
         decide(DENSE, rules=[{"force": "woodbury"}])
     with pytest.raises(PolicyError, match="does not provide logdet"):

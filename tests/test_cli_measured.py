@@ -1,18 +1,13 @@
 """The commands `measured list` and `measured clear`."""
 
 import pytest
-from typer.testing import CliRunner
+from cli_helpers import run
 
-from autotune.cli import app
 from autotune.measuring import store
 from autotune.measuring.store import Entry
 from autotune.problem import Problem, Request
 
 PROBLEM = Problem((Request("solve"), Request("logdet")), n=123, structure=("diagonal", "low_rank"), rank=4)
-
-
-def run(*words):
-    return CliRunner().invoke(app, [str(w) for w in words])
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import autotune
 from autotune.cli import app
 from autotune.plan import Plan
+from autotune.plan.pins_table import agreement, load_pins
 from autotune.session import switched_off
 
 ROOT = Path(__file__).parent.parent
@@ -235,6 +236,49 @@ def test_pins_are_compared_with_a_script(script, tmp_path):
     differs = run("explain", "--policy", policy, "--pins", tmp_path / "pins.yaml", script)
     assert differs.exit_code == 1
     assert "pinned to lu" in differs.stdout
+
+
+def test_a_policy_without_pins_is_no_saved_plan(script, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules:\n  - force: lu\n")
+    result = run("explain", "--pins", policy, script)
+    assert result.exit_code == 1
+    assert f"{policy}: found no pins" in result.stderr
+
+
+def test_rules_beside_pins_do_not_make_a_decision_as_pinned(tmp_path):
+    saved = plan(inv(A), forced("lu")).save(tmp_path / "pins.yaml")
+    saved.write_text(saved.read_text() + "- force: lu\n  match: {name: B}\n")
+    found = agreement(load_pins(saved), plan([inv(A), inv(B)], forced("lu")).decisions)
+    assert {d.problem.name: verdict for d, verdict in found.verdicts} == {"A": "as pinned", "B": "no pin"}
+
+
+@pytest.mark.parametrize("missing", ["warn", "error"])
+def test_pins_in_force_that_find_nothing_in_a_whole_script_are_told(missing, script, tmp_path):
+    small = pt.matrix("A", shape=(50, 50))
+    pins = autotune.explain(compile_with([small], inv(small), forced("lu"))).save(tmp_path / "pins.yaml")
+    pins.write_text(f"{pins.read_text()}missing_pins: {missing}\n")
+    script.write_text("import part")
+    result = run("explain", "--json", "--policy", pins, script)
+    assert result.exit_code == (1 if missing == "error" else 0)
+    assert re.search(rf"{re.escape(str(pins))}:\d+: the pin of 'lu' on inverse.*finds nothing", result.stderr)
+    assert json.loads(result.stdout)["functions"]
+    (tmp_path / "part.py").write_text(
+        PART.replace("(60, 60)", "(50, 50)").replace("A @ A.T + pt.eye(60)", "A")
+    )
+    again = run("explain", "--policy", pins, script)
+    assert again.exit_code == 0
+    assert "finds nothing" not in again.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--compare", "--seconds", 0)])
+def test_every_function_of_a_script_has_the_price_that_explain_gives_it(words, script):
+    result = run("explain", *words, script)
+    assert result.stdout.count("\nwhole function: ") == 3
+    found = json.loads(run("explain", *words, "--json", script).stdout)["functions"][1]
+    again = pt.matrix("A", shape=(60, 60))
+    whole = autotune.explain(compile_with([again], [inv(again), slogdet(again)[1]]))
+    assert found["whole_function"]["seconds"] == pytest.approx(whole.seconds)
 
 
 # -- the guide ------------------------------------------------------------------------------------

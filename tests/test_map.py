@@ -97,6 +97,20 @@ def test_a_picture_has_a_label_for_each_region_and_the_profile_in_its_title(stru
     assert STRUCTURES[structure].words in svg
 
 
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_a_title_stays_inside_the_picture(structure):
+    picture = pytest.importorskip("autotune.map.picture", exc_type=ImportError)
+    heading = (
+        "Intel(R) Xeon(R) Platinum 8480CL CPU @ 2.00GHz, 112 cores, openblas 0.3.29 with 112 threads; " * 2
+    )
+    question = {"structure": structure, "requests": ("solve", "inverse", "logdet"), "gradient": True}
+    with picture.matplotlib.rc_context(picture.SETTINGS):
+        figure = picture.draw(tiny(**question), heading)
+        figure.draw_without_rendering()
+    title = figure.axes[0].title.get_window_extent()
+    assert figure.bbox.x0 <= title.x0 < title.x1 <= figure.bbox.x1
+
+
 def test_the_same_prices_give_the_same_file(here):
     for name in ("a.svg", "b.svg"):
         assert run(*TINY, "--output", name).exit_code == 0

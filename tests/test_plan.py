@@ -1,5 +1,8 @@
 """The table says what was chosen and why; its pins reproduce the choices."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytensor.tensor as pt
 import pytest
@@ -9,8 +12,11 @@ from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
 from autotune.plan import Plan
-from autotune.plan.table import format_bytes, format_seconds
+from autotune.plan.formats import counted, format_bytes, format_seconds, three_digits
+from autotune.plan.pins_table import agreement, renderable
+from autotune.plan.table import as_text, render, whole_function
 from autotune.policy.files import load_policy
+from autotune.pricing.whole import NodePrice, Price
 
 N = 400
 U, d, b = pt.matrix("U", shape=(N, 3)), pt.vector("d", shape=(N,)), pt.vector("b", shape=(N,))
@@ -126,6 +132,52 @@ def test_formats():
         "3 MiB",
         "2 GiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "least"), [(three_digits, 2e-3), (format_seconds, 2e-6), (format_bytes, 100)]
+)
+def test_no_number_below_a_million_units_has_an_exponent_and_three_digits_are_right(shown, least):
+    sizes = {"us": 1e-6, "ms": 1e-3, "s": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+    for value in np.geomspace(least, 9e5, 4001):
+        number, *unit = shown(value).split()
+        assert "e" not in number
+        assert len(number.replace(".", "")) <= (6 if not unit or unit == ["s"] else 4)
+        assert float(number) * sizes[(*unit, "B")[0]] == pytest.approx(value, rel=5.1e-3)
+
+
+def test_units_change_where_a_thousand_would_be_written():
+    assert [format_seconds(x) for x in (999.4e-6, 999.7e-6, 0.9998)] == ["999 us", "1 ms", "1 s"]
+    assert [format_bytes(x) for x in (1014 * 2**10, 1023.9 * 2**10)] == ["1014 KiB", "1 MiB"]
+    assert three_digits(4520.4) == "4520"
+
+
+def test_memory_that_is_over_the_limit_is_told_in_a_unit_that_shows_it():
+    plan = autotune.explain(compile_with([M], inv(P), {"memory_limit": "1MiB"}))
+    reasons = [c.reason for c in plan.decisions[0].candidates if "memory_limit" in c.reason]
+    assert reasons
+    assert all(re.fullmatch(r"needs [1-9][\d.]* MiB, memory_limit is 1 MiB", reason) for reason in reasons)
+
+
+def test_no_line_ends_in_spaces():
+    plan = autotune.explain(compile_with([U, d, b, M, X], OUTPUTS))
+    for text in (str(plan), str(plan.diff(Plan())), str(plan.diff(plan))):
+        assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_title_that_is_wrapped_keeps_its_indent():
+    [decision] = autotune.explain(compile_with([U, d, b], OUTPUTS[:2])).decisions
+    named = replace(decision.problem, name="long name " * 20)
+    title = render(Plan((replace(decision, problem=named),))).split("algorithm")[0].splitlines()[2:-1]
+    assert len(title) > 2
+    assert [line[:4] for line in title] == ["[0] "] + ["    "] * (len(title) - 1)
+
+
+def test_one_of_a_thing_is_in_the_singular(tmp_path):
+    assert (counted(1, "node"), counted(2, "node"), counted(0, "node")) == ("1 node", "2 nodes", "0 nodes")
+    assert "not counted: 1 node, such" in whole_function(Price(1.0, 1.0, (NodePrice("Odd", reason="odd"),)))
+    pins = load_policy(autotune.explain(compile_with([M], inv(M))).save(tmp_path / "pins.yaml"), layers=False)
+    assert ", 1 pin without a problem" in as_text(renderable(agreement(pins, [])))
 
 
 LARGE = 3000

@@ -129,7 +129,7 @@ rule_dicts = optional(
     match=match_dicts, force=some(strategies_of), forbid=sets_of.map(list), options=option_dicts
 ).filter(_is_a_rule)
 policy_dicts = optional(
-    accuracy=optional(solve_rtol=st.floats(1e-300, 0.5), logdet_rtol=some(st.floats(1e-300, 0.5))),
+    accuracy=optional(solve_rtol=st.floats(1e-300, 0.5), logdet_rtol=some(st.floats(LEAST_ERROR, 0.5))),
     memory_limit=some(st.integers(1, 2**60)),
     effort=st.sampled_from(EFFORTS),
     effort_budget=st.floats(0.001, 86400),

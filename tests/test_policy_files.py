@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import autotune
 from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule
 from autotune.policy.files import layered, layers_of, load_policy
 from autotune.policy.names import PRECONDITIONERS, REQUESTS, STRUCTURES, strategy_names
@@ -172,6 +173,8 @@ def test_a_named_file_must_exist(write, monkeypatch):
         load_policy(directory / "missing.yaml")
     with pytest.raises(PolicyError, match="Is a directory"):
         load_policy(directory)
+    with pytest.raises(PolicyError, match="found an empty path; give the path of a policy file"):
+        autotune.mode("")
     monkeypatch.setenv("AUTOTUNE_POLICY", "missing.yaml")
     with pytest.raises(PolicyError, match="named by AUTOTUNE_POLICY"):
         load_policy()

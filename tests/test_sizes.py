@@ -8,6 +8,7 @@ from helpers import compile_with, python_mode
 from pytensor.assumptions import assume
 
 import autotune
+from autotune.policy import PolicyError
 
 HINTS = {"sizes": {"U[0]": 3000, "U[1]": 5, "d[0]": 3000, "A[0]": 3000, "A[1]": 3000}}
 U, d, A = pt.matrix("U"), pt.vector("d"), pt.matrix("A")
@@ -33,3 +34,39 @@ def test_sizes_of_examples_are_hints():
     [decision] = autotune.explain(fn).decisions
     assert (decision.problem.n, decision.problem.rank) == (3000, 5)
     assert decision.chosen == "woodbury"
+
+
+# -- what must be square ---------------------------------------------------------------------------
+
+K, y = pt.matrix("K"), pt.vector("y")
+
+
+def order_of(matrix, sizes, examples=None):
+    """What is known of n when ``matrix``, of K or of a shared variable, is solved with."""
+    mode = autotune.mode({"sizes": sizes}, base=python_mode(), example_inputs=examples)
+    x = pt.linalg.solve(assume(matrix, positive_definite=True), y)
+    [decision] = autotune.explain(pytensor.function([K, y], x, mode=mode, on_unused_input="ignore")).decisions
+    return decision.problem.n
+
+
+@pytest.mark.parametrize("matrix", [K, K.T, K + pt.eye(K.shape[0])], ids=["input", "transposed", "sum"])
+@pytest.mark.parametrize("sizes", [{"K[0]": 5000}, {"K[1]": 5000}, {"y[0]": 5000}], ids=str)
+def test_a_hint_on_either_axis_gives_the_order_of_a_matrix_that_is_solved_with(matrix, sizes):
+    assert order_of(matrix, sizes) == 5000
+
+
+def test_hints_that_make_a_matrix_that_is_solved_with_not_square_are_an_error():
+    with pytest.raises(PolicyError, match=r"sizes: .* 'K'.*5000 rows and 3000 columns.*square"):
+        order_of(K, {"K[0]": 5000, "K[1]": 3000})
+
+
+def test_a_hint_on_one_axis_comes_before_the_other_of_an_example_or_a_shared_value():
+    small = np.eye(300)
+    assert order_of(K, {"K[0]": 5000}, {"K": small}) == 5000
+    assert order_of(pytensor.shared(small, name="S"), {"S[0]": 5000}) == 5000
+    fixed = pytensor.shared(small, name="S", shape=(300, None))
+    assert order_of(fixed, {"S[1]": 5000}) == 300  # a static shape is a fact
+
+
+def test_an_example_that_is_not_square_gives_no_order():
+    assert order_of(K, {}, {"K": np.ones((220, 7))}) is None

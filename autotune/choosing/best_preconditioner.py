@@ -9,15 +9,19 @@ from autotune.choosing.candidates import seconds, strategy, within_guard
 from autotune.policy.sections import Preconditioner
 from autotune.probing.spectrum import Convergence
 from autotune.problem import Problem
+from autotune.strategies.iterations import uses_given
 from cost_models import Profile
 
 
 def with_preconditioner(problem: Problem, options: Any, profile: Profile) -> Any:
     """``options`` with the preconditioner of the least predicted time, unless the user names one.
 
-    One that fits the budget of the run-time guard comes before one that does not. Without a probe, or with a
-    condition number declared, as they are: nothing tells then what a preconditioner would gain.
+    A matrix given with `autotune.precondition` takes the place of all others. One that fits the budget of the
+    run-time guard comes before one that does not. Without a probe, or with a condition number declared, as
+    they are: nothing tells then what a preconditioner would gain.
     """
+    if uses_given(problem):
+        return replace(options, preconditioner=None)
     declared = options.preconditioner is not None or options.condition_number is not None
     tried = () if declared or problem.spectrum is None else problem.spectrum.convergence
     name = "lanczos" if options.logdet_rtol is not None and problem.asks("logdet") else "cg"

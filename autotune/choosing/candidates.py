@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.plan import Candidate
+from autotune.plan.formats import format_bytes
 from autotune.problem import Problem
 from autotune.strategies import STRATEGIES, Strategy
 from cost_models import Profile
@@ -108,7 +109,7 @@ def candidate_of(problem, names, options, profile, forbidden, forced, limit) -> 
         return Candidate(label(names), None, None, reason)
     total, peak = seconds(problem, names, options, profile)
     if peak > limit and not forced:
-        reason = f"needs {peak / 2**30:.2g} GiB, memory_limit is {limit / 2**30:.2g} GiB"
+        reason = f"needs {format_bytes(peak)}, memory_limit is {format_bytes(limit)}"
     return Candidate(label(names), total, peak, reason)
 
 

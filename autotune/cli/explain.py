@@ -33,25 +33,31 @@ def explain(
         bool, typer.Option("--json", help="Print JSON; what the script prints goes to stderr.")
     ] = False,
 ) -> None:
-    """Run a script with autotune enabled and print the plan of every function that it compiles.
+    """Run a script and print the plan of every function it compiles.
+
+    Autotune is enabled while it runs, with --policy in force. Pins in force that find nothing in the whole
+    script are listed; with `missing_pins: error` in the policy the exit code is then 1.
 
     Example: autotune explain --policy exact-only.yaml model.py --draws 100
     """
     import autotune
     from autotune.explaining.comparing import compare_script, forgetting, recording
+    from autotune.explaining.pricing import pricing, with_prices
     from autotune.explaining.running import json_text, print_plans, run_script, told
-    from autotune.plan.pins_table import agreement, renderable
+    from autotune.plan.pins import report_lost
+    from autotune.plan.pins_table import agreement, load_pins, renderable
     from autotune.policy.files import load_policy
 
     if not script.is_file():
         raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
-    saved = None if pins is None else load_policy(pins, layers=False)
+    in_force, saved = load_policy(policy), None if pins is None else load_pins(pins)
     run = _aside(partial(run_script, script, arguments or []), as_json)
     with contextlib.ExitStack() as during:
         session = during.enter_context(autotune.enabled(policy))
+        priced = during.enter_context(pricing())
         made = during.enter_context(recording()) if compare else []
-        ended = _outcome(run)
-    plans, measured = session.plans, []
+        ended = _outcome(run, script)
+    plans, measured = with_prices(session.plans, priced), []
     if compare and (ended is None or isinstance(ended, SystemExit)):
         measured = compare_script(made, forgetting(script.parent, run), seconds)
         plans = [one.plan for one in measured]
@@ -66,6 +72,7 @@ def explain(
             console().print(renderable(found))
     if ended is not None:
         raise ended
+    report_lost(in_force, decisions)
     if found is not None and not found:
         raise typer.Exit(1)
 
@@ -80,17 +87,16 @@ def _aside(run: Callable[[], None], to_stderr: bool) -> Callable[[], None]:
     return elsewhere if to_stderr else run
 
 
-def _outcome(run: Callable[[], None]) -> BaseException | None:
+def _outcome(run: Callable[[], None], script: Path) -> BaseException | None:
     """How a script ends: None, its `SystemExit`, a policy error, or exit code 1 after its traceback."""
-    import traceback
-
+    from autotune.explaining.running import print_traceback
     from autotune.policy import PolicyError
 
     try:
         run()
     except (PolicyError, SystemExit) as ended:
         return ended
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        print_traceback(error, script)
         return typer.Exit(1)
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,20 +113,30 @@ def calibrate(
 
 @profiles.command()
 @reports_errors
-def show(name: Annotated[str | None, NAMED] = None) -> None:
+def show(
+    name: Annotated[str | None, NAMED] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Only this dtype; may be repeated; default: all not derived.")
+    ] = None,
+) -> None:
     """Print what each kernel costs and how far the price may be off.
 
-    Example: autotune profile show
+    Example: autotune profile show --dtype float32
     """
     from calibration.report import print_report
 
-    print_report(_profile(name)[1], console())
+    profile = _profile(name)[1]
+    with told(ValueError):
+        shown = _of_dtypes(profile, dtype)
+    print_report(shown, console())
+    if dtype is None and (left_out := [name for name in profile.models if name not in shown.models]):
+        typer.echo(f"Derived from other dtypes, shown by --dtype: {', '.join(left_out)}")
 
 
 @profiles.command("list")
 @reports_errors
 def list_profiles() -> None:
-    """List the stored profiles of all machines; an asterisk marks the one in force.
+    """List the stored profiles; an asterisk marks the one in force.
 
     Example: autotune profile list
     """
@@ -160,7 +171,7 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A file, a key or part of one, or `generic`.")],
     second: Annotated[str | None, typer.Argument(metavar="[B]", help="The same; default: in force.")] = None,
 ) -> None:
-    """Compare the prices and the errors of two profiles, kernel by kernel.
+    """Compare two profiles, kernel by kernel: prices and errors.
 
     Example: autotune profile compare generic
     """
@@ -177,7 +188,7 @@ def plot(
     kernel: Annotated[list[str] | None, typer.Option(help="Only this kernel; may be repeated.")] = None,
     dtype: Annotated[str, typer.Option(help="The dtype of the times.")] = DEFAULT_DTYPE,
 ) -> None:
-    """Draw measured times, fitted curves and the histogram of residuals.
+    """Draw measured times, fitted curves and residuals.
 
     Example: autotune profile plot --kernel potrf --kernel gemm --output fit.svg
     """
@@ -208,7 +219,9 @@ def validate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other shapes.")] = 0,
 ) -> None:
-    """Time shapes that the calibration has not seen, and print how far the prices are off.
+    """Time unseen shapes and print how far the prices are off.
+
+    These are shapes that the calibration has not measured.
 
     Example: autotune profile validate --shapes 6 --budget 60
     """
@@ -228,7 +241,9 @@ def validate(
 @app.command()
 @reports_errors
 def demo() -> None:
-    """Compare naive models with what autotune makes of them, on data that scikit-learn ships.
+    """Compare naive models with what autotune makes of them.
+
+    On data that scikit-learn ships.
 
     Example: autotune demo
     """
@@ -267,6 +282,15 @@ def _interruptible() -> Iterator[None]:
         )
         typer.echo(message, err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _of_dtypes(profile: Profile, dtypes: list[str] | None) -> Profile:
+    """The prices of these dtypes alone; by default of those whose prices were not derived from another's."""
+    if unknown := [name for name in dtypes or () if name not in profile.models]:
+        known = ", ".join(profile.models)
+        raise ValueError(f"There are no prices for dtype {', '.join(unknown)}. Known are: {known}.")
+    own = [name for name, found in profile.models.items() if not any(m.derived for m in found.values())]
+    return replace(profile, models={name: profile.models[name] for name in dtypes or own or profile.models})
 
 
 def _profile(name: str | None) -> tuple[Path, Profile]:

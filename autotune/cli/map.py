@@ -44,10 +44,10 @@ def draw_map(
         Path | None, typer.Option("--output", "-o", help="The picture; default: map-STRUCTURE-PLANE.png.")
     ] = None,
 ) -> None:
-    """Draw which strategy is chosen at which sizes, and how much it gains over plain PyTensor.
+    """Draw which strategy is chosen at which sizes, and its gain.
 
-    Nothing is compiled or timed: the picture shows what the prices say. Of the policy's rules, those that
-    match by a name do not apply.
+    The gain is over plain PyTensor. Nothing is compiled or timed: the picture shows what the prices say. Of
+    the policy's rules, those that match by a name do not apply.
 
     Example: autotune map --structure low_rank --request solve,logdet --gradient -o map.svg
     """

@@ -12,7 +12,7 @@ import typer
 from autotune.cli.terminal import console, reports_errors
 
 measurements = typer.Typer(
-    help="Times that `effort: measure` has taken: what is remembered, and how to forget it.",
+    help="Times taken by `effort: measure`: list or forget them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -21,7 +21,7 @@ measurements = typer.Typer(
 @measurements.command("list")
 @reports_errors
 def list_measured() -> None:
-    """List the problems whose candidates were timed, the fastest candidate first.
+    """List the problems that were timed, the fastest candidate first.
 
     Example: autotune measured list
     """
@@ -47,7 +47,7 @@ def clear(
         bool, typer.Option("--everywhere", help="Also what other machines, thread counts or BLAS took.")
     ] = False,
 ) -> None:
-    """Forget the times taken on this machine: the next compile takes them anew.
+    """Forget the times taken on this machine. The next compile takes them anew.
 
     Example: autotune measured clear
     """
@@ -60,7 +60,7 @@ def clear(
 def _row(data: dict[str, Any]) -> tuple[str, str, str, str]:
     """The cells of an entry; the last says why it does not hold here and now, if it does not."""
     from autotune.measuring.store import outdated
-    from autotune.plan.table import format_seconds
+    from autotune.plan.formats import format_seconds
 
     times = sorted(data["seconds"].items(), key=lambda item: item[1])
     told = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in times)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autotune.policy import Policy
 
 policies = typer.Typer(
-    help="Policies: what is in force and from where, and the schema for editors.",
+    help="Policies: what is in force, and the schema for editors.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -30,7 +30,7 @@ def show(
     policy: Annotated[Path | None, typer.Argument(help="A policy file, laid over the others.")] = None,
     as_file: Annotated[bool, typer.Option("--yaml", help="Print a policy file instead of tables.")] = False,
 ) -> None:
-    """Print the policy in force, and where each value and each rule was stated.
+    """Print the policy in force, and where each part was stated.
 
     Example: autotune policy show --yaml > everything.yaml
     """
@@ -53,7 +53,7 @@ def schema(
         bool, typer.Option("--table", help="Print the reference table of the documentation instead.")
     ] = False,
 ) -> None:
-    """Print the JSON schema of a policy file, for editors that complete and check YAML.
+    """Print the JSON schema of policy files. Editors complete and check YAML by it.
 
     Example: autotune policy schema > policy.schema.json
     """
@@ -70,7 +70,9 @@ def check(
     ] = None,
     arguments: Annotated[list[str] | None, typer.Argument(help="Passed to the script.")] = None,
 ) -> None:
-    """Check a policy file; given a script, run it and show which rule hits what, and which hit nothing.
+    """Check a policy file; with a script, show which rule hits what.
+
+    The script is run under the policy; a rule that hits nothing is shown with the reason.
 
     Example: autotune check autotune.yaml model.py --draws 100
     """
@@ -89,10 +91,8 @@ def check(
 
 def _check_with(own: Policy, in_force: Policy, script: Path, arguments: Sequence[str]) -> None:
     """Run ``script`` with autotune enabled under ``own``, then print what the rules ``in_force`` did."""
-    import traceback
-
     import autotune
-    from autotune.explaining.running import run_script
+    from autotune.explaining.running import print_traceback, run_script
     from autotune.policy import PolicyError
 
     with autotune.enabled(own) as session:
@@ -100,8 +100,8 @@ def _check_with(own: Policy, in_force: Policy, script: Path, arguments: Sequence
             run_script(script, arguments)
         except PolicyError:
             raise
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            print_traceback(error, script)
             raise typer.Exit(1) from None
         finally:
             _print_report(in_force, session.plans)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.demo.compare import Case, Comparison, compare
+from autotune.explaining.explain import explain
 from autotune.plan import Plan
 from autotune.plan.feature import compiled_plan
 
@@ -123,7 +124,7 @@ def _plainly(run: Callable[[], None], count: int) -> list[Recorded]:
 
 
 def _measured(tuned: Recorded, plain: Recorded | None, seconds: float) -> Measured:
-    plan = tuned.plan
+    plan = explain(tuned.function, tuned.arguments[0] if tuned.arguments else ())
     if tuned.arguments is None:
         return Measured(plan, None, "never called")
     if plain is None or plain.types != tuned.types:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ def run_script(script: Path, arguments: Sequence[str]) -> None:
         sys.path.remove(str(script.parent.resolve()))
 
 
+def print_traceback(error: BaseException, script: Path) -> None:
+    """The traceback on stderr as ``python script`` prints it, from the script's own frame on."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename != str(script):
+        frame = frame.tb_next
+    traceback.print_exception(type(error), error, frame)
+
+
 def print_plans(plans: Sequence[Plan], console: Console, notes: Sequence[str] = ()) -> None:
     """One block for each compiled function, with its note if it has one; of none that is said too."""
     from autotune.plan import Plan
@@ -45,14 +54,14 @@ def print_plans(plans: Sequence[Plan], console: Console, notes: Sequence[str] = 
 
 def told(measured: Measured) -> str:
     """One line: how long a call takes with autotune and without, and how far the results differ."""
-    from autotune.plan.table import format_seconds
+    from autotune.plan.formats import format_seconds, three_digits
 
     found = measured.comparison
     if found is None:
         return f"not compared: {measured.why_not}"
     tuned, plain = (format_seconds(times.median) for times in (found.tuned, found.plain))
     return (
-        f"measured: {tuned}, plain PyTensor {plain}: {found.ratio:.3g} times as fast; "
+        f"measured: {tuned}, plain PyTensor {plain}: {three_digits(found.ratio)} times as fast; "
         f"results differ by {_differ(measured):.2g}"
     )
 

@@ -7,6 +7,7 @@ name. ``keep`` is grey.
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ OKABE_ITO = ("#56B4E9", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#0072B2", "
 GAINS = (1.5, 3, 10, 30, 100, 1000)
 SMALLEST_LABELLED = 0.02
 """Share of the picture from which on a region bears its name."""
+TITLE_WIDTH = 90
+"""Characters in a line of the title: what stands beside each other in the figure."""
 SETTINGS: Any = {"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "autotune", "savefig.dpi": 130}
 _DATELESS = {".svg": {"Date": None}}  # the same profile gives the same file
 
@@ -61,7 +64,8 @@ def draw(chart: ChoiceMap, heading: str) -> Figure:
         axis.set_major_formatter(ScalarFormatter())
     patches = [Patch(color=colours(chart)[name], label=name) for name in names]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
-    axes.set_title(f"{heading}\n{subtitle(chart)}", fontsize=8, color=INK)
+    title = "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in (heading, subtitle(chart)))
+    axes.set_title(title, fontsize=8, color=INK)
     return figure
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from autotune.plan.table import WIDTH, format_seconds, handle
+from autotune.plan.formats import counted, format_seconds
+from autotune.plan.table import as_text, handle
 
 if TYPE_CHECKING:
     from autotune.plan.model import Decision, Plan
@@ -59,9 +59,7 @@ class PlanDiff:
         return bool(self.added or self.removed or self.changed or self.repriced)
 
     def __str__(self) -> str:
-        console = Console(width=WIDTH, file=io.StringIO(), color_system=None, highlight=False)
-        console.print(renderable(self))
-        return console.file.getvalue().rstrip() + "\n"  # type: ignore[attr-defined]
+        return as_text(renderable(self))
 
 
 def difference(before: Plan, after: Plan) -> PlanDiff:
@@ -136,7 +134,7 @@ def _seconds(decision: Decision) -> float | None:
 
 def renderable(diff: PlanDiff) -> Group:
     """A line that counts, and a table of what differs; of no difference it says so."""
-    alike = f"{diff.alike} problem{'' if diff.alike == 1 else 's'} decided alike"
+    alike = f"{counted(diff.alike, 'problem')} decided alike"
     if not diff:
         return Group(Text(f"The plans do not differ: {alike}."))
     table = Table("", "problem", "decision", "before", "after", box=None, pad_edge=False)

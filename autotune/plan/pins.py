@@ -88,16 +88,31 @@ def report_missing(policy: Policy, own: Sequence[Rule], decisions: Sequence[Deci
     ``own``: the pins given to this function alone, all of which it must hold. Pins in force for every compile
     are looked for in functions that hold at least one of them. Raises ``PolicyError`` if the policy says so.
     """
-    missing = [rule for rule in policy.pins if not finds(rule, decisions)]
-    if not missing or not (own or len(missing) < len(policy.pins)):
+    missing = missing_pins(policy, decisions)
+    if own or len(missing) < len(policy.pins):
+        _report(policy, missing)
+
+
+def report_lost(policy: Policy, decisions: Sequence[Decision]) -> None:
+    """The same for all ``decisions`` of a program, where pins in force for every compile must be found."""
+    _report(policy, missing_pins(policy, decisions))
+
+
+def _report(policy: Policy, missing: Sequence[Rule]) -> None:
+    if not missing:
         return
     message = "\n".join(_told(rule) for rule in missing[:MOST_LISTED])
     rest = len(missing) - MOST_LISTED
-    message += f"\n{rest} more pins find nothing." if rest > 0 else ""
+    message += f"\n{rest} more {'pin finds' if rest == 1 else 'pins find'} nothing." if rest > 0 else ""
     message += "\nSave the plan again, or remove what is gone from the pins."
     if policy.missing_pins == "error":
         raise PolicyError(message)
     logger.warning("%s", message)
+
+
+def missing_pins(policy: Policy, decisions: Sequence[Decision]) -> tuple[Rule, ...]:
+    """The pins of ``policy`` that match no request of any of the decisions."""
+    return tuple(rule for rule in policy.pins if not finds(rule, decisions))
 
 
 def finds(rule: Rule, decisions: Sequence[Decision]) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from autotune.plan.formats import counted
 from autotune.plan.model import Decision
-from autotune.plan.pins import finds
+from autotune.plan.pins import missing_pins
 from autotune.plan.table import handle
-from autotune.policy import Policy, Rule
+from autotune.policy import Policy, PolicyError, Rule
+from autotune.policy.files import load_policy
 
 AS_PINNED = "as pinned"
 NO_PIN = "no pin"
@@ -30,9 +33,18 @@ class Agreement:
 
 
 def agreement(pins: Policy, decisions: Sequence[Decision]) -> Agreement:
-    """Compare decisions with ``pins``, a policy that ``Plan.save`` wrote."""
-    verdicts = tuple((decision, _verdict(pins, decision)) for decision in decisions)
-    return Agreement(verdicts, tuple(rule for rule in pins.pins if not finds(rule, decisions)))
+    """Compare decisions with the pins of a policy that ``Plan.save`` wrote; its other rules do not count."""
+    alone = pins.model_copy(update={"rules": pins.pins})
+    verdicts = tuple((decision, _verdict(alone, decision)) for decision in decisions)
+    return Agreement(verdicts, missing_pins(pins, decisions))
+
+
+def load_pins(path: Path) -> Policy:
+    """The policy file of a saved plan; ``PolicyError`` for one that holds no pins."""
+    saved = load_policy(path, layers=False)
+    if not saved.pins:
+        raise PolicyError(f"{path}: found no pins; give a file that Plan.save has written.")
+    return saved
 
 
 def _verdict(pins: Policy, decision: Decision) -> str:
@@ -48,7 +60,8 @@ def renderable(found: Agreement) -> Group:
     """A line that counts, and a table."""
     good = sum(verdict == AS_PINNED for _, verdict in found.verdicts)
     count = f"{good} of {len(found.verdicts)} decisions as pinned"
-    heading = Text(f"{count}, {len(found.lost) or 'no'} pins without a problem")
+    lost = counted(len(found.lost), "pin") if found.lost else "no pins"
+    heading = Text(f"{count}, {lost} without a problem")
     table = Table("problem", "chosen", "pins", box=None, pad_edge=False)
     for decision, verdict in found.verdicts:
         table.add_row(*map(Text, (handle(decision.problem), decision.chosen, verdict)))

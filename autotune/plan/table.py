@@ -7,10 +7,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from autotune.plan.formats import counted, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from autotune.plan.model import Candidate, Decision, Plan
@@ -24,9 +26,15 @@ TELLING = ("rv", "source", "fingerprint")
 
 def render(plan: Plan) -> str:
     """The plan as plain text, ``WIDTH`` columns."""
+    return as_text(renderable(plan))
+
+
+def as_text(shown: RenderableType) -> str:
+    """What rich would print in ``WIDTH`` columns, without the spaces that it fills lines with."""
     console = Console(width=WIDTH, file=io.StringIO(), color_system=None, highlight=False)
-    console.print(renderable(plan))
-    return console.file.getvalue().rstrip() + "\n"  # type: ignore[attr-defined]
+    console.print(shown)
+    lines = console.file.getvalue().rstrip().splitlines()  # type: ignore[attr-defined]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def render_html(plan: Plan) -> str:
@@ -46,8 +54,7 @@ def renderable(plan: Plan) -> Group:
         return Group(*inner)
     if not plan.decisions:
         return Group(Text("Nothing to choose: no solve, inverse, determinant or Cholesky factor was found."))
-    count = len(plan.decisions)
-    heading = Text(f"autotune: {count} problem{'s' if count > 1 else ''}, {_prices(plan.decisions)}")
+    heading = Text(f"autotune: {counted(len(plan.decisions), 'problem')}, {_prices(plan.decisions)}")
     told = told_apart([d.problem for d in plan.decisions])
     cards = [_card(i, d, told[i]) for i, d in enumerate(plan.decisions)]
     whole = [] if plan.price is None else [Padding(Text(whole_function(plan.price)), (1, 0, 0, 0))]
@@ -82,15 +89,16 @@ def handle(problem: Problem) -> str:
     return problem.name or problem.source or problem.fingerprint or "(no name)"
 
 
-def whole_function(price: Price, count: int = 3) -> str:
+def whole_function(price: Price, most: int = 3) -> str:
     """Seconds and bytes of one call and the dearest nodes; on a second line what could not be priced."""
-    parts = [f"{_op(node.op)} {format_seconds(node.seconds)}" for node in price.nodes[:count] if node.seconds]
+    parts = [f"{_op(node.op)} {format_seconds(node.seconds)}" for node in price.nodes[:most] if node.seconds]
     text = f"whole function: {format_seconds(price.seconds)}, {format_bytes(price.peak_bytes)} predicted"
     if parts:
         text += f"; largest: {', '.join(parts)}"
     if price.unknown:
         first = price.unknown[0]
-        text += f"\nnot counted: {len(price.unknown)} nodes, such as {_op(first.op)}: {first.reason}"
+        count = counted(len(price.unknown), "node")
+        text += f"\nnot counted: {count}, such as {_op(first.op)}: {first.reason}"
     return text
 
 
@@ -115,8 +123,14 @@ def _card(index: int, decision: Decision, told: str) -> Padding:
             candidate.reason,
             style="bold" if won else "",
         )
-    title = Text(_title(index, decision) + told, style="bold")
-    return Padding(Group(title, table), (1, 0, 0, 0))
+    return Padding(Group(_heading(index, _title(decision, told)), table), (1, 0, 0, 0))
+
+
+def _heading(index: int, title: str) -> Table:
+    """A decision's number and, beside it, its title: lines that are wrapped keep their indent."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(f"[{index}]", Text(title), style="bold")
+    return grid
 
 
 def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
@@ -126,7 +140,7 @@ def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
     return (2, 0.0) if seconds is None else (1, seconds)
 
 
-def _title(index: int, decision: Decision) -> str:
+def _title(decision: Decision, told: str) -> str:
     problem = decision.problem
     sizes = [f"n={_size(problem.n)}"]
     if problem.low_rank:
@@ -137,10 +151,10 @@ def _title(index: int, decision: Decision) -> str:
         "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
     )
     when = ", before autodiff" if decision.before_autodiff else ""
-    name = f" {problem.name}:" if problem.name else ""
+    name = f"{problem.name}: " if problem.name else ""
     structure = " + ".join(problem.structure).replace("_", " ")
     facts = f"{structure}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
-    return f"[{index}]{name} {_requests(decision)}\n    {facts}{_iterations(decision)}"
+    return f"{name}{_requests(decision)}\n{facts}{told}{_iterations(decision)}"
 
 
 def _iterations(decision: Decision) -> str:
@@ -154,7 +168,7 @@ def _iterations(decision: Decision) -> str:
     if spectrum is None or (spectrum.origin == "bound" and all(strategy(name).exact for name in priced)):
         return ""
 
-    return f"\n    {iterations_told(decision)}"
+    return f"\n{iterations_told(decision)}"
 
 
 def _requests(decision: Decision) -> str:
@@ -169,23 +183,3 @@ def _requests(decision: Decision) -> str:
 
 def _size(value: int | None) -> str:
     return "?" if value is None else str(value)
-
-
-def format_seconds(seconds: float | None) -> str:
-    """Three digits with a unit: ``1.23 ms``."""
-    if seconds is None:
-        return "-"
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * scale >= 1:
-            return f"{seconds * scale:.3g} {unit}"
-    return f"{seconds * 1e6:.2g} us"
-
-
-def format_bytes(count: float | None) -> str:
-    """Three digits with a binary unit: ``1.5 MiB``."""
-    if count is None:
-        return "-"
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count:.0f} B"

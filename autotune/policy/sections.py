@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotune.policy.names import PRECONDITIONERS, REQUESTS, STRUCTURES, OneOf
-from autotune.policy.types import Dimension, PositiveInt, Requests, Structures, Tolerance
+from autotune.policy.types import Dimension, PositiveInt, RelativeError, Requests, Structures, Tolerance
 from autotune.problem import UNKNOWN, Traits
 
 
@@ -26,17 +26,17 @@ class Section(BaseModel):
 
 
 class Accuracy(Section):
-    """Largest relative errors that an inexact strategy may make; None rules such strategies out."""
+    """How far off an inexact strategy may be; None rules such strategies out."""
 
     solve_rtol: Tolerance = Field(
         1e-10,
-        description="Largest relative error of a solve by an iterative strategy. "
-        "Valid: a number between 0 and 1.",
+        description="Largest relative residual |b - A x| / |b| of a solve by an iterative strategy; the relative "
+        "error of x may be larger, by up to the condition number. Valid: a number between 0 and 1.",
     )
-    logdet_rtol: Tolerance | None = Field(
+    logdet_rtol: RelativeError | None = Field(
         None,
         description="Largest relative error of a log-determinant by a stochastic strategy; null: exact only. "
-        "Valid: a number between 0 and 1, or null.",
+        "Valid: a number from 1e-16 to 1, or null.",
     )
 
 

@@ -14,6 +14,8 @@ from autotune.policy.names import REQUESTS, STRUCTURES, OneOf, forbiddable_names
 
 # NumPy's largest index: no array is larger.
 LARGEST = 2**63 - 1
+# Double precision cannot tell a smaller relative error from none.
+LEAST_ERROR = 1e-16
 # Seconds: more than a day of timing is a mistake.
 LONGEST = 86400.0
 
@@ -75,6 +77,7 @@ PositiveInt = Annotated[_Count, BeforeValidator(as_int, json_schema_input_type=_
 _Rows = Annotated[int, Field(ge=0, le=LARGEST)]
 Dimension = Annotated[_Rows, BeforeValidator(as_int, json_schema_input_type=_Rows)]
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
+RelativeError = Annotated[float, Field(ge=LEAST_ERROR, lt=1)]
 _MemorySize = Annotated[str, Field(pattern=f"^{_MEMORY}$")]
 Memory = Annotated[_Count, BeforeValidator(as_bytes, json_schema_input_type=_Count | _MemorySize)]
 _Time = Annotated[float, Field(gt=0, le=LONGEST)]

@@ -174,35 +174,39 @@ PROBES = 8
 
 
 def block_cg(sized: SizedNode) -> Cost:
-    """Half the budget of iterations: the budget is twice what convergence theory expects.
-
-    Low-rank columns U are multiplied with beside the matrix, or in its place.
-    """
+    """Half the budget of iterations: the budget is twice what convergence theory expects."""
     matrix, b, _, budget = sized.inputs[:4]
-    n, m, k, workspace = b.length(0), b.length(-1), sized.inputs[9].length(-1), 3 * b.bytes
-    if not k:
-        return _iterations(matrix, m, budget, workspace=workspace)
-    count = n if budget.value is None else min(n, budget.value / 2)
-    fixed = call("cg_iteration", n=matrix.length(-1) or min(n, SMALL), m=m, count=count)
-    columns = call("gemm", m=m, n=k, k=n, count=count), call("gemm", m=m, n=n, k=k, count=count)
-    return cost(fixed, *columns, workspace=workspace)
+    n, m, k = b.length(0), b.length(-1), sized.inputs[9].length(-1)
+    return _iterations(matrix, n, k, m, budget, workspace=3 * b.bytes)
 
 
 def lanczos(budget: int) -> Rule:
-    """Products with blocks of probes, half of the budget in input number ``budget``."""
+    """Products with blocks of probes, half of the budget in input number ``budget``.
+
+    The last inputs are the diagonal, the columns and their weights beside the matrix, or in its place.
+    """
 
     def rule(sized: SizedNode) -> Cost:
-        matrix = sized.inputs[0]
-        vectors = PROBES * matrix.length(-1) * np.dtype(matrix.dtype).itemsize
-        return _iterations(matrix, PROBES, sized.inputs[budget], workspace=4 * vectors)
+        matrix, (d, U) = sized.inputs[0], sized.inputs[-3:-1]
+        n = order(matrix, d, U)
+        workspace = 4 * PROBES * n * np.dtype(matrix.dtype).itemsize
+        return _iterations(matrix, n, U.length(-1), PROBES, sized.inputs[budget], workspace=workspace)
 
     return rule
 
 
-def _iterations(matrix: Array, m: int, budget: Array, *, workspace: float) -> Cost:
-    n = matrix.length(-1)
+def order(matrix: Array, d: Array, U: Array) -> int:
+    """n of a matrix that may be given by its diagonal or its columns."""
+    return max(matrix.length(-1), d.length(0), U.length(0))
+
+
+def _iterations(matrix: Array, n: int, k: int, m: int, budget: Array, *, workspace: float) -> Cost:
+    """Products of m vectors with a matrix of order n and k columns beside it, or in its place."""
     count = n if budget.value is None else min(n, budget.value / 2)
-    return cost(call("cg_iteration", n=n, m=m, count=count), workspace=workspace)
+    calls = [call("cg_iteration", n=matrix.length(-1) or min(n, SMALL), m=m, count=count)]
+    if k:
+        calls += [call("gemm", m=m, n=k, k=n, count=count), call("gemm", m=m, n=n, k=k, count=count)]
+    return cost(*calls, workspace=workspace)
 
 
 def partial_cholesky(sized: SizedNode) -> Cost:
@@ -211,4 +215,4 @@ def partial_cholesky(sized: SizedNode) -> Cost:
     n, rank = max(matrix.length(-1), d.length(0), U.length(0)), sized.inputs[1].value
     if rank is None:
         raise Unknown("the rank of the preconditioner is unknown")
-    return cost(call("low_rank_factor", n=n, k=rank, count=5)) if rank > 0 else cost(call("stream", n=n))
+    return cost(call("low_rank_factor", n=n, k=min(n, rank), count=5)) if rank > 0 else cost(call("stream", n=n))

@@ -1,4 +1,5 @@
-"""What is known of a matrix when compiling: `spectrum`, by its structure (`bounds`) or by a `probe`.
+"""What is known of a matrix when compiling: `spectrum`, by the code (`bounds`) or by a `probe`.
 
-A probe evaluates the matrix on `examples` of the function's inputs and runs a `trial` of conjugate gradients.
+A probe evaluates the matrix on `examples` of the function's inputs and runs a `trial` of conjugate gradients,
+which a `forecast` continues where it is cut short.
 """

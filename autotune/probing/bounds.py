@@ -1,4 +1,4 @@
-"""What the structure of a matrix tells of its eigenvalues, whatever the numbers are."""
+"""What the code tells of the eigenvalues of a matrix, whatever the numbers are."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from autotune.probing.spectrum import Spectrum
 
 
 def bound(operator, n: int | None, rank: int | None) -> Spectrum | None:
-    """``s I + U diag(c) U'`` with U (n, k) has at most k + 1 distinct eigenvalues: n - k of them are s.
+    """What the user declares of the matrix in the code, else what its structure says.
 
+    ``s I + U diag(c) U'`` with U (n, k) has at most k + 1 distinct eigenvalues: n - k of them are s.
     In exact arithmetic conjugate gradients take as many iterations (Hestenes & Stiefel 1952).
     """
+    declared = getattr(operator, "condition_number", None)
+    if declared is not None:
+        return Spectrum("declared", condition_number=declared)
     terms = getattr(operator, "terms", ())
     uniform = [t for t in terms if isinstance(t, Diagonal) and is_uniform(t.d)]
     thin = [t for t in terms if isinstance(t, LowRank) and t.symmetric]

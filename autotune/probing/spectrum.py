@@ -1,7 +1,9 @@
 """What is known of a matrix's eigenvalues when a graph is compiled, as plain data.
 
-Iterations are known from one of two origins: a ``bound`` that the structure gives, as a number of distinct
-eigenvalues, or a ``probe``, conjugate gradients that were run on an example (`autotune.probing.probe`).
+Iterations are known from one of three origins: a condition number that is ``declared`` in the code
+(`autotune.marks`), a ``bound`` that the structure gives, as a number of distinct eigenvalues, or a ``probe``,
+conjugate gradients that were run on an example (`autotune.probing.probe`). They are ``unknown`` where examples
+were given that could not be used.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import dataclass, field
 
 # Iterations that no budget allows: the tolerance is out of reach.
 NEVER = 2**31
+# The matrix that the user gives with `autotune.precondition`, beside the preconditioners of a policy.
+GIVEN = ("given", None)
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Convergence:
 
     ``condition_number`` of the preconditioned matrix: the ratio of the extreme Ritz values, a lower bound.
     ``decades``: the iterations after which the relative residual was below 1e-1, 1e-2, ...; ``rate``: those
-    that a further decade takes. ``attainable``: the relative residual that rounding allows.
+    that a further decade takes. ``attainable``: the relative residual that rounding allows. ``made``: the
+    iterations that were made; what is beyond them is foretold (`autotune.probing.forecast`).
     """
 
     preconditioner: str
@@ -28,6 +33,7 @@ class Convergence:
     decades: tuple[int, ...]
     rate: float
     attainable: float = 0.0
+    made: int = NEVER
 
     def iterations(self, rtol: float) -> int:
         """Iterations to a relative residual of ``rtol``: linear between decades, and beyond the last one."""
@@ -45,11 +51,12 @@ class Convergence:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What a bound or a probe says of the iterations that conjugate gradients take.
+    """What a declaration, a bound or a probe says of the iterations that conjugate gradients take.
 
     ``eigenvalues``: how many distinct ones there are at most. ``convergence``: one for each preconditioner
     that was tried. ``products`` and ``seconds``: what the probe cost, its products with the matrix and the
-    time of all of it.
+    time of all of it. ``condition_number``: the one declared, of the matrix or, where the user gives one, of
+    the preconditioned matrix. ``unprobed``: why examples that were given could not be used.
     """
 
     origin: str
@@ -57,6 +64,8 @@ class Spectrum:
     convergence: tuple[Convergence, ...] = ()
     products: int = 0
     seconds: float = field(default=0.0, compare=False)
+    condition_number: float | None = None
+    unprobed: str = ""
 
     def under(self, preconditioner: str, rank: int | None) -> Convergence | None:
         """How the iteration converges with this preconditioner; None where that was not tried."""

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
 from autotune.ops import core_preconditioner as preconditioner
-from autotune.probing.spectrum import NEVER, Convergence, Spectrum
+from autotune.probing.forecast import residuals_to_come
+from autotune.probing.spectrum import GIVEN, NEVER, Convergence, Spectrum
 
 SEED = 20170101
 # Nothing asks for less than this relative residual.
@@ -22,12 +23,19 @@ SMALLEST = 1e-13
 ROUNDINGS = 10
 
 
+def unit_of(array) -> float:
+    """The largest power of two that no entry exceeds; what is divided by it is of order one, to the last bit."""
+    return 2.0 ** (math.frexp(float(np.abs(array).max()))[1] - 1)
+
+
 class Trial:
     """One preconditioner's iteration for ``A x = b``: a product with A is made outside, for all trials."""
 
     def __init__(self, kind: tuple[str, int | None], parts, b):
         self.kind, self.parts = kind, parts
         self.x, self.r = np.zeros_like(b), b.copy()
+        self.unit = 1.0  # of a preconditioner: a multiple of it does the same
+        self.unit = unit_of(self.precondition())
         self.z = self.precondition()
         self.p, self.rho = self.z.copy(), float(self.r @ self.z)
         self.start = float(np.linalg.norm(b))
@@ -37,7 +45,7 @@ class Trial:
         self.norm = 0.0  # of A, from below
 
     def precondition(self):
-        return preconditioner.apply_inverse(self.parts, self.r[None, :])[0]
+        return preconditioner.apply_inverse(self.parts, self.r[None, :])[0] / self.unit
 
     def step(self, q) -> bool:
         """One step, given ``q = A p``; False if A shows itself not to be positive definite."""
@@ -62,17 +70,22 @@ class Trial:
         return self.residuals[-1] <= SMALLEST
 
     def convergence(self, attainable: float) -> Convergence:
-        reached = np.minimum.accumulate(self.residuals)
+        lanczos, made = tridiagonal(self.alphas, self.betas), len(self.residuals)
+        best = min(self.residuals)
+        ahead = () if self.done else residuals_to_come(*lanczos, self.r.size, best, SMALLEST)
+        reached = np.minimum.accumulate([*self.residuals, *ahead])
         depth = math.floor(-math.log10(max(reached[-1], 1e-300)))
-        decades = tuple(int(np.argmax(reached <= 10.0**-d)) + 1 for d in range(1, depth + 1))
+        found = [int(np.argmax(reached <= 10.0**-d)) + 1 for d in range(1, depth + 1)]
+        decades = tuple(k if k <= made else int(_two_digits(k)) for k in found)
         name, rank = self.kind
         return Convergence(
             preconditioner=name,
             rank=rank,
-            condition_number=_two_digits(condition_number(self.alphas, self.betas)),
+            condition_number=_two_digits(condition_number(*lanczos)),
             decades=decades,
             rate=_two_digits(_rate(reached)),
             attainable=_two_digits(attainable),
+            made=made,
         )
 
 
@@ -84,14 +97,15 @@ def _rate(reached) -> float:
     return min((len(reached) - half) / gained, NEVER) if gained > 0 else NEVER
 
 
-def condition_number(alphas, betas) -> float:
-    """Ratio of the extreme Ritz values of the tridiagonal matrix that a recurrence's scalars stand for.
-
-    At most 1e16: beyond that double precision cannot tell.
-    """
+def tridiagonal(alphas, betas) -> tuple[np.ndarray, np.ndarray]:
+    """Diagonal (m,) and off-diagonal (m - 1,) of the Lanczos matrix that a recurrence's scalars stand for."""
     a, b = np.array(alphas), np.array(betas[: len(alphas) - 1])
-    diagonal = 1 / a + np.r_[0, b / a[:-1]]
-    values = eigvalsh_tridiagonal(diagonal, np.sqrt(b) / a[:-1])
+    return 1 / a + np.r_[0, b / a[:-1]], np.sqrt(b) / a[:-1]
+
+
+def condition_number(diagonal, offdiagonal) -> float:
+    """Ratio of the extreme Ritz values. At most 1e16: beyond that double precision cannot tell."""
+    values = eigvalsh_tridiagonal(diagonal, offdiagonal)
     return float(values[-1] / max(values[0], 1e-16 * values[-1]))
 
 
@@ -100,15 +114,22 @@ def _two_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def try_out(A, kinds, products: int) -> Spectrum | None:
+def try_out(A, kinds, products: int, inverse=None) -> Spectrum | None:
     """How conjugate gradients converge on symmetric ``A`` (n, n) under each of ``kinds``.
 
-    ``kinds``: pairs of a preconditioner's name and its rank, as a policy names them. At most ``products``
-    products of A with as many vectors as kinds. None where A is not finite, or not positive definite.
+    ``kinds``: pairs of a preconditioner's name and its rank, as a policy names them, or ``GIVEN``, which is
+    ``inverse``, a `SymmetricOperator`. At most ``products`` products of A with as many vectors as kinds. None
+    where A or ``inverse`` is not finite, or not positive definite. A multiple of A gives the same.
     Rounding leaves a residual of about ``eps |A| |x|``, whatever the preconditioner (Greenbaum 1997).
     """
+    largest = A.diagonal().max()
+    if not 0 < largest < math.inf:
+        return None
+    A = A / unit_of(largest)
     b = np.random.default_rng(SEED).standard_normal(len(A)).astype(A.dtype)
-    trials = [Trial(kind, preconditioner.build(A, rank_of(kind)), b) for kind in kinds]
+    trials = [
+        Trial(kind, inverse if kind == GIVEN else preconditioner.build(A, rank_of(kind)), b) for kind in kinds
+    ]
     open_ = list(trials)
     with np.errstate(all="ignore"):
         for _ in range(products):

@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from autotune.operators import Dense, Diagonal, LowRank
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.core_preconditioner import JACOBI
+from autotune.probing.spectrum import NEVER
 from autotune.problem import Problem, known, with_backward
 from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
 from autotune.strategies.iterations import (
@@ -31,8 +32,8 @@ class ConjugateGradientsStrategy(Strategy):
 
     ``diag(d) + U diag(c) U'``, and such columns beside a dense matrix, are multiplied by their parts:
     4 n k m flops an iteration, and no n x n matrix for the former. Needs a reason to expect few iterations:
-    ``condition_number`` in the policy, or ``force``. Where a preconditioner is named, it is the condition
-    number of the preconditioned matrix.
+    a condition number in the policy or in the code (`autotune.marks`), a probe, or ``force``. Where a
+    preconditioner is named, it is the condition number of the preconditioned matrix.
     Convergence: ``|e_j|_A <= 2 ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))^j |e_0|_A``. The true
     residual is checked against ``solve_rtol``; on failure the Op falls back to Cholesky, or to Woodbury's
     identity where there is no dense part.
@@ -249,7 +250,7 @@ class Preconditioned(Solver):
         if self.options.condition_number is None:
             return 2 * self.order
         bound = math.ceil(chebyshev_bound(self.options.condition_number, self.options.solve_rtol)) + 1
-        return pt.minimum(2 * bound, 2 * self.order)
+        return pt.minimum(2 * min(bound, NEVER), 2 * self.order)
 
 
 class ConjugateGradientsSolver(Preconditioned):

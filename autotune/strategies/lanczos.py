@@ -3,105 +3,147 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import cached_property
 
 import pytensor.tensor as pt
 
-from autotune.operators import Dense
 from autotune.ops.core_lanczos import BLOCK
-from autotune.ops.lanczos import LanczosInverse, LanczosLogdet
-from autotune.problem import Problem, known, with_backward
+from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
+from autotune.problem import Problem, known
 from autotune.strategies.base import No, Strategy, Work, dense_bytes, forming, outer_products, times
 from autotune.strategies.cg import (
     Preconditioned,
     beyond_budget,
+    has_dense,
+    in_parts,
+    iteration,
     preconditioner_calls,
     solve_calls,
     solve_columns,
+    thin_outer_products,
     vector_bytes,
 )
-from autotune.strategies.iterations import condition_number, expected_iterations
-from cost_models import KernelCall, call
+from autotune.strategies.iterations import condition_number
+from autotune.strategies.steps import (
+    GRADIENT,
+    asks_gradient,
+    block_step,
+    combining,
+    direct,
+    exact_solves,
+    expected_blocks,
+    further_steps,
+    gradient_rtol,
+    is_of_the_gradient,
+    orthogonalisation,
+    repeated,
+    steps_of_a_block,
+    with_gradient,
+)
+from cost_models import KernelCall
 
 # Every problem has the same probes in every call: an objective that is minimised must not flicker.
 SEED = 20170101
-# The error of the gradient's solves beside that of its probes.
-GRADIENT_RTOL = 1e-2
+# Of so many rows of the matrix the solves of one probe are handed on to the gradient: three vectors each.
+ROWS_A_PROBE = 8
 
 
 class LanczosStrategy(Strategy):
     """``log det A = log det P + E[z' log(M) z]``, z random signs, M the preconditioned matrix.
 
     Ubaru, Chen & Saad (2017). Stochastic: needs ``logdet_rtol`` in the policy, and a reason to expect few
-    steps as `cg` does, which solves here too. A log-determinant whose 95 % error would exceed ``logdet_rtol``
-    is that of a Cholesky factor, made in the same Op; solves then use the factor. Its gradient after ``tune``
-    is an unbiased estimate by the same probes, whose trace of the inverse is as accurate; an inverse that the
-    user asked for is never estimated.
+    steps as `cg` does, which solves here too. The matrix is multiplied by its parts, as `cg` does. A
+    log-determinant whose 95 % error would exceed ``logdet_rtol`` is that of the direct way, taken in the same
+    Op; solves then use its factor. Its gradient after ``tune`` is an unbiased estimate by the same probes,
+    which continues their Krylov spaces, and whose trace of the inverse is as accurate; nothing n x n is made
+    for ``diag(d) + U diag(c) U'``. An inverse that the user asked for is never estimated. Whether the matrix is
+    positive definite is answered by what was seen of it: a negative eigenvalue that no probe met is missed.
     """
 
     name = "lanczos"
-    provides = frozenset({"solve", "inv_quad", "logdet", "inverse"})
+    provides = frozenset({"solve", "inv_quad", "logdet", "is_positive_definite"}) | GRADIENT
     batched = False
     needs_own_ops = True
     exact = False
+    structured = True
 
     def objects_to(self, problem, options):
         if options.logdet_rtol is None:
             return No("it estimates, and the policy sets no logdet_rtol")
-        if not problem.asks("logdet") and not options.carried:
-            return No("no log-determinant is asked for")
-        if problem.asks("inverse") and not options.carried:
-            return No("an inverse that is asked for is not estimated")
+        if not options.carried:
+            if not problem.asks("logdet"):
+                return No("no log-determinant is asked for")
+            if any(problem.asks(kind) for kind in GRADIENT):
+                return No("an inverse that is asked for is not estimated")
+            if any(is_of_the_gradient(r, problem) for r in problem.requests):
+                return No("solves with as many columns as the low-rank part look like its gradient's")
         if not problem.positive_definite:
             return No("the matrix is not known to be positive definite")
+        if not options.forced and problem.inverse_columns:
+            return No("it cannot use the given preconditioner, with which alone its iterations are known")
         if not options.forced and condition_number(problem, options) is None:
             return No("no condition number is declared, so its steps are unknown")
         return None if options.forced else _beyond_budget(problem, options)
 
     def work(self, problem: Problem, options) -> Work:
-        n, full = known(problem.n), with_backward(problem, structured=False)
-        # it works on the matrix, whatever parts that is made of
-        formed = replace(full, structure=("dense",), rank=None, inverse_columns=None)
-        calls = [*solve_calls(formed, options), *preconditioner_calls(n, options)]
-        calls += [*forming(problem), *outer_products(problem)]
+        n, full = known(problem.n), with_gradient(problem)
+        solves = exact_solves(full)
+        calls = [*solve_calls(solves, options), *preconditioner_calls(n, options)]
+        calls += thin_outer_products(problem) if in_parts(problem) else forming(problem)
+        if has_dense(problem):
+            calls += outer_products(problem)
         blocks, steps = expected_blocks(n, options), steps_of_a_block(problem, options)
+        one = block_step(problem, options)
         if full.asks("logdet"):
-            calls.append(call("cg_iteration", n=n, m=BLOCK, count=blocks * steps))
-        if full.asks("inverse"):
-            iterations = expected_iterations(problem, options)
-            calls.append(call("cg_iteration", n=n, m=BLOCK, count=blocks * iterations))
-            calls.append(call("gemm", m=n, n=n, k=BLOCK, count=blocks))
-        basis = steps * BLOCK * n * problem.itemsize
-        matrices = dense_bytes(problem, 2 if full.asks("inverse") else 1)
-        return Work(times(problem.batch, calls), matrices + basis + vector_bytes(full))
+            calls += [*repeated(blocks * steps, one), *orthogonalisation(n, blocks, steps)]
+        if asks_gradient(full):
+            calls += repeated(blocks * further_steps(problem, options), one)
+            calls += combining(problem, math.ceil(BLOCK * blocks), options)
+        return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(solves))
+
+    def _bytes(self, problem: Problem, full: Problem, options) -> float:
+        """The matrix or its columns, the gradient's inverse, the basis with room to grow, and the probes."""
+        n, blocks = known(problem.n), expected_blocks(known(problem.n), options)
+        if has_dense(problem):
+            matrices = dense_bytes(problem, 2 if asks_gradient(full) else 1)
+        else:
+            matrices = n * known(problem.rank) * problem.itemsize * (2 if asks_gradient(full) else 1)
+        vectors = 2 * steps_of_a_block(problem, options) + (5 * blocks if asks_gradient(full) else 0)
+        return matrices + vectors * BLOCK * n * problem.itemsize
 
     def guarded(self, problem: Problem, options) -> tuple[list[KernelCall], list[KernelCall]]:
         """The kernels of the direct fallback, and those of one step; see `ConjugateGradientsStrategy`.
 
-        A solve with m right-hand sides may take 8 / m as many iterations as the log-determinant takes steps.
+        A solve with m right-hand sides may take 8 / m as many iterations as the log-determinant takes steps,
+        and the gradient as many steps as that.
         """
-        n, full = known(problem.n), with_backward(problem, structured=False)
-        columns = solve_columns(full)
-        direct = [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns)]
-        steps = [call("cg_iteration", n=n, m=BLOCK)]
-        steps += [call("cg_iteration", n=n, m=m, count=max(1.0, BLOCK / max(m, 1))) for m in columns]
-        if full.asks("inverse"):
-            direct.append(call("potri", n=n))
-            steps.append(call("cg_iteration", n=n, m=BLOCK, count=expected_blocks(n, options)))
-        return direct, steps
+        full = with_gradient(problem)
+        columns = solve_columns(exact_solves(full))
+        steps = [*block_step(problem, options)]
+        for m in columns:
+            steps += repeated(max(1.0, BLOCK / max(m, 1)), iteration(problem, m))
+        if asks_gradient(full):
+            steps += block_step(problem, options)
+        return direct(problem, columns, asks_gradient(full)), steps
 
     def preparation(self, problem: Problem, options) -> list[KernelCall]:
         return preconditioner_calls(known(problem.n), options)
 
     def solver(self, system, options):
-        return LanczosSolver(Dense(system.operator.to_dense()), options)
+        # a preconditioner that the user gives is one for solves
+        operator = getattr(system.operator, "operator", system.operator)
+        differentiated = not GRADIENT.isdisjoint(getattr(system, "kinds", GRADIENT))
+        return LanczosSolver(operator, options, differentiated)
 
 
 def _beyond_budget(problem: Problem, options) -> No | None:
     budget = options.max_iterations
     if problem.n is None or budget is None:
         return None
-    steps = expected_blocks(problem.n, options) * steps_of_a_block(problem, options)
+    a_block = steps_of_a_block(problem, options)
+    if asks_gradient(with_gradient(problem)):
+        a_block = max(a_block, further_steps(problem, options))
+    steps = expected_blocks(problem.n, options) * a_block
     if steps > budget:
         return No(f"expects {math.ceil(steps)} steps, the budget beside a direct factorisation is {budget}")
     columns = [m for m in (r.columns for r in problem.requests if r.kind in ("solve", "inv_quad")) if m]
@@ -113,41 +155,32 @@ def solve_budget(steps, columns):
     return steps * max(1, BLOCK // columns)
 
 
-def expected_blocks(n: int, options) -> float:
-    """Blocks of probes for ``logdet_rtol``: one probe has a relative error of about ``sqrt(2 / n)``."""
-    return max(1.0, 1.0 / (max(n, 1) * _rtol(options) ** 2))
-
-
-def steps_of_a_block(problem: Problem, options) -> int:
-    """Lanczos steps to ``logdet_rtol``: quadrature converges twice as fast as a solve does."""
-    n, condition = known(problem.n), condition_number(problem, options)
-    if condition is None:
-        return n
-    bound = 0.25 * math.sqrt(condition) * math.log(20.0 / _rtol(options))
-    return max(1, min(n, math.ceil(bound) + 3))
-
-
-def _rtol(options) -> float:
-    """What the policy asks for; a hundredth to count by where it asks for nothing."""
-    return options.logdet_rtol or 1e-2
-
-
 class LanczosSolver(Preconditioned):
-    """Its log-determinant comes first: the solves use the factor that a refusal leaves."""
+    """Its log-determinant comes first: the solves use the factor that a refusal leaves.
 
-    def __init__(self, operator, options):
+    ``differentiated``: the gradient is asked for as well, and goes on where the log-determinant stops.
+    """
+
+    def __init__(self, operator, options, differentiated):
         super().__init__(operator, options)
         steps = options.max_iterations or 2 * self.order
         self.steps = pt.cast(pt.as_tensor_variable(steps), "int64")
-        self.logabsdet, _, _, self.factor_so_far = LanczosLogdet()(
-            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts
+        kept = pt.maximum(BLOCK, self.order // ROWS_A_PROBE) if differentiated else 0
+        self.logabsdet, _, _, self.factor_so_far, self.krylov = LanczosLogdet()(
+            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts, kept, *self.thin
         )
 
     def logdet(self):
         failed = pt.isnan(self.logabsdet)
         return pt.switch(failed, self.logabsdet, pt.ones_like(self.logabsdet)), self.logabsdet
 
+    def is_positive_definite(self):
+        return pt.invert(pt.isnan(self.logabsdet))
+
     def solve(self, rhs, transposed=False):
+        columns = self.thin[1]
+        if rhs is columns and (columns.type.shape[-1] or 0) > BLOCK:
+            return self.inverse_columns()
         if self.options.max_iterations is None:
             budget = self.most_iterations()
         else:
@@ -156,8 +189,21 @@ class LanczosSolver(Preconditioned):
         return self.solve_within(rhs, self.options.solve_rtol, budget)
 
     def inverse(self):
-        rtol = self.options.logdet_rtol
-        solve_rtol = max(self.options.solve_rtol, GRADIENT_RTOL * rtol)
-        return LanczosInverse()(
-            self.matrix, rtol, solve_rtol, self.steps, SEED, *self.parts, self.factor_so_far
-        )
+        return LanczosInverse()(self.matrix, *self._estimate, *self.thin)
+
+    def inverse_diagonal(self):
+        return self._of_parts[0] if self.matrix is None else pt.diagonal(self.inverse())
+
+    def inverse_columns(self):
+        """``A^-1 U``, U the low-rank part."""
+        return self._of_parts[1] if self.matrix is None else self.inverse() @ self.thin[1]
+
+    @cached_property
+    def _of_parts(self):
+        return LanczosInverseOfParts()(*self._estimate, *self.thin)
+
+    @cached_property
+    def _estimate(self):
+        """What all of the gradient is computed by, so that it is computed once."""
+        numbers = self.options.logdet_rtol, gradient_rtol(self.options), self.steps, SEED
+        return (*numbers, *self.parts, self.factor_so_far, self.krylov)

@@ -85,14 +85,22 @@ def test_copied_profile_of_another_machine_is_not_used(caplog: pytest.LogCapture
     assert "another machine" in record.message
 
 
-def test_profile_of_other_threads_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    for threads in (98, 99):
+@pytest.mark.parametrize(
+    ("counts", "named"),
+    [((98, 99), "98, 99 BLAS threads"), ((98,), "98 BLAS threads"), ((1,), "1 BLAS thread")],
+)
+def test_profile_of_other_threads_is_named(
+    counts: tuple[int, ...], named: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = replace(fingerprint(), threads=2)
+    monkeypatch.setattr("cost_models.find.fingerprint", lambda: machine)
+    for threads in counts:
         save_profile(mine(fingerprint=replace(fingerprint(), threads=threads)))
     save_profile(mine(fingerprint=replace(fingerprint(), cpu="Other", threads=97)))
     assert find_profile() is find_profile() is generic_profile()
     [record] = caplog.records
-    assert "for 98, 99 BLAS threads; the count in force is" in record.message
-    assert f"autotune calibrate --threads {fingerprint().threads}`" in record.message
+    assert f"for {named}; the count in force is 2." in record.message
+    assert "autotune calibrate --threads 2`" in record.message
 
 
 def test_more_threads_than_cores_are_to_be_calibrated_as_they_are(

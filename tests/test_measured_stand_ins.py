@@ -1,0 +1,94 @@
+"""The graphs that stand in for a problem when its candidates are timed: right, and written as by hand."""
+
+import pytensor.tensor as pt
+import pytest
+from helpers import compile_with, op_names, python_mode
+from measuring_helpers import A, P, b, plan
+
+from autotune.choose import choose
+from autotune.measuring import graphs, trials
+from autotune.policy import Policy
+from autotune.problem import Problem, Request
+from cost_models import generic_profile
+
+STAND_INS = {
+    "PD": Problem((Request("solve", 3), Request("logdet", form="lu")), n=7, positive_definite=True),
+    "by a factor": Problem(
+        tuple(Request(kind, 2, form="cholesky") for kind in ("solve", "inv_quad", "logdet")),
+        n=7,
+        positive_definite=True,
+        symmetric=True,
+    ),
+    "symmetric": Problem(
+        (Request("solve", 1, form="sym"), Request("inverse", form="inverse")), n=6, symmetric=True
+    ),
+    "general": Problem(
+        (Request("solve", 2), Request("solve", 2, True), Request("determinant", form="lu")), n=6
+    ),
+    "inverse": Problem(
+        (Request("solve", 2, form="inverse"), Request("inverse_diagonal", form="inverse")), n=6
+    ),
+    "batch": Problem((Request("solve", 2), Request("logdet", form="lu")), n=4, batch=3),
+    "given": Problem((Request("solve"), Request("logdet", form="lu")), n=5, given=True),
+    "single": Problem((Request("solve", 2, form="pos"),), n=5, positive_definite=True, dtype="float32"),
+    "low rank": Problem(
+        (Request("solve", 1, form="pos"), Request("logdet", form="lu")),
+        n=8,
+        rank=2,
+        structure=("diagonal", "low_rank"),
+        positive_definite=True,
+        symmetric=True,
+    ),
+    "low rank, general": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        n=8,
+        rank=1,
+        structure=("low_rank", "diagonal"),
+        symmetric_terms=False,
+        nonnegative_weights=False,
+    ),
+    "shared": Problem(
+        (Request("solve", 1),), n=8, rank=2, structure=("diagonal", "low_rank"), shared=True, symmetric=True
+    ),
+}
+
+
+@pytest.mark.parametrize("differentiated", [False, True], ids=["value", "gradient"])
+@pytest.mark.parametrize("name", STAND_INS)
+def test_every_candidate_agrees_on_the_stand_in(name, differentiated):
+    given = STAND_INS[name]
+    problem = Problem(**{**vars(given), "differentiated": differentiated, "linker": "perform"})
+    assert graphs.has_stand_in(problem)
+    decision = choose(problem, Policy(), generic_profile())
+    applicable = [c.name for c in decision.candidates if c.seconds is not None]
+    candidates = dict.fromkeys(applicable, decision)
+    functions, ruled_out = trials._agreeing(graphs.stand_in(problem), candidates, python_mode())
+    assert ruled_out == {}
+    assert set(functions) == set(applicable) >= {"keep"}
+
+
+def test_keep_on_a_stand_in_solves_in_the_form_that_was_written():
+    ops = {}
+    for form in ("gen", "sym", "inverse", "cholesky"):
+        problem = Problem((Request("solve", 1, form=form),), n=5, positive_definite=form == "cholesky")
+        inputs = graphs.stand_in(problem)
+        fn = inputs.function(choose(problem, Policy(), generic_profile()), "keep", python_mode())
+        ops[form] = " ".join(op_names(fn))
+    assert "Cholesky" in ops["cholesky"]
+    assert "MatrixInverse" in ops["inverse"]
+    assert "assume_a='sym'" in ops["sym"]
+    assert "assume_a='gen'" in ops["gen"]
+
+
+@pytest.mark.parametrize(("matrix", "given"), [(A, True), (P, True), (A.T, True), (A + 1, False)])
+def test_a_matrix_that_is_computed_may_be_overwritten(matrix, given):
+    fn = compile_with([A, b], [pt.linalg.solve(matrix, b), pt.linalg.slogdet(matrix)[1]])
+    [decision] = plan(fn).decisions
+    assert decision.problem.given is given
+
+
+def test_there_is_no_stand_in_for_what_is_not_known():
+    unknown = Problem((Request("solve"),), n=None)
+    jax = Problem((Request("solve"),), n=5, linker=None)
+    other = Problem((Request("solve"),), n=5, structure=("banded",))
+    assert not any(map(graphs.has_stand_in, (unknown, jax, other)))
