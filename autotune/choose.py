@@ -171,7 +171,7 @@ def _check_forced(problem, ruled, options):
 
 
 def _narrowing(forced: Strategy, requests: list[Request]) -> str:
-    """What to do about a force: a gradient may ask for what the user never wrote, which a rule can leave out."""
+    """What to do about a force. A gradient may ask for what the user never wrote; a match leaves that out."""
     if all(r.kind in forced.provides for r in requests):
         return "Narrow the rule's match or remove the force."
     kinds = ", ".join(kind for kind in REQUESTS if kind in forced.provides)

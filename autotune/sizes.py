@@ -58,8 +58,8 @@ class Sizes:
         if None not in hinted and hinted[0] != hinted[1]:
             called = f"matrix {matrix.name!r}" if matrix.name else "a matrix"
             raise PolicyError(
-                f"sizes: the hints make {called} one of {hinted[0]} rows and {hinted[1]} columns; it is solved "
-                "with or inverted, so it must be square. Correct or remove one of them."
+                f"sizes: the hints give {called} {hinted[0]} rows and {hinted[1]} columns, but what is done "
+                "with it needs it square. Correct or remove one of them."
             )
         lengths = {n for n in hinted if n is not None} or {n for n in self.both(matrix) if n is not None}
         return lengths.pop() if len(lengths) == 1 else None

@@ -208,7 +208,7 @@ def _table(validation: Validation) -> Table:
     for name in ("shapes", "median error", "90 %"):
         table.add_column(name, justify="right")
     table.add_column("target")
-    table.add_column("worst shape", overflow="fold")
+    table.add_column("worst shape")
     table.add_column("unstable", justify="right")
     counts = Counter((row.kernel, row.dtype) for row in validation.rows)
     unstable = Counter((row.kernel, row.dtype) for row in validation.unstable())
@@ -233,7 +233,8 @@ def _worst(row: Row) -> str:
 
 def _time(seconds: float) -> str:
     unit, scale = next((u, s) for u, s in _UNITS.items() if seconds * s < 1000 or u == "s")
-    return f"{seconds * scale:.3g} {unit}"
+    value = seconds * scale
+    return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.3g} {unit}"
 
 
 def _remarks(validation: Validation) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_with, relative_error, spd
+from helpers import compile_with, relative_error, spd
 from pytensor.assumptions import assume
 from pytensor.scan import scan
 

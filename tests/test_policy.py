@@ -18,6 +18,7 @@ from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preco
 from autotune.policy.conflicts import conflicts, covers, without_dead_demands
 from autotune.policy.files import dump_policy, load_policy, overlay
 from autotune.policy.names import EFFORTS, PLANNED, REQUESTS, STRUCTURES, strategy_names
+from autotune.policy.types import LEAST_ERROR
 
 
 def policy(*rules: dict) -> Policy:

@@ -67,29 +67,72 @@ def test_a_right_hand_side_needs_no_example():
     ("policy", "given"),
     [
         ({}, {}),
-        ({}, {"example_inputs": {"points": VALUES["points"]}}),
         ({"probe": False}, {"example_inputs": VALUES}),
         ({"probe": True}, {}),
         ({"rules": [{"force": "cholesky"}]}, {"example_inputs": VALUES}),
         ({"rules": [{"forbid": ["cg", "lanczos"]}]}, {"example_inputs": VALUES}),
         ({"rules": [{"options": {"condition_number": 5}}]}, {"example_inputs": VALUES}),
         ({"memory_limit": "1MB"}, {"example_inputs": VALUES}),
-        ({}, {"example_inputs": VALUES | {"points": np.zeros((3, 3, 3))}}),
     ],
     ids=[
         "none",
-        "one-missing",
         "not-allowed",
         "no-values",
         "forced",
         "forbidden",
         "declared",
         "memory",
-        "misfit",
     ],
 )
 def test_nothing_is_probed_without_a_use_an_example_and_leave(policy, given):
-    assert spectrum_of(compiled(policy, **given)) is None
+    fn = compiled(policy, **given)
+    assert spectrum_of(fn) is None
+    assert "probed" not in str(autotune.explain(fn))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"points": VALUES["points"]}, "no example of 'noise'"),
+        ({"pionts": VALUES["points"], "noise": 1.0}, "no example of 'points'"),
+        (VALUES | {"points": np.zeros((3, 3, 3))}, "the example of 'points' does not fit: Wrong number"),
+        (VALUES | {"points": np.zeros((ORDER, 3))}, "the example of 'points' does not fit: The type's shape"),
+        (VALUES | {"noise": -5.0}, "of the examples it is not positive definite"),
+    ],
+    ids=["missing", "misspelt", "dimensions", "shape", "indefinite"],
+)
+def test_examples_that_cannot_be_used_are_told_in_the_plan(given, why, caplog):
+    fn = compiled(example_inputs=given)
+    assert spectrum_of(fn).convergence == ()
+    assert f"not probed: {why}" in " ".join(str(autotune.explain(fn)).split())
+    assert "no condition number is declared" in autotune.explain(fn).decisions[0].candidate("cg").reason
+    assert not caplog.records
+    assert relative_error(fn(*VALUES.values()), compiled()(*VALUES.values())) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("example", "sizes", "why"),
+    [
+        (np.ones((220, 7)), {}, "the examples do not tell its order"),
+        (np.ones((220, 7)), {"v[0]": 220}, "of the examples it is 220 x 7, where n = 220"),
+        (np.eye(ORDER), {"A[0]": 5000}, f"of the examples it is {ORDER} x {ORDER}, where n = 5000"),
+    ],
+    ids=["not-square", "not-square-either", "other-than-the-hint"],
+)
+def test_an_example_of_another_order_than_the_matrix_is_told(example, sizes, why):
+    A, v = pt.matrix("A"), pt.vector("v")
+    mode = autotune.mode({"sizes": sizes}, base=python_mode(), example_inputs={"A": example})
+    fn = pytensor.function([A, v], pt.linalg.solve(assume(A, positive_definite=True), v), mode=mode)
+    assert f"not probed: {why}" in " ".join(str(autotune.explain(fn)).split())
+
+
+def test_what_the_structure_says_stays_known_where_examples_cannot_be_used():
+    U = pt.matrix("U", shape=(ORDER, 3))
+    K = assume(U @ U.T + noise * pt.eye(ORDER), positive_definite=True)
+    mode = autotune.mode(base=python_mode(), example_inputs={"U": np.ones((ORDER, 3))})
+    fn = pytensor.function([U, noise, rhs], pt.linalg.solve(K, rhs), mode=mode)
+    found = spectrum_of(fn)
+    assert (found.origin, found.eigenvalues, found.unprobed) == ("bound", 4, "no example of 'noise'")
 
 
 def test_what_fails_on_the_example_is_told_and_compiled_all_the_same(caplog):

@@ -19,8 +19,9 @@ from probing_cases import (
 
 from autotune.choose import Options
 from autotune.ops import core_cg
+from autotune.ops.core_operator import as_operator
 from autotune.probing.bounds import bound, is_uniform
-from autotune.probing.spectrum import NEVER, Convergence, Spectrum
+from autotune.probing.spectrum import GIVEN, NEVER, Convergence, Spectrum
 from autotune.probing.trial import try_out
 from autotune.recognise import recognise
 from autotune.strategies.iterations import SHARE_OF_BOUND, expected_iterations, iterations_to_allow
@@ -36,6 +37,20 @@ def test_a_probe_knows_the_iterations(spectrum, condition):
     for rtol in (1e-2, 1e-5, 1e-8, 1e-10):
         assert 0.8 <= found.iterations(rtol) / iterations_taken(A, rtol) <= 1.25
     assert 0.8 * condition < found.condition_number < 1.1 * condition
+
+
+@pytest.mark.parametrize("scale", [2.0**power for power in (-950, -600, -1, 500, 950)])
+def test_multiples_of_a_matrix_and_of_its_preconditioner_converge_alike(scale):
+    A = reflected(geometric(220, 300))
+    M = np.diag(1 / np.diag(A))
+    kinds = (PLAIN, ("jacobi", None), ("pivoted_cholesky", 15), GIVEN)
+    found, alike = (try_out(s * A, kinds, 60, as_operator(M / s)) for s in (1.0, scale))
+    assert found == alike
+
+
+def test_a_matrix_of_no_positive_or_finite_diagonal_is_not_tried():
+    for value in (0.0, -1.0, np.inf, np.nan):
+        assert try_out(np.full((3, 3), value), [PLAIN], 5) is None
 
 
 def test_a_probe_that_stops_early_goes_on_at_the_rate_it_saw():

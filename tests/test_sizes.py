@@ -56,7 +56,7 @@ def test_a_hint_on_either_axis_gives_the_order_of_a_matrix_that_is_solved_with(m
 
 
 def test_hints_that_make_a_matrix_that_is_solved_with_not_square_are_an_error():
-    with pytest.raises(PolicyError, match=r"sizes: .* 'K'.*5000 rows and 3000 columns.*square"):
+    with pytest.raises(PolicyError, match=r"sizes: .* 'K' 5000 rows and 3000 columns.*square"):
         order_of(K, {"K[0]": 5000, "K[1]": 3000})
 
 

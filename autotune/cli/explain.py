@@ -88,14 +88,16 @@ def _aside(run: Callable[[], None], to_stderr: bool) -> Callable[[], None]:
 
 
 def _outcome(run: Callable[[], None], script: Path) -> BaseException | None:
-    """How a script ends: None, its `SystemExit`, a policy error, or exit code 1 after its traceback."""
+    """How a script fails: a policy error, its `SystemExit`, or exit code 1 after its traceback; else None."""
     from autotune.explaining.running import print_traceback
     from autotune.policy import PolicyError
 
     try:
         run()
-    except (PolicyError, SystemExit) as ended:
+    except PolicyError as ended:
         return ended
+    except SystemExit as ended:
+        return ended if ended.code else None
     except Exception as error:
         print_traceback(error, script)
         return typer.Exit(1)

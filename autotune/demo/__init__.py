@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from autotune.demo.compare import TOLERANCE, Comparison, compare
-from autotune.plan.table import WIDTH, format_seconds, renderable
+from autotune.plan.formats import format_seconds, three_digits
+from autotune.plan.table import WIDTH, renderable
 from cost_models.fingerprint import usable_cores
 
 NO_PYMC = 'skipped: PyMC is not installed. Install it with: python -m pip install "pytensor-autotune[pymc]"'
@@ -56,7 +57,7 @@ def run(console: Console | None = None, seconds: float = 3.0) -> bool:
 
 def _sentence(c: Comparison) -> str:
     times = f"{format_seconds(c.tuned.median)} against {format_seconds(c.plain.median)} of plain PyTensor"
-    return f"measured: {times}, {c.ratio:.3g} times as fast"
+    return f"measured: {times}, {three_digits(c.ratio)} times as fast"
 
 
 def _table(comparisons: list[Comparison]) -> Table:
@@ -67,5 +68,5 @@ def _table(comparisons: list[Comparison]) -> Table:
     for c in comparisons:
         cells = [f"{format_seconds(t.median)} ({format_seconds(t.minimum)})" for t in (c.plain, c.tuned)]
         gradients = "-" if c.gradients_differ is None else f"{c.gradients_differ:.1e}"
-        table.add_row(c.title, *cells, f"{c.ratio:.3g}", f"{c.values_differ:.1e}", gradients)
+        table.add_row(c.title, *cells, f"{three_digits(c.ratio)}", f"{c.values_differ:.1e}", gradients)
     return table

@@ -28,6 +28,7 @@ from autotune.measuring.timing import ROUNDS, SHORTEST_SAMPLE
 from autotune.measuring.trials import try_out
 from autotune.memory import available_memory
 from autotune.plan import Candidate, Decision
+from autotune.plan.formats import three_digits
 from autotune.policy import Policy
 from autotune.strategies.base import dense_bytes
 from cost_models import Profile
@@ -231,7 +232,7 @@ def _with_time(
         return replace(candidate, reason=ruled_out[name])
     if name not in seconds:
         return candidate
-    reason = f"{seconds[name] / seconds[chosen]:.3g} times the measured time of {chosen}"
+    reason = f"{three_digits(seconds[name] / seconds[chosen])} times the measured time of {chosen}"
     if name == chosen and seconds[name] == min(seconds.values()):
         reason = "fastest when measured"
     elif name == chosen:

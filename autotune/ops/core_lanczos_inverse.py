@@ -3,10 +3,11 @@
 With ``z = S y``, ``P = S S'`` and y the probes, ``E[z z'] = P``. So, as ``P^-1 z = G' y`` and
 ``A^-1 z = G' M^-1 y`` (see `core_lanczos`),
 
-    A^-1 = P^-1 + E[G' (M^-1 y - y) (G' y)']
+    A^-1 = c P^-1 + E[G' (M^-1 y - c y) (G' y)']
 
-unbiased, and what the preconditioner explains is exact (a control variate). Gardner et al. (2018), equation
-4. ``M^-1 y`` continues the Krylov iteration where the quadrature has left it. Vectors are rows ``(m, n)``.
+unbiased for any c that y does not tell, and what ``c P^-1`` explains is exact (a control variate). c is
+``tr(M^-1) / n`` by all probes but y. Gardner et al. (2018), equation 4. ``M^-1 y`` continues the Krylov
+iteration where the quadrature has left it. Vectors are rows ``(m, n)``.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from autotune.ops.core_operator import SymmetricOperator, as_operator, fortran
 
 @dataclass(frozen=True)
 class EstimatedInverse:
-    """``P^-1 + (L' R + R' L) / 2 m`` with L and R (m, n); P^-1 is a `SymmetricOperator`."""
+    """``K + (L' R + R' L) / 2 m`` with L and R (m, n); K is a `SymmetricOperator`."""
 
     known: SymmetricOperator
     left: np.ndarray
@@ -83,48 +84,53 @@ def estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, krylov):
     """The `EstimatedInverse` of a `SymmetricOperator`; None where more than ``budget`` products with blocks
     would be needed.
 
-    Probes are added until half a 95 % interval of the trace of the inverse is within ``rtol`` of it; single
-    entries and directions that hardly move the trace are less accurate. ``krylov`` (3, m, n) has what
-    `core_lanczos.estimate` knows of the first m probes.
+    By as many probes as ``krylov`` has, and more until half a 95 % interval of the trace of the inverse is
+    within ``rtol`` of it. ``krylov`` (3, m, n): what `core_lanczos.estimate` knows of the first m probes.
     """
     n, used, apply = A.order, 0.0, preconditioned(A, parts)
-    known = known_inverse(parts, n, A.dtype)
-    trace = known.diagonal().sum()
-    left, right, samples = np.zeros((0, n), A.dtype), np.zeros((0, n), A.dtype), np.zeros(0)
+    X, count = np.zeros((0, n), A.dtype), 0
     while True:
-        block = slice(samples.size, samples.size + BLOCK)
-        Y = signs(block.stop, n, seed, A.dtype)[block]
-        fresh = np.stack([np.zeros_like(Y), Y, Y])
+        block = slice(count, count + BLOCK)
+        count += BLOCK
+        Y = signs(count, n, seed, A.dtype)
+        fresh = np.stack([np.zeros_like(Y[block]), Y[block], Y[block]])
         first = krylov[:, block]
         fresh[:, : first.shape[1]] = first
-        found = continued(apply, Y, fresh, solve_rtol, budget - used)
+        found = continued(apply, Y[block], fresh, solve_rtol, budget - used)
         if found is None:
             return None
-        X, products = found
-        used += products
-        left = np.concatenate([left, core_preconditioner.apply_root_transposed(parts, X - Y)])
-        right = np.concatenate([right, core_preconditioner.apply_root_transposed(parts, Y)])
-        samples = np.append(samples, core_cg.dots(left[block], right[block]))
-        allowed = rtol * abs(trace + samples.mean())
+        X, used = np.concatenate([X, found[0]]), used + found[1]
+        inverse = from_probes(A, parts, X, Y)
+        samples = core_cg.dots(inverse.left, inverse.right)
+        allowed = rtol * abs(inverse.known.diagonal().sum() + samples.mean())
         needed = (QUANTILE * samples[:BLOCK].std(ddof=1) / max(allowed, 1e-300)) ** 2
-        if needed <= samples.size:
-            return EstimatedInverse(known, left, right)
-        if not used / samples.size * needed <= budget:
+        if max(needed, krylov.shape[1]) <= count:
+            return inverse
+        if not used / count * needed <= budget:
             return None
 
 
-def known_inverse(parts, n, dtype):
-    """``P^-1`` as a `SymmetricOperator`."""
+def from_probes(A, parts, X, Y):
+    """The `EstimatedInverse` by probes Y and ``X = M^-1 Y``, (m, n)."""
+    traces = core_cg.dots(X, Y)
+    others = (traces.sum() - traces) / (A.order * max(len(Y) - 1, 1))
+    left = core_preconditioner.apply_root_transposed(parts, X - others.astype(Y.dtype)[:, None] * Y)
+    right = core_preconditioner.apply_root_transposed(parts, Y)
+    return EstimatedInverse(known_inverse(parts, A.order, others.mean().astype(Y.dtype)), left, right)
+
+
+def known_inverse(parts, n, share):
+    """``share P^-1`` as a `SymmetricOperator`."""
     scale, U, s = parts
-    none = np.zeros((0, 0), dtype)
+    none = np.zeros((0, 0), share.dtype)
     if not scale.size:
-        return as_operator(none, np.ones(n, dtype))
-    return as_operator(none, scale**2, scale[:, None] * U, -s / (1 + s))
+        return as_operator(none, np.full(n, share))
+    return as_operator(none, share * scale**2, scale[:, None] * U, -share * s / (1 + s))
 
 
 def estimate_unless_factor(A, rtol, solve_rtol, budget, parts, seed, krylov, L):
-    """`estimate_inverse`, but None where the factor ``L`` exists, which gives the inverse exactly."""
-    if L.size or not A.order:
+    """`estimate_inverse`, but None where the value that comes before is exact, and hands on no ``krylov``."""
+    if L.size or not krylov.shape[1] or not A.order:
         return None
     return estimate_inverse(A, rtol, solve_rtol, budget, parts, seed, krylov)
 

@@ -65,7 +65,7 @@ class Tridiagonal:
         overlap = kernels.matmul(w[None], basis.T)
         return w - kernels.matmul(overlap, basis)[0]
 
-    def ritz(self, further=None):
+    def eigenpairs(self, further=None):
         """``(theta, V)`` of every vector's T: Ritz values (m, k), rising, and eigenvectors (m, k, k).
 
         ``further`` (m,): a diagonal entry that T is given beyond its last one. NaN where T is not finite.
@@ -81,23 +81,31 @@ class Tridiagonal:
         return np.linalg.eigh(T)
 
     def log_forms(self):
-        """``e_1' log(T) e_1`` of every vector, NaN where T is not positive definite."""
-        theta, V = self.ritz()
+        """Gauss' rule ``e_1' log(T) e_1``: at least ``v_1' log(M) v_1``. NaN if T is not definite."""
+        theta, V = self.eigenpairs()
         return (V[:, 0] ** 2 * np.log(theta)).sum(axis=1)
 
-    def lower_log_forms(self, node):
-        """Gauss-Radau's rule with a node there: ``v' log(M) v`` or less if 0 < ``node`` <= all eigenvalues.
+    def ritz_range(self):
+        """The least and the greatest Ritz value of all vectors, which lie within the spectrum of M."""
+        theta, _ = self.eigenpairs()
+        return float(theta.min()), float(theta.max())
 
-        None where T shows an eigenvalue below ``node``. Sources: Golub (1973); Golub & Meurant (2010),
-        section 6.2.
+    def condition_number(self):
+        """The ratio of these, a lower bound of that of M."""
+        least, greatest = self.ritz_range()
+        return greatest / least
+
+    def lower_log_forms(self, node):
+        """Gauss-Radau's rule: at most ``v_1' log(M) v_1`` where no eigenvalue of M is below ``node``.
+
+        0 < ``node``, below all Ritz values. Sources: Golub (1973); Golub & Meurant (2010), section 6.2.
         """
-        pivot, previous = np.full(len(self.basis), np.inf), np.zeros(len(self.basis))
+        pivot, before = np.ones(len(self.basis)), np.zeros(len(self.basis))
         for alpha, beta in zip(self.alpha, self.beta, strict=True):
-            pivot = alpha - node - previous**2 / pivot
-            if not (pivot > 0).all():
-                return None
-            previous = beta
-        theta, V = self.ritz(node + previous**2 / pivot)
+            # above zero but for rounding
+            pivot = np.maximum(alpha - node - before**2 / pivot, np.finfo(float).eps * alpha)
+            before = beta
+        theta, V = self.eigenpairs(node + before**2 / pivot)
         return (V[:, 0] ** 2 * np.log(np.maximum(theta, node))).sum(axis=1)
 
     def conjugate_gradients(self, length):

@@ -1,5 +1,6 @@
 """A log-determinant by stochastic Lanczos quadrature that refuses what it cannot do, and its gradient."""
 
+import numpy as np
 from pytensor.graph.basic import Apply
 from pytensor.tensor.type import tensor
 
@@ -27,15 +28,23 @@ class LanczosLogdet(LinalgOp):
     that of the direct way, Cholesky, or Woodbury's identity where A is a diagonal and k < n columns: then
     ``factor`` is what `core_direct` describes (NaN if there is none), error and probes are 0; else ``factor``
     is empty (0, 0). ``krylov`` (3, m, n) is for `LanczosInverse`: the first ``m <= kept`` probes' solutions
-    so far, their residuals and next directions. Inputs: A, ``rtol``, ``max_steps``, ``seed`` (integers), and,
-    None where absent, the outputs of a `PartialCholesky` of A; ``kept`` (integer); ``(d, V, c)`` where the
-    matrix is ``A + diag(d) + V diag(c) V'``, A then None where absent. The result depends on the inputs only.
-    Sources: Ubaru, Chen & Saad (2017); Gardner et al. (2018); Stein (1945) for the number of probes.
+    so far, their residuals and next directions; none where the log-determinant is exact. With ``kept > 0`` it
+    is exact, too, where an estimate of the inverse would be poor: for a preconditioned matrix whose condition
+    number is seen to be above 10, or by more than ``kept`` probes.
+
+    Inputs: A, ``rtol``, ``max_steps``, ``seed`` (integers); and, None where absent, the outputs of a
+    `PartialCholesky` of A; ``condition_number`` of the preconditioned matrix, at most, which bounds the error of
+    the quadrature (infinite where unknown: then its least Ritz value does); ``kept`` (integer); ``(d, V, c)``
+    where the matrix is ``A + diag(d) + V diag(c) V'``, A then None where absent. The result depends on the
+    inputs only. Sources: Ubaru, Chen & Saad (2017); Bai & Golub (1996) for the bounds; Stein (1945) for the
+    number of probes.
     """
 
     __props__ = ()
 
-    def make_node(self, A, rtol, max_steps, seed, scale=None, U=None, s=None, kept=0, *thin):
+    def make_node(
+        self, A, rtol, max_steps, seed, scale=None, U=None, s=None, condition_number=np.inf, kept=0, *thin
+    ):
         ensure_numba_dispatch()
         A, thin = matrix_inputs(self, A, thin)
         dtype = A.type.dtype
@@ -48,7 +57,8 @@ class LanczosLogdet(LinalgOp):
             tensor("factor", shape=(None, None), dtype=dtype),
             tensor("krylov", shape=(3, None, length_of(self, A, thin)), dtype=dtype),
         ]
-        return Apply(self, [A, *numbers, *parts, integer(self, "kept", kept), *thin], outputs)
+        others = [tolerance(self, condition_number), integer(self, "kept", kept)]
+        return Apply(self, [A, *numbers, *parts, *others, *thin], outputs)
 
     def perform(self, node, inputs, outputs):
         for storage, result in zip(outputs, core_lanczos.logdet_arrays(*inputs), strict=True):
@@ -82,9 +92,9 @@ class LanczosInverse(_LanczosGradient):
     """An unbiased estimate of ``A^-1`` (n, n) by the probes of `LanczosLogdet`, for the gradient of that.
 
     Its trace has an error of at most ``rtol`` of it in 95 % of all cases; single entries are less accurate.
-    Exact where ``factor`` is not empty, and where ``max_iterations`` products of A with blocks of 8 vectors
-    would not do. The probes' Krylov spaces are continued from ``krylov`` on.
-    Source: Gardner et al. (2018), equation 4; the preconditioner is a control variate here.
+    Exact where ``krylov`` is empty, as the value is then, and where ``max_iterations`` products of A with blocks
+    of 8 vectors would not do. The probes' Krylov spaces are continued from ``krylov`` on.
+    Source: Gardner et al. (2018), equation 4; a multiple of the preconditioner is a control variate here.
     """
 
     def make_node(self, A, rtol, solve_rtol, max_iterations, seed, scale, U, s, factor, krylov=None, *thin):

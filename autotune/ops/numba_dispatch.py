@@ -245,9 +245,11 @@ def funcify_lanczos_logdet(op, node, **kwargs):
     result_type = types.Tuple([_array_type(out) for out in node.outputs])
 
     @numba_njit
-    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s, kept, d, V, c):
+    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s, condition_number, kept, d, V, c):
         with numba.objmode(result=result_type):
-            result = core_lanczos.logdet_arrays(A, rtol, max_steps, seed, scale, U, s, kept, d, V, c)
+            result = core_lanczos.logdet_arrays(
+                A, rtol, max_steps, seed, scale, U, s, condition_number, kept, d, V, c
+            )
         return result
 
     return lanczos_logdet, VERSION

@@ -167,7 +167,8 @@ class Policy(Section):
         BeforeValidator(as_section, json_schema_input_type=dict[SizeKey, PositiveInt] | None),
     ] = Field(
         default_factory=dict,
-        description="Hints for dimensions unknown at compile time; they steer speed only. "
+        description="Hints for dimensions unknown at compile time, of what is square for one axis at least; "
+        "they steer speed only. "
         "Valid: a mapping of 'K[0]' or a dim's name to a whole number, 1 or more.",
     )
     rules: Annotated[

@@ -30,8 +30,8 @@ class Accuracy(Section):
 
     solve_rtol: Tolerance = Field(
         1e-10,
-        description="Largest relative residual |b - A x| / |b| of a solve by an iterative strategy; the relative "
-        "error of x may be larger, by up to the condition number. Valid: a number between 0 and 1.",
+        description="Largest relative residual |b - A x| / |b| of a solve by an iterative strategy; the "
+        "relative error of x may be larger, by up to the condition number. Valid: a number between 0 and 1.",
     )
     logdet_rtol: RelativeError | None = Field(
         None,

@@ -215,4 +215,6 @@ def partial_cholesky(sized: SizedNode) -> Cost:
     n, rank = max(matrix.length(-1), d.length(0), U.length(0)), sized.inputs[1].value
     if rank is None:
         raise Unknown("the rank of the preconditioner is unknown")
-    return cost(call("low_rank_factor", n=n, k=min(n, rank), count=5)) if rank > 0 else cost(call("stream", n=n))
+    if rank <= 0:
+        return cost(call("stream", n=n))
+    return cost(call("low_rank_factor", n=n, k=min(n, rank), count=5))

@@ -44,14 +44,12 @@ class Examples(Mapping[str, np.ndarray]):
         return f"Examples({shown})"
 
     def of(self, var: Variable) -> np.ndarray | None:
-        """The example of an input as its type holds it; None where there is none or where it does not fit."""
+        """The example of an input as its type holds it; None where there is none.
+
+        ``TypeError`` where it does not fit.
+        """
         found = self._arrays.get(var.name or "")
-        if found is None:
-            return None
-        try:
-            return var.type.filter(found, allow_downcast=True)
-        except TypeError:
-            return None
+        return None if found is None else var.type.filter(found, allow_downcast=True)
 
 
 def examples_from(given: ExampleInputs) -> Examples | None:

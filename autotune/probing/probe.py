@@ -4,7 +4,7 @@ The matrix is made from examples of the inputs it depends on, by PyTensor's plai
 gradients run on it with several preconditioners (`autotune.probing.trial`), or with the one that the user
 gives, which is made likewise. The cost is bounded: one evaluation, four matrices of memory (as much again for
 a preconditioner that is given), and products that read ``MOST_READ`` numbers. Without an example of every
-input that these depend on nothing is done.
+input that these depend on nothing is done, and where examples were given the plan says what they lack.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ MATRICES_HELD = 4
 RANKS = (0.25, 1.0, 3.0)
 
 
+class Unusable(Exception):
+    """The examples tell nothing of a matrix, and why."""
+
+
 def with_spectrum(reading, problem: Problem, policy: Policy, examples: Examples | None) -> Problem:
     """``problem`` with what the example tells of its spectrum, where an iterative strategy may use that."""
     if not may_be_probed(problem, policy, examples):
@@ -56,21 +60,38 @@ def with_spectrum(reading, problem: Problem, policy: Policy, examples: Examples 
     inverse = matrix_parts(reading.operator.inverse) if GIVEN in kinds else ()
     started = perf_counter()
     try:
-        values = evaluated((variable, *inverse), examples or Examples({}))
-        found = None if values is None else probe(values[0], problem, kinds, values[1:])
+        found = _spectrum((variable, *inverse), problem, kinds, examples or Examples({}))
+    except Unusable as why:
+        return problem if examples is None else _unprobed(problem, str(why))
     except Exception as error:  # the user's graph may fail on the example, and still has to be compiled
         logger.warning("autotune could not probe %s: %s: %s", _called(problem), type(error).__name__, error)
-        found = None
-    if found is None:
         return problem
     return replace(problem, spectrum=replace(found, seconds=perf_counter() - started))
 
 
+def _spectrum(variables, problem: Problem, kinds: Kinds, examples: Examples) -> Spectrum:
+    """That of the first of ``variables``, the others being the parts of the given preconditioner."""
+    values = values_of_inputs(variables, examples)
+    if problem.n is None:
+        raise Unusable("the examples do not tell its order")
+    matrix, *inverse = evaluated(variables, values)
+    return probe(matrix, problem, kinds, inverse)
+
+
+def _unprobed(problem: Problem, why: str) -> Problem:
+    return replace(problem, spectrum=replace(problem.spectrum or Spectrum("unknown"), unprobed=why))
+
+
 def may_be_probed(problem: Problem, policy: Policy, examples: Examples | None) -> bool:
-    """Whether the policy allows it, and the size is one for which iterating may pay and a probe is short."""
+    """Whether the policy allows it, and the size is one for which iterating may pay and a probe is short.
+
+    An unknown one may be: that it is unknown is to be told.
+    """
     wanted = examples is not None if policy.probe is None else policy.probe
     n = problem.n
-    if not wanted or n is None or n < SMALLEST_ORDER or products_for(problem) < 1:
+    if not wanted or n is None:
+        return wanted
+    if n < SMALLEST_ORDER or products_for(problem) < 1:
         return False
     limit = policy.memory_limit if policy.memory_limit is not None else available_memory()
     return MATRICES_HELD * numbers(problem) * problem.itemsize <= limit
@@ -103,7 +124,9 @@ def kinds_to_try(problem: Problem, policy: Policy) -> Kinds:
         return ()
     if uses_given(problem):
         return (("none", None), GIVEN)
-    n = known(problem.n)
+    n = problem.n
+    if n is None:
+        return (("none", None),)
     declared = next((r.options.preconditioner for r in ruled if r.options.preconditioner), None)
     if declared is None:
         ranks = [min(n, math.ceil(share * default_rank(n))) for share in RANKS]
@@ -123,24 +146,45 @@ def _allows(resolved, name: str) -> bool:
     return name not in resolved.forbid and resolved.force in (None, name)
 
 
-def evaluated(variables: Sequence[Any], examples: Examples) -> list[Any] | None:
-    """The values of ``variables`` for the examples, None for None; none where one needs an input without one.
+def values_of_inputs(variables: Sequence[Any], examples: Examples) -> dict[Any, Any]:
+    """Values of the inputs that ``variables`` depend on; those of shared variables are the present ones.
 
-    Shared variables have their present values; what they are updated by is not run.
+    Raises ``Unusable`` where one has no example, or one that does not fit.
+    """
+    from pytensor.graph.traversal import graph_inputs
+
+    wanted = [v for v in variables if v is not None]
+    return {v: _value(v, examples) for v in graph_inputs(wanted) if not isinstance(v, Constant)}
+
+
+def _value(variable, examples: Examples) -> Any:
+    from pytensor.compile.sharedvalue import SharedVariable
+
+    called = repr(variable.name) if variable.name else "an input without a name"
+    try:
+        given = examples.of(variable)
+    except TypeError as error:
+        raise Unusable(f"the example of {called} does not fit: {error}") from error
+    if given is None and isinstance(variable, SharedVariable):
+        return variable.get_value()
+    if given is None:
+        raise Unusable(f"no example of {called}")
+    return given
+
+
+def evaluated(variables: Sequence[Any], values: dict[Any, Any]) -> list[Any]:
+    """``variables`` for ``values`` of their inputs, None for None.
+
+    What shared variables are updated by is not run.
     """
     import pytensor
     from pytensor.compile.mode import Mode
     from pytensor.graph.replace import graph_replace
-    from pytensor.graph.traversal import graph_inputs
 
     from autotune.session import switched_off
 
-    wanted = [v for v in variables if v is not None]
-    values = {v: _value(v, examples) for v in graph_inputs(wanted) if not isinstance(v, Constant)}
-    if any(value is None for value in values.values()):
-        return None
     inputs = {v: v.type() for v in values}
-    copies = graph_replace(wanted, inputs, strict=False)
+    copies = graph_replace([v for v in variables if v is not None], inputs, strict=False)
     with switched_off():
         mode = Mode(linker="py", optimizer=None)
         fn = pytensor.function(list(inputs.values()), copies, mode=mode, on_unused_input="ignore")
@@ -148,27 +192,23 @@ def evaluated(variables: Sequence[Any], examples: Examples) -> list[Any] | None:
     return [None if v is None else next(found) for v in variables]
 
 
-def _value(variable, examples: Examples) -> Any:
-    from pytensor.compile.sharedvalue import SharedVariable
+def probe(matrix, problem: Problem, kinds: Kinds, inverse: Sequence[Any] = ()) -> Spectrum:
+    """How conjugate gradients converge on the value of a matrix.
 
-    given = examples.of(variable)
-    held = given is None and isinstance(variable, SharedVariable)
-    return variable.get_value() if held else given
-
-
-def probe(matrix, problem: Problem, kinds: Kinds, inverse: Sequence[Any] = ()) -> Spectrum | None:
-    """How conjugate gradients converge on the value of a matrix; None where it is another than was read.
-
-    ``inverse``: the parts of the preconditioner that is given. Raises ``ValueError`` where it is none.
+    ``inverse``: the parts of the preconditioner that is given. Raises ``ValueError`` where it is none, and
+    ``Unusable`` where the matrix is another than was read.
     """
     from autotune.probing.trial import try_out
 
     if matrix.shape[-2:] != (problem.n, problem.n) or matrix.size != matrix.shape[-1] ** 2:
-        return None
+        shape = " x ".join(str(length) for length in matrix.shape)
+        raise Unusable(f"of the examples it is {shape}, where n = {problem.n}")
     given = as_preconditioner(inverse, matrix) if inverse else None
     found = try_out(matrix.reshape(matrix.shape[-2:]), kinds, products_for(problem), given)
     if found is None and given is not None:
         raise ValueError("The matrix or its preconditioner is not positive definite for the example.")
+    if found is None:
+        raise Unusable("of the examples it is not positive definite")
     return found
 
 

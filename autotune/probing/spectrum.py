@@ -2,8 +2,8 @@
 
 Iterations are known from one of three origins: a condition number that is ``declared`` in the code
 (`autotune.marks`), a ``bound`` that the structure gives, as a number of distinct eigenvalues, or a ``probe``,
-conjugate gradients that were run on an example (`autotune.probing.probe`). They are ``unknown`` where examples
-were given that could not be used.
+conjugate gradients that were run on an example (`autotune.probing.probe`). The origin is ``unknown`` where
+examples were given that could not be used.
 """
 
 from __future__ import annotations

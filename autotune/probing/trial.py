@@ -24,7 +24,7 @@ ROUNDINGS = 10
 
 
 def unit_of(array) -> float:
-    """The largest power of two that no entry exceeds; what is divided by it is of order one, to the last bit."""
+    """The largest power of two up to the largest entry: dividing by it rounds nothing."""
     return 2.0 ** (math.frexp(float(np.abs(array).max()))[1] - 1)
 
 

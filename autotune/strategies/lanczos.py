@@ -30,6 +30,7 @@ from autotune.strategies.steps import (
     block_step,
     combining,
     direct,
+    estimates_gradient,
     exact_solves,
     expected_blocks,
     further_steps,
@@ -54,8 +55,12 @@ class LanczosStrategy(Strategy):
     Ubaru, Chen & Saad (2017). Stochastic: needs ``logdet_rtol`` in the policy, and a reason to expect few
     steps as `cg` does, which solves here too. The matrix is multiplied by its parts, as `cg` does. A
     log-determinant whose 95 % error would exceed ``logdet_rtol`` is that of the direct way, taken in the same
-    Op; solves then use its factor. Its gradient after ``tune`` is an unbiased estimate by the same probes,
-    which continues their Krylov spaces, and whose trace of the inverse is as accurate; nothing n x n is made
+    Op; solves then use its factor. The error of the quadrature is bounded by the condition number that is
+    declared or probed, or, where that is unknown or false, by the least Ritz value.
+
+    Its gradient after ``tune`` is an unbiased estimate by the same probes, which continues their Krylov spaces,
+    as long as the condition number of M is at most 10 by its Ritz values. Above that, probes see the trace of
+    the inverse but not every direction: value and gradient are then exact, by one factor. Nothing n x n is made
     for ``diag(d) + U diag(c) U'``. An inverse that the user asked for is never estimated. Whether the matrix is
     positive definite is answered by what was seen of it: a negative eigenvalue that no probe met is missed.
     """
@@ -94,6 +99,9 @@ class LanczosStrategy(Strategy):
             calls += outer_products(problem)
         blocks, steps = expected_blocks(n, options), steps_of_a_block(problem, options)
         one = block_step(problem, options)
+        if asks_gradient(full) and not estimates_gradient(problem, options):
+            calls += [*one, *direct(problem, [], gradient=True)]
+            return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(solves))
         if full.asks("logdet"):
             calls += [*repeated(blocks * steps, one), *orthogonalisation(n, blocks, steps)]
         if asks_gradient(full):
@@ -163,11 +171,12 @@ class LanczosSolver(Preconditioned):
 
     def __init__(self, operator, options, differentiated):
         super().__init__(operator, options)
+        condition = options.condition_number or math.inf
         steps = options.max_iterations or 2 * self.order
         self.steps = pt.cast(pt.as_tensor_variable(steps), "int64")
         kept = pt.maximum(BLOCK, self.order // ROWS_A_PROBE) if differentiated else 0
         self.logabsdet, _, _, self.factor_so_far, self.krylov = LanczosLogdet()(
-            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts, kept, *self.thin
+            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts, condition, kept, *self.thin
         )
 
     def logdet(self):

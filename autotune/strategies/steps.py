@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
-from autotune.ops.core_lanczos import BLOCK
+from autotune.ops.core_lanczos import BLOCK, GRADIENT_CONDITION
 from autotune.ops.core_preconditioner import JACOBI
 from autotune.problem import Problem, Request, known, with_backward
 from autotune.strategies.base import forming
@@ -43,6 +43,13 @@ def exact_solves(problem: Problem) -> Problem:
 
 def asks_gradient(problem: Problem) -> bool:
     return any(r.kind in GRADIENT or is_of_the_gradient(r, problem) for r in problem.requests)
+
+
+def estimates_gradient(problem: Problem, options) -> bool:
+    """Whether the gradient is estimated, if it is asked for: not for a matrix as ill-conditioned as it may be
+    where nothing is known."""
+    condition = condition_number(problem, options)
+    return condition is not None and condition <= GRADIENT_CONDITION
 
 
 def repeated(count: float, calls: list[KernelCall]) -> list[KernelCall]:
