@@ -31,6 +31,7 @@ from autotune.choosing.crossing import Prices, find_crossover
 from autotune.choosing.margins import predicted_gain
 from autotune.memory import available_memory
 from autotune.plan import Candidate, Decision
+from autotune.plan.formats import three_digits
 from autotune.policy import Policy, PolicyError, Resolved
 from autotune.policy.crossover import Crossover
 from autotune.policy.names import REQUESTS
@@ -226,7 +227,7 @@ def _with_reasons(candidates, chosen, reason):
             yield replace(c, reason=reason)
         elif not c.reason and c.seconds is not None and chosen.seconds:
             ratio = c.seconds / chosen.seconds
-            yield replace(c, reason=f"{ratio:.3g} times the predicted time of {chosen.name}")
+            yield replace(c, reason=f"{three_digits(ratio)} times the predicted time of {chosen.name}")
         elif not c.reason:
             unproven = f"not proven cheaper than {chosen.name} for every size"
             yield replace(c, reason=unproven, could_serve=True)

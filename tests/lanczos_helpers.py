@@ -32,14 +32,21 @@ SPECTRA = {
     "two_clusters": with_spectrum(np.repeat([1.0, 50.0], 60)),
     "gaussian_process": gaussian_process(),
 }
+# Of condition at most 10, so that their gradients are estimated.
+WELL_CONDITIONED = {
+    "geometric": SPECTRA["geometric"],
+    "uniform": with_spectrum(np.linspace(0.5, 4, 120)),
+    "two_clusters": with_spectrum(np.repeat([1.0, 6.0], 60)),
+    "gaussian_process": gaussian_process(noise=2.0),
+}
 
 _rng = np.random.default_rng(7)
-_U, _d = _rng.normal(size=(60, 5)), _rng.uniform(2, 4, 60)
+_U, _d = _rng.normal(size=(60, 5)) / 4, _rng.uniform(2, 4, 60)
 _S = with_spectrum(np.geomspace(1, 5, 60))
 PARTS = {
     "thin": as_operator(EMPTY, _d, _U),
     "thin_weighted": as_operator(EMPTY, _d, _U, np.array([1.0, 2.0, 0.5, -0.005, 0.0])),
-    "wide": as_operator(EMPTY, _d[:20], _rng.normal(size=(20, 30))),
+    "wide": as_operator(EMPTY, _d[:20], _rng.normal(size=(20, 30)) / 4),
     "smaller_than_a_block": as_operator(EMPTY, _d[:5], _U[:5, :2]),
     "all_but_one": as_operator(EMPTY, _d[:6], _U[:6]),
     "diagonal": as_operator(EMPTY, _d),

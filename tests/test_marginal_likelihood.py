@@ -93,6 +93,24 @@ def test_marginal_likelihood_runs_under_numba(linker):
     assert value == pytest.approx(exact_value_and_gradient()(*VALUES)[0], rel=0.01)
 
 
+@pytest.mark.parametrize("rtol", [0.1, 0.02])
+def test_gradients_of_an_ill_conditioned_kernel_have_the_accuracy_of_the_value(rtol):
+    """Without a preconditioner, by the logarithms of lengthscale and noise."""
+    distances = ((X[:, None, :] - X[None, :, :]) ** 2).sum(axis=-1)
+    kernel = pt.exp(-0.5 * distances / pt.exp(2 * log_scale)) + pt.exp(2 * log_noise) * pt.eye(N)
+    loss = pt.linalg.slogdet(assume(kernel, positive_definite=True))[1]
+    policy = {"accuracy": {"logdet_rtol": rtol}, "rules": [{"force": "lanczos"}]}
+    inputs, wrt = [X, log_scale, log_noise], [log_scale, log_noise]
+    tuned = autotune.tune(loss, policy)
+    fn = compile_with(inputs, [tuned, *pt.grad(tuned, wrt)], policy)
+    exact = compile_plain(inputs, [loss, *pt.grad(loss, wrt)])
+    for lengthscale, noise in ((0.1, 1.0), (0.3, 1.0), (0.3, 0.3), (1.0, 0.1)):
+        point = _points, np.log(lengthscale), np.log(noise)
+        expected = exact(*point)
+        for found, value in zip(fn(*point), expected, strict=True):
+            assert abs(found - value) <= rtol * abs(expected[0])
+
+
 # -- at a realistic size ---------------------------------------------------------------------------
 
 SIZE, RTOL = 350, 5e-3

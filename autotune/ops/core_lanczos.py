@@ -160,8 +160,8 @@ def logdet(A, rtol, max_steps, parts, seed, kept=0, condition_number=np.inf):
 
     By Lanczos if that can be had with ``error <= rtol |log det A|`` in ``max_steps`` block steps; ``factor``
     is then empty. Otherwise exactly by the direct way (see `core_direct`): error and probes 0, its factor,
-    and no ``krylov``. NaN if it has none. Exact as well where the gradient is wanted, ``kept > 0``, and cannot
-    be estimated by ``kept`` probes, see `quadrature`: the factor then gives it exactly.
+    and no ``krylov``. NaN if it has none. Exact as well where the gradient is wanted, ``kept > 0``, and would
+    be poor by ``kept`` probes, see `quadrature`: the factor then gives it exactly.
     """
     A = as_operator(A)
     n = A.order

@@ -33,11 +33,11 @@ class LanczosLogdet(LinalgOp):
     number is seen to be above 10, or by more than ``kept`` probes.
 
     Inputs: A, ``rtol``, ``max_steps``, ``seed`` (integers); and, None where absent, the outputs of a
-    `PartialCholesky` of A; ``condition_number`` of the preconditioned matrix, at most, which bounds the error of
-    the quadrature (infinite where unknown: then its least Ritz value does); ``kept`` (integer); ``(d, V, c)``
-    where the matrix is ``A + diag(d) + V diag(c) V'``, A then None where absent. The result depends on the
-    inputs only. Sources: Ubaru, Chen & Saad (2017); Bai & Golub (1996) for the bounds; Stein (1945) for the
-    number of probes.
+    `PartialCholesky` of A; ``condition_number`` of the preconditioned matrix, at most, which bounds the error
+    of the quadrature (infinite where unknown: then its least Ritz value does); ``kept`` (integer);
+    ``(d, V, c)`` where the matrix is ``A + diag(d) + V diag(c) V'``, A then None where absent. The result
+    depends on the inputs only. Sources: Ubaru, Chen & Saad (2017); Bai & Golub (1996) for the bounds; Stein
+    (1945) for the number of probes.
     """
 
     __props__ = ()
@@ -92,8 +92,8 @@ class LanczosInverse(_LanczosGradient):
     """An unbiased estimate of ``A^-1`` (n, n) by the probes of `LanczosLogdet`, for the gradient of that.
 
     Its trace has an error of at most ``rtol`` of it in 95 % of all cases; single entries are less accurate.
-    Exact where ``krylov`` is empty, as the value is then, and where ``max_iterations`` products of A with blocks
-    of 8 vectors would not do. The probes' Krylov spaces are continued from ``krylov`` on.
+    Exact where ``krylov`` is empty, as the value is then, and where ``max_iterations`` products of A with
+    blocks of 8 vectors would not do. The probes' Krylov spaces are continued from ``krylov`` on.
     Source: Gardner et al. (2018), equation 4; a multiple of the preconditioner is a control variate here.
     """
 

@@ -33,6 +33,7 @@ from autotune.strategies.steps import (
     estimates_gradient,
     exact_solves,
     expected_blocks,
+    factorised,
     further_steps,
     gradient_rtol,
     is_of_the_gradient,
@@ -58,11 +59,12 @@ class LanczosStrategy(Strategy):
     Op; solves then use its factor. The error of the quadrature is bounded by the condition number that is
     declared or probed, or, where that is unknown or false, by the least Ritz value.
 
-    Its gradient after ``tune`` is an unbiased estimate by the same probes, which continues their Krylov spaces,
-    as long as the condition number of M is at most 10 by its Ritz values. Above that, probes see the trace of
-    the inverse but not every direction: value and gradient are then exact, by one factor. Nothing n x n is made
-    for ``diag(d) + U diag(c) U'``. An inverse that the user asked for is never estimated. Whether the matrix is
-    positive definite is answered by what was seen of it: a negative eigenvalue that no probe met is missed.
+    Its gradient after ``tune`` is an unbiased estimate by the same probes, which continues their Krylov
+    spaces, as long as the condition number of M is at most 10 by its Ritz values. Above that, the probes of a
+    value do not see every direction well enough: value and gradient are then exact, by one factor. Nothing
+    n x n is made for ``diag(d) + U diag(c) U'``. An inverse that the user asked for is never estimated.
+    Whether the matrix is positive definite is answered by what was seen of it: a negative eigenvalue that no
+    probe met is missed.
     """
 
     name = "lanczos"
@@ -93,21 +95,28 @@ class LanczosStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n, full = known(problem.n), with_gradient(problem)
         solves = exact_solves(full)
-        calls = [*solve_calls(solves, options), *preconditioner_calls(n, options)]
+        calls = preconditioner_calls(n, options)
         calls += thin_outer_products(problem) if in_parts(problem) else forming(problem)
         if has_dense(problem):
             calls += outer_products(problem)
+        if asks_gradient(full) and not estimates_gradient(problem, options):
+            calls += block_step(problem, options)
+            calls += factorised(problem, solve_columns(solves), gradient=True)
+        else:
+            calls += [*solve_calls(solves, options), *self._estimates(problem, full, options)]
+        return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(solves))
+
+    def _estimates(self, problem: Problem, full: Problem, options) -> list[KernelCall]:
+        """The log-determinant and its gradient by probes."""
+        n, calls = known(problem.n), []
         blocks, steps = expected_blocks(n, options), steps_of_a_block(problem, options)
         one = block_step(problem, options)
-        if asks_gradient(full) and not estimates_gradient(problem, options):
-            calls += [*one, *direct(problem, [], gradient=True)]
-            return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(solves))
         if full.asks("logdet"):
             calls += [*repeated(blocks * steps, one), *orthogonalisation(n, blocks, steps)]
         if asks_gradient(full):
             calls += repeated(blocks * further_steps(problem, options), one)
             calls += combining(problem, math.ceil(BLOCK * blocks), options)
-        return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(solves))
+        return calls
 
     def _bytes(self, problem: Problem, full: Problem, options) -> float:
         """The matrix or its columns, the gradient's inverse, the basis with room to grow, and the probes."""

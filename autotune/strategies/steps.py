@@ -46,8 +46,7 @@ def asks_gradient(problem: Problem) -> bool:
 
 
 def estimates_gradient(problem: Problem, options) -> bool:
-    """Whether the gradient is estimated, if it is asked for: not for a matrix as ill-conditioned as it may be
-    where nothing is known."""
+    """Whether the gradient, if it is asked for, is expected to be estimated; not where nothing is known."""
     condition = condition_number(problem, options)
     return condition is not None and condition <= GRADIENT_CONDITION
 
@@ -111,9 +110,15 @@ def _rtol(options) -> float:
 
 def direct(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
     """The kernels of the way without estimates."""
+    calls = factorised(problem, columns, gradient)
+    return [*calls, *forming(problem)] if has_dense(problem) else calls
+
+
+def factorised(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
+    """A factor of the matrix, and solves and the gradient of the log-determinant by it."""
     n = known(problem.n)
     if has_dense(problem):
-        calls = [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns), *forming(problem)]
+        calls = [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns)]
         return [*calls, call("potri", n=n)] if gradient else calls
     k = known(problem.rank)
     calls = [call("low_rank_factor", n=n, k=k)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from lanczos_helpers import EMPTY, NONE, PARTS, SPECTRA, no_preconditioner, with_spectrum
+from lanczos_helpers import EMPTY, NONE, PARTS, WELL_CONDITIONED, no_preconditioner, with_spectrum
 from scipy.sparse.linalg import cg
 
 from autotune.ops import LanczosInverse, LanczosLogdet, PartialCholesky, core_lanczos, core_preconditioner
@@ -47,9 +47,9 @@ def cost(products, function, *arguments):
 
 
 @pytest.mark.parametrize("steps", [1, 4, 9])
-@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("name", WELL_CONDITIONED)
 def test_what_is_handed_on_are_conjugate_gradients_after_as_many_steps(name, steps):
-    A, Z = SPECTRA[name], core_lanczos.signs(2, 120, 3, np.float64)
+    A, Z = WELL_CONDITIONED[name], core_lanczos.signs(2, 120, 3, np.float64)
     lanczos = core_lanczos.Tridiagonal(lambda V: V @ A, Z / np.sqrt(120))
     for _ in range(steps):
         lanczos.step()
@@ -64,10 +64,10 @@ def test_what_is_handed_on_are_conjugate_gradients_after_as_many_steps(name, ste
     np.testing.assert_allclose(following, length[:, None] * P, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("name", WELL_CONDITIONED)
 @pytest.mark.parametrize("rank", [NONE, 20])
 def test_the_gradient_takes_no_step_that_the_value_has_taken(name, rank, products):
-    A = SPECTRA[name]
+    A = WELL_CONDITIONED[name]
     parts = core_preconditioner.build(A, rank)
     value, of_value = cost(products, core_lanczos.estimate, A, 0.05, 10**6, parts, 0, 10**6)
     arguments = as_operator(A), 0.05, 0.005, 10**6, parts, 0
@@ -82,9 +82,9 @@ def test_the_gradient_takes_no_step_that_the_value_has_taken(name, rank, product
     )
 
 
-@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("name", WELL_CONDITIONED)
 def test_solves_meet_their_tolerance_by_the_true_residual(name):
-    A, rtol = SPECTRA[name], 1e-7
+    A, rtol = WELL_CONDITIONED[name], 1e-7
     Y = core_lanczos.signs(8, 120, 0, np.float64)
     krylov = value_and_krylov(A, 0.05, no_preconditioner())[1][:, :8]
     X, used = core.continued(lambda V: V @ A, Y, krylov.copy(), rtol, 10**6)
@@ -94,7 +94,7 @@ def test_solves_meet_their_tolerance_by_the_true_residual(name):
 
 def test_a_claim_that_is_false_is_found_out():
     """A residual of zero beside a solution that is wrong."""
-    A, Y = SPECTRA["geometric"], core_lanczos.signs(8, 120, 0, np.float64)
+    A, Y = WELL_CONDITIONED["geometric"], core_lanczos.signs(8, 120, 0, np.float64)
     lie = np.stack([np.ones_like(Y), np.zeros_like(Y), np.zeros_like(Y)])
     X, _ = core.continued(lambda V: V @ A, Y, lie, 1e-9, 10**6)
     np.testing.assert_allclose(X @ A, Y, atol=1e-6)
@@ -102,7 +102,7 @@ def test_a_claim_that_is_false_is_found_out():
 
 @pytest.mark.parametrize("budget", [0, 1, 5, 12])
 def test_products_stay_within_the_budget(budget, products):
-    A = SPECTRA["uniform"]
+    A = WELL_CONDITIONED["uniform"]
     core.estimate_inverse(as_operator(A), 0.05, 1e-6, budget, no_preconditioner(), 0, nothing_known(A))
     assert products[0] <= core_lanczos.BLOCK * budget
 
@@ -113,12 +113,12 @@ def test_products_stay_within_the_budget(budget, products):
 @pytest.mark.parametrize("rank", [NONE, 0, 10])
 def test_the_inverse_is_unbiased(rank):
     """Its trace with any matrix, over many seeds, is that of the inverse within three standard errors."""
-    A = with_spectrum(np.geomspace(1, 20, 30))
+    A = with_spectrum(np.geomspace(1, 8, 30))
     parts, M = core_preconditioner.build(A, rank), np.random.default_rng(1).normal(size=(30, 30))
     M = M + M.T
     traces = []
     for seed in range(200):
-        krylov = core_lanczos.logdet(A, 0.3, 500, parts, seed, kept=8)[4]
+        krylov = core_lanczos.logdet(A, 0.3, 500, parts, seed, kept=64)[4]
         traces.append((core.inverse(A, 0.5, 1e-10, 500, parts, seed, krylov, EMPTY) * M).sum())
     truth = (np.linalg.inv(A) * M).sum()
     assert abs(np.mean(traces) - truth) < 3 * np.std(traces) / np.sqrt(200)
@@ -128,7 +128,7 @@ def test_the_inverse_is_unbiased(rank):
 @pytest.mark.parametrize("rtol", [0.2, 0.05])
 def test_the_trace_of_the_inverse_is_as_accurate_as_asked_for(rtol):
     """With solves as inaccurate as the gradient's."""
-    A = SPECTRA["uniform"]
+    A = WELL_CONDITIONED["uniform"]
     truth = np.trace(np.linalg.inv(A))
     arguments = as_operator(A), rtol, 0.1 * rtol, 10**6, no_preconditioner()
     found = [core.estimate_inverse(*arguments, seed, nothing_known(A)).diagonal() for seed in range(40)]
@@ -191,15 +191,17 @@ def test_the_ops_run_alike_under_both_linkers(plain, dtype):
     A, d, U = pt.matrix("A", dtype=dtype), pt.vector("d", dtype=dtype), pt.matrix("U", dtype=dtype)
     rtol, c = pt.dscalar("rtol"), pt.ones(U.shape[1:], dtype=dtype)
     parts, none = PartialCholesky()(A, 5), (None,) * 3
-    *numbers, factor, krylov = LanczosLogdet()(A, rtol, 200, 1, *parts, 8)
+    *numbers, factor, krylov = LanczosLogdet()(A, rtol, 200, 1, *parts, np.inf, 64)
     inverse = LanczosInverse()(A, rtol, 1e-4, 200, 1, *parts, factor, krylov)
-    *thin, thin_factor, known = LanczosLogdet()(None, rtol, 200, 1, *none, 8, d, U, c)
+    *thin, thin_factor, known = LanczosLogdet()(None, rtol, 200, 1, *none, 10.0, 64, d, U, c)
     of_parts = LanczosInverseOfParts()(rtol, 1e-4, 200, 1, *none, thin_factor, known, d, U, c)
     # of a factor the upper triangle means nothing
     outputs = [*numbers, pt.tril(factor), krylov, inverse, *thin, pt.tril(thin_factor), *of_parts]
-    values = [x.astype(dtype) for x in (SPECTRA["gaussian_process"], PARTS["thin"].d, PARTS["thin"].U)]
+    values = [
+        x.astype(dtype) for x in (WELL_CONDITIONED["gaussian_process"], PARTS["thin"].d, PARTS["thin"].U)
+    ]
     both = [pytensor.function([A, d, U, rtol], outputs, mode=mode) for mode in (plain, "NUMBA")]
-    truth = np.linalg.slogdet(SPECTRA["gaussian_process"])[1]
+    truth = np.linalg.slogdet(WELL_CONDITIONED["gaussian_process"])[1]
     for asked in (0.05, 1e-9):
         results = [fn(*values, asked) for fn in both]
         for python, numba in zip(*results, strict=True):
