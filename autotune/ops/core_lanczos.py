@@ -29,7 +29,10 @@ LEEWAY = 2.0
 # Where nothing is said of it, it may be so many times below the least Ritz value. With this the quadrature's
 # error stayed below 0.05 of the one allowed for 16 kinds of spectra of condition 10 to 1e10, n = 300.
 UNSEEN = 10.0
-# Up to this condition number of M the probes of a value are enough for its gradient.
+# Up to this condition number of M the probes of a value are enough for its gradient: of a relative change of
+# the lengthscale, noise or variance of a kernel, or in a random direction, the standard error is then 0.3 of
+# ``rtol |log det A|`` in the 90th percentile and 1.1 at most; 1.1 and 7.7 up to condition 100, 36 and 200 up
+# to 1e4 (RBF and Matern kernels and given spectra, n = 300, ranks 0, 20, 60 and none, rtol 0.01 to 0.1).
 GRADIENT_CONDITION = 10.0
 # Student's quantile of a two-sided 95 % interval on the pilot's degrees of freedom.
 QUANTILE = float(stdtrit(BLOCK - 1, 0.975))

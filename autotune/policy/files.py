@@ -116,7 +116,7 @@ def _read(source: str | os.PathLike[str] | Mapping[str, Any] | Policy) -> Layer:
         return Layer(kind, _validate(document), document)
     if isinstance(source, str | os.PathLike):
         if not os.fspath(source):  # Path("") is the directory that the program runs in
-            raise PolicyError("found an empty path; None stands for no policy: give the path of a policy file.")
+            raise PolicyError("found an empty path; None is for no policy: give the path of a policy file.")
         return _read_file(Path(source), kind)
     raise PolicyError(f"found a policy of type {type(source).__name__}; valid: a path, a dict or a Policy.")
 

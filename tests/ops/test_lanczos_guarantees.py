@@ -73,7 +73,7 @@ def test_a_true_condition_number_bounds_the_error_by_itself(name, allowed, monke
 def test_the_error_reported_holds_for_ill_conditioned_matrices(name):
     A, truth = with_spectrum(ILL_CONDITIONED[name]), np.log(ILL_CONDITIONED[name]).sum()
     for seed in range(2):
-        value, error, *_ = core_lanczos.logdet(A, RTOL, 10**6, no_preconditioner(), seed)
+        value, error, *_ = core_lanczos.logdet(A, RTOL, 2 * len(A), no_preconditioner(), seed)
         assert abs(value - truth) <= max(error, 1e-6 * abs(truth)) <= RTOL * abs(truth)
 
 
@@ -83,8 +83,8 @@ def test_the_error_reported_holds_for_ill_conditioned_matrices(name):
 @pytest.mark.parametrize("name", SPECTRA)
 def test_a_value_whose_gradient_would_be_poor_is_exact(name):
     A, truth = SPECTRA[name], np.linalg.slogdet(SPECTRA[name])[1]
-    poor = np.linalg.cond(A) > core_lanczos.GRADIENT_CONDITION + 1e-9
-    value, error, probes, factor, krylov = core_lanczos.logdet(A, RTOL, 500, no_preconditioner(), 0, 64)
+    poor = np.linalg.cond(A) > 10 + 1e-9
+    value, _, probes, factor, krylov = core_lanczos.logdet(A, RTOL, 500, no_preconditioner(), 0, 64)
     assert (probes == 0) == (krylov.shape[1] == 0) == (factor.size > 0) == poor
     assert value == pytest.approx(truth, rel=1e-12 if poor else RTOL)
     if poor:
