@@ -71,6 +71,23 @@ def _symv(A, upper, x, out):
     return symv
 
 
+@overload(kernels.rows_times)
+def _rows_times(X, A, out):
+    call = routine("blas", "gemm", "iiiiiTTiTiTTi", A.dtype)
+
+    def rows_times(X, A, out):
+        m, n = X.shape
+        one, zero = np.ones(1, A.dtype), np.zeros(1, A.dtype)
+        plain, rows, size = integer_pointer(ord("N")), integer_pointer(m), integer_pointer(n)
+        # Fortran computes out' = A' X', from the transposes that it sees.
+        call(
+            plain, plain, size, rows, size, one.ctypes, A.ctypes, size, X.ctypes, size, zero.ctypes,
+            out.ctypes, size,
+        )  # fmt: skip
+
+    return rows_times
+
+
 @overload(kernels.symm)
 def _symm(A, upper, X, out):
     call = routine("blas", "symm", "iiiiTTiTiTTi", A.dtype)

@@ -54,7 +54,7 @@ def precondition(preconditioner, R, Z):
     are empty."""
     scale, U, weights, inverse = preconditioner
     if inverse[0].size or inverse[2].size or inverse[3].size:
-        product_into(inverse, R, Z)
+        product_into(inverse, R, Z, False)
         return
     for i in range(len(R)):
         kernels.copy_to(R[i], Z[i])
@@ -98,7 +98,9 @@ def replace_residuals(matrix, B, state, Q, norm, eps):
     """True residuals where it matters; rows that are solved are marked, and those that missed are counted.
 
     It matters where the recurrence claims convergence, and where the rounding errors that it has gathered
-    first exceed ``sqrt(eps)`` of it, which costs no convergence (van der Vorst & Ye 2000). ``Q`` is free.
+    first exceed ``sqrt(eps)`` of it, which costs no convergence (van der Vorst & Ye 2000). Where A's triangles
+    disagree the steps are for nothing: what is true is read from the one that a factorisation reads. ``Q`` is
+    free.
     """
     claims, found = np.zeros(len(Q), np.bool_), np.empty(len(Q), np.int64)
     count = 0
@@ -114,7 +116,7 @@ def replace_residuals(matrix, B, state, Q, norm, eps):
             count += 1
     if count == 0:
         return
-    product_into(matrix, state.work[:count], Q[:count])
+    product_into(matrix, state.work[:count], Q[:count], True)
     for j in range(count):
         i = found[j]
         kernels.copy_to(B[state.place[i]], state.r[i])
@@ -196,7 +198,7 @@ def iterate(matrix, B, preconditioner, target, budget):
     turn_first(preconditioner, state)
     while used < budget:
         used += 1
-        product_into(matrix, state.p[:count], Q[:count])
+        product_into(matrix, state.p[:count], Q[:count], False)
         norm, sound = step(state, Q[:count], norm)
         if not sound:
             break

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 
 from autotune.ops import core_preconditioner, lowrank
 from autotune.ops.core_direct import cholesky_factor, low_rank_parts, packed
-from autotune.ops.core_operator import as_operator
+from autotune.ops.core_operator import as_operator, signs
 from autotune.ops.core_tridiagonal import Tridiagonal
 
 # Probes of the pilot sample, and of every block after it.
@@ -36,12 +36,6 @@ UNSEEN = 10.0
 GRADIENT_CONDITION = 10.0
 # Student's quantile of a two-sided 95 % interval on the pilot's degrees of freedom.
 QUANTILE = float(stdtrit(BLOCK - 1, 0.975))
-
-
-def signs(count, n, seed, dtype):
-    """The first ``count`` probes of a sequence that ``seed`` fixes, with entries 1 and -1."""
-    bits = np.random.default_rng(seed).integers(0, 2, size=(count, n), dtype=np.int8)
-    return (2 * bits - 1).astype(dtype)
 
 
 def preconditioned(A, parts):

@@ -18,8 +18,8 @@ from scipy.linalg import get_lapack_funcs
 from autotune.ops import core_cg, core_preconditioner, kernels, lowrank
 from autotune.ops.core_direct import cholesky_factor, low_rank_factor, low_rank_parts
 from autotune.ops.core_iteration import MISSES
-from autotune.ops.core_lanczos import BLOCK, QUANTILE, preconditioned, signs
-from autotune.ops.core_operator import SymmetricOperator, as_operator, fortran
+from autotune.ops.core_lanczos import BLOCK, QUANTILE, preconditioned
+from autotune.ops.core_operator import SymmetricOperator, as_operator, fortran, signs
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,12 @@ from autotune.ops import kernels
 SYMV_VECTORS = 4
 
 
+def signs(count, n, seed, dtype):
+    """The first ``count`` vectors of a sequence that ``seed`` fixes, with entries 1 and -1."""
+    bits = np.random.default_rng(seed).integers(0, 2, size=(count, n), dtype=np.int8)
+    return (2 * bits - 1).astype(dtype)
+
+
 def fortran(M):
     """``(F, lower)``: the memory of ``M`` in Fortran order, and where the lower triangle of M lies in it.
 
@@ -51,11 +57,11 @@ def order(A, d, U):
     return max(A.shape[0], d.size, U.shape[0])
 
 
-def product_into(matrix, V, out):
+def product_into(matrix, V, out, certain):
     """In place: row i of ``out`` becomes ``A v_i``, for the parts of A that `parts_of` gives.
 
-    2 n^2 m flops for the dense part, of which the lower triangle is read, as by a Cholesky factorisation, and
-    4 n k m for the columns.
+    2 n^2 m flops for the dense part and 4 n k m for the columns. If ``certain``, only the lower triangle of
+    the dense part is read, as by a Cholesky factorisation; else the product is fast where both agree.
     """
     M, transposed, d, U, c = matrix
     if not M.size:
@@ -63,8 +69,10 @@ def product_into(matrix, V, out):
     elif len(V) <= SYMV_VECTORS:
         for i in range(len(V)):
             kernels.symv(M, transposed, V[i], out[i])
-    else:
+    elif certain:
         kernels.symm(M, transposed, V, out)
+    else:
+        kernels.rows_times(V, M, out)
     if d.size:
         for i in range(len(V)):
             kernels.multiply_add(d, V[i], out[i])
@@ -107,12 +115,24 @@ class SymmetricOperator:
         return parts_of(self.dense, self.d, self.U, self.c)
 
     def product(self, V):
-        """``A v`` for every row of ``V``; see `product_into`."""
+        """``A v`` for every row of ``V``, with the A whose lower triangle is given; see `product_into`."""
         V = np.ascontiguousarray(V)
         out = np.empty_like(V)
         if V.size:
-            product_into(self.parts, V, out)
+            product_into(self.parts, V, out, not self.is_symmetric)
         return out
+
+    @cached_property
+    def is_symmetric(self):
+        """Whether both triangles of the dense part agree in a product with random signs: all of it may be
+        read."""
+        if not self.dense.size:
+            return True
+        v, M = signs(1, self.order, 0, self.dtype), self.parts[0]
+        half, whole = np.empty_like(v), np.empty_like(v)
+        kernels.symv(M, self.parts[1], v[0], half[0])
+        kernels.rows_times(v, M, whole)
+        return bool(np.abs(half - whole).max() <= np.sqrt(np.finfo(self.dtype).eps) * np.abs(half).max())
 
     def diagonal(self):
         """The diagonal, in double precision. O(n k)."""

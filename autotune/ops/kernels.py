@@ -175,6 +175,11 @@ def symv(A, upper, x, out):
     out[:] = get_blas_funcs("symv", (A,))(1.0, A.T, x, lower=upper)
 
 
+def rows_times(X, A, out):
+    """In place: ``out = X A`` for C-ordered ``X`` (m, n), square ``A`` and ``out``, all of A read."""
+    out[:, :] = matmul(X, A)
+
+
 def symm(A, upper, X, out):
     """In place: row i of ``out`` becomes ``A x_i``, as by `symv`, for all rows of C-ordered ``X`` at once."""
     out[:, :] = get_blas_funcs("symm", (A,))(1.0, A.T, X.T, side=0, lower=upper).T

@@ -96,7 +96,9 @@ def test_a_finished_column_costs_no_more_products(monkeypatch):
     B = np.stack([np.linalg.eigh(A)[1][:, 0], np.random.default_rng(0).normal(size=60)], 1)
     widths, product = [], core_iteration.product_into
     monkeypatch.setattr(
-        core_iteration, "product_into", lambda A, V, Q: widths.append(len(V)) or product(A, V, Q)
+        core_iteration,
+        "product_into",
+        lambda A, V, Q, certain: widths.append(len(V)) or product(A, V, Q, certain),
     )
     assert iterations_of(A, B) > 10
     assert widths[0] == 2
