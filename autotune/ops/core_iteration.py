@@ -98,8 +98,8 @@ def replace_residuals(matrix, B, state, Q, norm, eps):
     """True residuals where it matters; rows that are solved are marked, and those that missed are counted.
 
     It matters where the recurrence claims convergence, and where the rounding errors that it has gathered
-    first exceed ``sqrt(eps)`` of it, which costs no convergence (van der Vorst & Ye 2000). Where A's triangles
-    disagree the steps are for nothing: what is true is read from the one that a factorisation reads. ``Q`` is
+    first exceed ``sqrt(eps)`` of it, which costs no convergence (van der Vorst & Ye 2000). If the triangles
+    of A differ, the steps are for nothing: truth is read from the one that a factorisation reads. ``Q`` is
     free.
     """
     claims, found = np.zeros(len(Q), np.bool_), np.empty(len(Q), np.int64)

@@ -43,8 +43,11 @@ def default_rank(n: int) -> int:
 
 
 def chebyshev_bound(condition_number: float, rtol: float) -> float:
-    """``sqrt(kappa) / 2 log(2 / rtol)`` iterations suffice (Golub & Van Loan 2013, 11.3)."""
-    return 0.5 * math.sqrt(condition_number) * (math.log(2.0) - math.log(rtol))
+    """``log(2 / rtol) / (2 artanh(1 / sqrt(kappa)))`` iterations j suffice: then ``2 rho^j = rtol``, where
+    ``rho = (sqrt(kappa) - 1) / (sqrt(kappa) + 1)`` (Golub & Van Loan 2013, 11.3)."""
+    if condition_number <= 1:
+        return 1.0
+    return (math.log(2.0) - math.log(rtol)) / (2 * math.atanh(1 / math.sqrt(condition_number)))
 
 
 def uses_given(problem: Problem) -> bool:
