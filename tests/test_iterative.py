@@ -177,7 +177,7 @@ def test_the_choice_sets_the_budget_from_predicted_seconds():
 
 
 def test_where_no_iterations_are_left_beside_the_set_up_none_are_tried():
-    told = decide(replace(DENSE, n=300), rules=[{"options": {"condition_number": 1.5}}])
+    told = decide(replace(DENSE, n=100), rules=[{"options": {"condition_number": 1.5}}])
     assert told.chosen != "cg"
     assert "budget beside a direct solve is 0" in told.candidate("cg").reason
 
