@@ -19,7 +19,9 @@ from probing_cases import (
 from autotune.choose import Options, strategy
 from autotune.choosing.candidates import GUARD
 from autotune.policy.files import load_policy
+from autotune.policy.sections import Preconditioner
 from autotune.probing import probe
+from autotune.probing.spectrum import Convergence, Spectrum
 from autotune.probing.trial import try_out
 
 
@@ -107,3 +109,19 @@ def test_a_preconditioner_that_is_named_is_the_one_probed(given, kind):
     assert (
         "no condition number" not in decide(replace(problem, spectrum=found), **policy).candidate("cg").reason
     )
+
+
+@pytest.mark.parametrize(("condition", "may"), [(1e4, True), (1e6, False)])
+def test_an_ill_conditioned_matrix_is_factorised_though_a_preconditioner_would_help(condition, may):
+    """A preconditioner makes the residual small, not the error that it leaves."""
+    tried = tuple(
+        Convergence("pivoted_cholesky" if rank else "none", rank, c, (1, 2, 3, 4, 5, 6, 7, 8), 1.0)
+        for rank, c in ((None, condition), (40, 2.0))
+    )
+    problem = replace(DENSE, n=2000, spectrum=Spectrum("probe", convergence=tried))
+    cg = strategy("cg")
+    options = Options(solve_rtol=1e-8, preconditioner=Preconditioner(name="pivoted_cholesky", rank=40))
+    no = cg.declines(problem, options)
+    assert (no is None) == may
+    assert may or "condition number of 1e+06" in no.reason
+    assert cg.declines(problem, replace(options, condition_number=2.0)) is None

@@ -1,9 +1,9 @@
 """The direct way that an iterative solve falls back to: Cholesky, or Woodbury's identity for thin parts.
 
-A factor is one matrix, so that solves of a graph can hand it on: the lower Cholesky factor ``(n, n)`` (its
-upper triangle means nothing), or ``(k + 1, n)`` for ``diag(d) + U diag(c) U'``: the weights ``w`` of a
-`LowRankFactor` and below them its ``F`` (k, k). NaN stands for the factor of what has none; an empty matrix
-for no factor yet, or none that could be handed on. Source: Anderson et al. (1999), LAPACK Users' Guide.
+A factor is one matrix, so that solves of a graph can hand it on: the upper Cholesky factor T of ``A = T' T``
+(n, n), its lower triangle meaning nothing; or ``(k + 1, n)`` for ``diag(d) + U diag(c) U'``: the weights
+``w`` of a `LowRankFactor` and below them its ``F`` (k, k). NaN stands for the factor of what has none; an
+empty matrix for no factor yet, or none that could be handed on. Source: Anderson et al. (1999), LAPACK Users' Guide.
 """
 
 import numpy as np
@@ -11,33 +11,38 @@ from scipy.linalg import get_lapack_funcs
 
 from autotune.ops import lowrank
 from autotune.ops.core_factor import CHOLESKY, FAILED
-from autotune.ops.core_operator import fortran
+from autotune.ops.core_operator import as_operator
 
 
 def cholesky_factor(A):
-    """The lower factor of the array A; NaN everywhere if A has none."""
-    (potrf,) = get_lapack_funcs(("potrf",), (A,))
-    F, lower = fortran(A)
-    L, info = potrf(F, lower=lower, clean=False)
+    """The factor of an array or a `SymmetricOperator`; NaN everywhere if A has none. n^3/3 flops.
+
+    OpenBLAS factorises the lower triangle of a matrix in Fortran order up to twice as fast as the upper one.
+    Of a symmetric A in C order that triangle is the upper one; else it is copied over.
+    """
+    A = as_operator(A)
+    M = A.to_dense()
+    F = M.T if A.is_symmetric and M.flags.c_contiguous else np.asfortranarray(M)
+    (potrf,) = get_lapack_funcs(("potrf",), (F,))
+    L, info = potrf(F, lower=1, clean=False)
     if info != 0 or np.isnan(np.diagonal(L)).any():
-        return np.full_like(A, np.nan)
-    return L if lower else L.T
+        return np.full_like(L.T, np.nan)
+    return L.T
 
 
-def factor_solve(L, B):
-    """``(L L')^-1 b`` for every row b; NaN from a factor that does not exist."""
-    if np.isnan(L[0, 0]):
+def factor_solve(T, B):
+    """``(T' T)^-1 b`` for every row b; NaN from a factor that does not exist."""
+    if np.isnan(T[0, 0]):
         return np.full_like(B, np.nan)
-    (potrs,) = get_lapack_funcs(("potrs",), (L, B))
-    F, lower = fortran(L)
-    return potrs(F, B.T, lower=lower)[0].T
+    (potrs,) = get_lapack_funcs(("potrs",), (T, B))
+    return potrs(T.T, B.T, lower=1)[0].T
 
 
 def solve_rows(A, B, L):
     """``(X, L)``: ``A^-1 b`` for every row of B, NaN if A is not positive definite, and the factor used."""
     if A.thin:
         return _thin_solve(A, B, L)
-    L = L if L.size else cholesky_factor(A.to_dense())
+    L = L if L.size else cholesky_factor(A)
     return factor_solve(L, B), L
 
 

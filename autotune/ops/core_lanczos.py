@@ -179,7 +179,7 @@ def exact_logdet(A):
         return value, packed(factor, A)
     if not A.order:
         return 0.0, A.dense
-    L = cholesky_factor(A.to_dense())
+    L = cholesky_factor(A)
     return 2 * np.log(np.diagonal(L).astype(np.float64)).sum(), L
 
 

@@ -19,7 +19,7 @@ from autotune.ops import core_cg, core_preconditioner, kernels, lowrank
 from autotune.ops.core_direct import cholesky_factor, low_rank_factor, low_rank_parts
 from autotune.ops.core_iteration import MISSES
 from autotune.ops.core_lanczos import BLOCK, QUANTILE, preconditioned
-from autotune.ops.core_operator import SymmetricOperator, as_operator, fortran, signs
+from autotune.ops.core_operator import SymmetricOperator, as_operator, signs
 
 
 @dataclass(frozen=True)
@@ -148,17 +148,15 @@ def inverse(A, rtol, solve_rtol, budget, parts, seed, krylov, L):
 def dense_factor(A, L):
     """The Cholesky factor (n, n) of A: ``L`` if it is that."""
     is_it = L.shape == (A.order, A.order) and not A.thin
-    return L if is_it else cholesky_factor(A.to_dense())
+    return L if is_it else cholesky_factor(A)
 
 
-def exact_inverse(L):
-    """``(L L')^-1`` by potri; NaN from a factor that does not exist."""
-    if not L.size or np.isnan(L[0, 0]):
-        return np.full_like(L, np.nan)
-    (potri,) = get_lapack_funcs(("potri",), (L,))
-    F, lower = fortran(L)
-    half = potri(F, lower=lower)[0]
-    half = np.tril(half if lower else half.T)
+def exact_inverse(T):
+    """``(T' T)^-1`` by potri; NaN from a factor that does not exist."""
+    if not T.size or np.isnan(T[0, 0]):
+        return np.full_like(T, np.nan)
+    (potri,) = get_lapack_funcs(("potri",), (T,))
+    half = np.tril(potri(T.T, lower=1)[0])
     return half + np.tril(half, -1).T
 
 

@@ -22,14 +22,6 @@ def signs(count, n, seed, dtype):
     return (2 * bits - 1).astype(dtype)
 
 
-def fortran(M):
-    """``(F, lower)``: the memory of ``M`` in Fortran order, and where the lower triangle of M lies in it.
-
-    LAPACK then reads a matrix in C order without a transposing copy: as its transpose.
-    """
-    return (M, 1) if M.flags.f_contiguous else (M.T, 0)
-
-
 def contiguous(A):
     """``A``, or a copy of it in C order where it has neither order."""
     return A if A.flags.c_contiguous or A.flags.f_contiguous else np.ascontiguousarray(A)

@@ -15,6 +15,7 @@ from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, fo
 from autotune.strategies.iterations import (
     chebyshev_bound,
     expected_iterations,
+    ill_conditioned,
     is_known,
     iterations_to_allow,
     rank_for,
@@ -51,6 +52,9 @@ class ConjugateGradientsStrategy(Strategy):
             return No("the matrix is not known to be positive definite")
         if not options.forced and not is_known(problem, options):
             return No("no condition number is declared, so its iterations are unknown")
+        poor = None if options.forced else ill_conditioned(problem, options)
+        if poor:
+            return No(f"a condition number of {poor:.2g} or more lets a small residual hide a large error")
         return None if options.forced else beyond_budget(problem, options, options.max_iterations)
 
     def work(self, problem: Problem, options) -> Work:

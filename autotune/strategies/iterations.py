@@ -18,7 +18,10 @@ from autotune.problem import Problem, known
 # (benchmarks/expected_iterations.py).
 SHARE_OF_BOUND = 0.8
 # A right-hand side may need this much more than the random one of a probe, or rounding than a bound.
-PROBE_LEEWAY, BOUND_LEEWAY = 1.25, 2.0
+PROBE_LEEWAY, BOUND_LEEWAY = 1.1, 2.0
+# With a condition number beyond this, however it is preconditioned, a small residual may hide an error that a
+# factorisation would not make: only who declares it has cg then.
+MOST_CONDITION = 1e5
 # Beyond what a probe ran, so many times the iterations that it foretells may be needed. Up to this multiple
 # of those made that was enough in all but 2 of 724 cases (30 kinds of spectra, 10 to 60 products); of those
 # foretold for five to ten times as many as were made, 9 % needed more.
@@ -96,6 +99,14 @@ def iterations_to_allow(problem: Problem, options) -> int:
         return math.ceil(PROBE_LEEWAY * expected)
     allowed = math.ceil(FORETOLD_LEEWAY * expected)
     return allowed if expected <= FORESEEABLE * found.made else max(n, allowed)
+
+
+def ill_conditioned(problem: Problem, options) -> float | None:
+    """What a probe found of the matrix's own condition number, if that is above ``MOST_CONDITION``."""
+    if options.condition_number is not None or problem.spectrum is None:
+        return None
+    found = problem.spectrum.under("none", None)
+    return None if found is None or found.condition_number <= MOST_CONDITION else found.condition_number
 
 
 def condition_number(problem: Problem, options) -> float | None:
