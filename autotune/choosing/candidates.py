@@ -17,8 +17,9 @@ from cost_models import Profile
 
 # What iterating in vain may cost, as a share of the direct way.
 GUARD = 0.3
-# Fewer iterations than these are not worth a try: what a call of the Op costs beside them is not priced well.
-FEWEST_ITERATIONS = 3
+# Where the guard pays for fewer iterations than these none are tried: beside so few, what a fallback costs
+# more than the direct way (checks, true residuals, a call from Python) is not little.
+FEWEST_ITERATIONS = 10
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A factor is one matrix, so that solves of a graph can hand it on: the upper Cholesky factor T of ``A = T' T``
 (n, n), its lower triangle meaning nothing; or ``(k + 1, n)`` for ``diag(d) + U diag(c) U'``: the weights
 ``w`` of a `LowRankFactor` and below them its ``F`` (k, k). NaN stands for the factor of what has none; an
-empty matrix for no factor yet, or none that could be handed on. Source: Anderson et al. (1999), LAPACK Users' Guide.
+empty matrix for no factor yet, or none that could be handed on.
+Source: Anderson et al. (1999), LAPACK Users' Guide.
 """
 
 import numpy as np
