@@ -14,7 +14,7 @@ from autotune.problem import Problem, known
 
 # Iterations needed, as a share of the Chebyshev bound, where no more than the condition number is known: over
 # uniform, geometric and clustered spectra (n 500 to 8000, condition 10 to 1000, rtol 1e-2 to 1e-12) the
-# estimate is off by a factor of 1.18 in the median and 2.71 at most; the bound itself by 1.14 and 3.38
+# estimate is off by a factor of 1.22 in the median and 2.71 at most; the bound itself by 1.14 and 3.38
 # (benchmarks/expected_iterations.py).
 SHARE_OF_BOUND = 0.8
 # A right-hand side may need this much more than the random one of a probe, or rounding than a bound.
