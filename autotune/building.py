@@ -67,7 +67,8 @@ def _answers(reading, assignment, make_solver) -> dict:
         if name not in solvers:
             solvers[name] = make_solver(name)
         rhs = asked.rhs if asked.rhs is None else substitute([asked.rhs], answers)[0]
-        built = solvers[name].answer(asked.request.kind, rhs, asked.request.transposed)
+        request = asked.request
+        built = solvers[name].answer(request.kind, rhs, request.transposed, request.checked)
         for placeholder, out in zip(asked.answers, built, strict=True):
             answers[placeholder] = placeholder.type.filter_variable(out, allow_convert=True)
     return answers

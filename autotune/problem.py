@@ -27,18 +27,19 @@ REQUEST_KINDS = (
 class Request:
     """One thing demanded of a matrix ``A``.
 
-    ``kind``: one of ``REQUEST_KINDS``. ``columns``: right-hand sides of a ``solve``
-    (``A^-1 b``) or ``inv_quad`` (``b' A^-1 b`` per column), None when unknown.
-    ``transposed``: the solve is with ``A.T``. ``form``: how PyTensor would compute it when left
-    alone ("gen", "sym", "pos" for its solves; "cholesky" for idioms on a factor; "lu" for
-    determinants; "inverse", for a solve too when the graph multiplies with an explicit inverse), which
-    is what ``keep`` is priced by.
+    ``kind``: one of ``REQUEST_KINDS``. ``columns``: right-hand sides of a ``solve`` (``A^-1 b``) or
+    ``inv_quad`` (``b' A^-1 b`` per column), None when unknown. ``transposed``: the solve is with ``A.T``.
+    ``form``: how PyTensor would compute it when left alone ("gen", "sym", "pos" for its solves; "cholesky"
+    for idioms on a factor; "lu" for determinants; "inverse", for a solve too when the graph multiplies with
+    an explicit inverse), which is what ``keep`` is priced by. ``checked``: it is asked of the Cholesky factor
+    of the lower triangle, and is NaN (False for ``is_positive_definite``) where there is none.
     """
 
     kind: str
     columns: int | None = 1
     transposed: bool = False
     form: str = "gen"
+    checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Problem:
     probe or the structure tells of the eigenvalues. ``inverse_columns``: those of the preconditioner that the
     user gives, the order if it is dense, 0 if it is diagonal, None if there is none. ``given``: the dense
     matrix is an input of the function or a constant, so that nothing may overwrite it.
+    ``positive_definite``: it is, or all requests are checked, so that its Cholesky factor answers them.
     """
 
     requests: tuple[Request, ...]
@@ -111,6 +113,11 @@ class Problem:
 
     def asks(self, kind: str) -> bool:
         return any(r.kind == kind for r in self.requests)
+
+    @property
+    def checked(self) -> bool:
+        """Whether some request is NaN where the matrix has no Cholesky factor."""
+        return any(r.checked for r in self.requests)
 
     def only(self, requests: Iterable[Request]) -> Problem:
         return replace(self, requests=tuple(requests))
@@ -153,9 +160,10 @@ def with_backward(problem: Problem, *, structured: bool) -> Problem:
         if r.kind == "solve":
             extra.append(replace(r, transposed=not r.transposed))
         elif r.kind == "inv_quad":
-            extra.append(Request("solve", r.columns))
+            extra.append(Request("solve", r.columns, checked=r.checked))
         elif r.kind in ("logdet", "determinant") and structured:
-            extra += [Request("inverse_diagonal"), Request("solve", problem.rank)]
+            extra.append(Request("inverse_diagonal", checked=r.checked))
+            extra.append(Request("solve", problem.rank, checked=r.checked))
         elif r.kind in ("logdet", "determinant", "inverse", "inverse_diagonal"):
-            extra.append(Request("inverse"))
+            extra.append(Request("inverse", checked=r.checked))
     return problem.only([*problem.requests, *dict.fromkeys(extra)])

@@ -103,9 +103,17 @@ class Recogniser:
         return sum_of(terms) if thin else Dense(matrix)
 
     def terms(self, var) -> list | None:
-        """Terms whose sum is ``var``, or None when some part of it is not thin."""
+        """Terms whose sum is ``var``, or None when some part of it is not thin.
+
+        Integers wrap around and a bool absorbs: a sum of such is one diagonal in its own dtype, or is not
+        read.
+        """
         if var not in self._read:
-            self._read[var] = self._terms(var)
+            terms = self._terms(var)
+            if terms and var.type.numpy_dtype.kind in "biu":
+                whole = all(isinstance(term, Diagonal) for term in terms)
+                terms = [Diagonal(diagonal_of(terms).astype(var.dtype))] if whole else None
+            self._read[var] = terms
         return self._read[var]
 
     def _terms(self, var) -> list | None:
@@ -126,14 +134,13 @@ class Recogniser:
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return _concatenated([self.terms(a) for a in addends])
             case (Elemwise(scalar_op=ps.Sub()), left, right):
-                minus = _scaled(self.terms(right), pt.constant(-1.0, dtype=var.dtype))
-                return _concatenated([self.terms(left), minus])
+                return _concatenated([self.terms(left), _scaled(self.terms(right), _minus_one(var))])
             case (Elemwise(scalar_op=ps.Neg()), inner):
-                return _scaled(self.terms(inner), pt.constant(-1.0, dtype=var.dtype))
+                return _scaled(self.terms(inner), _minus_one(var))
             case (Elemwise(scalar_op=ps.Mul()), *factors):
                 return self._product_terms(factors)
             case (Elemwise(scalar_op=ps.TrueDiv()), numerator, denominator):
-                return self._quotient_terms(numerator, denominator)
+                return self._quotient_terms(numerator, denominator, var.dtype)
             case (Dot() | Blockwise(core_op=Dot()), left, right):
                 return self._dot_terms(left, right)
             case (AllocDiag(offset=0), d) if d.type.ndim == 1:
@@ -142,7 +149,7 @@ class Recogniser:
                 same(rows, columns) and not offset.data.any()
             ):
                 return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
-            case (FillDiagonal(), base, value) if _is_zero(base):
+            case (FillDiagonal(), base, value) if _is_zero(base) and _is_square(base):
                 return [Diagonal(pt.full((base.shape[-1],), value, dtype=var.dtype))]
             case (AdvancedIncSubtensor() as op, base, value, *index):
                 return self._indexed_diagonal(op, base, value, index)
@@ -166,17 +173,13 @@ class Recogniser:
             return None
         return [scale_sides(term, vectors) for term in read[0]]
 
-    def _quotient_terms(self, numerator, denominator):
-        s = scalar_of(denominator)
-        if s is not None:
-            return _scaled(self.terms(numerator), 1.0 / s.astype(numerator.dtype))
-        vector = row_or_column(denominator)
-        terms = self.terms(numerator)
-        if vector is None or not terms:
+    def _quotient_terms(self, numerator, denominator, dtype):
+        terms, s, vector = self.terms(numerator), scalar_of(denominator), row_or_column(denominator)
+        if not terms or (s is None and vector is None):
             return None
         if all(isinstance(term, Diagonal) for term in terms):
-            return [Diagonal(diagonal_of(terms) / vector[1])]
-        return None
+            return [Diagonal(diagonal_of(terms) / (vector[1] if s is None else s))]
+        return None if s is None else _scaled(terms, 1.0 / s.astype(dtype))
 
     # -- matrix products ----------------------------------------------------------------------------
 
@@ -299,6 +302,20 @@ def _concatenated(groups):
 
 def _scaled(terms, s):
     return terms and [term.scale(s) for term in terms]
+
+
+def _minus_one(var):
+    """-1 in the dtype of ``var``, where it wraps around as subtraction does."""
+    return pt.constant(np.array(-1).astype(var.dtype))
+
+
+def _is_square(var) -> bool:
+    """Whether a matrix is seen to be square: by its static shape, or by being filled into ``(n, n)``."""
+    rows, columns = var.type.shape[-2:]
+    match var.owner_op_and_inputs:
+        case (Alloc(), _, *shape) if len(shape) > 1 and same(*shape[-2:]):
+            return True
+    return rows is not None and rows == columns
 
 
 def _is_zero(var) -> bool:

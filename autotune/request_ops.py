@@ -11,6 +11,7 @@ lowers (autotune switched off in between, another mode or linker, a pickled grap
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,9 @@ class RequestSpec:
     """What a request Op stands for, without its variables.
 
     ``kind`` and ``transposed`` as in ``problem.Request``; ``signature`` rebuilds the operator from
-    the Op's first inputs (a right-hand side comes last); ``strategy`` serves it, by ``decision``,
-    or None when that is to be decided with sizes known, after automatic differentiation.
+    the Op's first inputs (a right-hand side comes last); ``checked`` as in ``problem.Request``; ``strategy``
+    serves it, by ``decision``, or None when that is to be decided with sizes known, after automatic
+    differentiation.
     """
 
     kind: str
@@ -38,17 +40,29 @@ class RequestSpec:
     transposed: bool = False
     strategy: str | None = "keep"
     decision: Any = None
+    checked: bool = False
 
 
 class RequestedSystem(Solver):
-    """An operator with its facts, and the strategy decided on: answers requests with request Ops."""
+    """An operator with its facts, and the strategy decided on: answers requests with request Ops.
 
-    def __init__(self, operator: Operator, *, positive_definite, symmetric, strategy, decision):
+    ``checked``: those of a pullback are, as the request that it is of.
+    """
+
+    def __init__(
+        self, operator: Operator, *, positive_definite, symmetric, strategy, decision, checked=False
+    ):
         self.operator = operator
         self.positive_definite = positive_definite
         self.symmetric = symmetric
         self.strategy = strategy
         self.decision = decision
+        self.checked = checked
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        asked = copy(self)
+        asked.checked = checked
+        return super(RequestedSystem, asked).answer(kind, rhs, transposed)
 
     def request(self, kind, *rhs, transposed=False):
         spec = RequestSpec(
@@ -59,6 +73,7 @@ class RequestedSystem(Solver):
             transposed=transposed and not self.symmetric,
             strategy=self.strategy,
             decision=self.decision,
+            checked=self.checked,
         )
         return RequestOp(spec=spec)(*self.operator.parts, *rhs)
 
@@ -113,6 +128,7 @@ class RequestOp(SymbolicOp):
             symmetric=spec.symmetric,
             strategy=spec.strategy,
             decision=spec.decision,
+            checked=spec.checked,
         )
         return system, rhs
 
@@ -121,7 +137,7 @@ class RequestOp(SymbolicOp):
 
         system, rhs = self.system(inputs)
         solver = PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
-        return solver.answer(self.spec.kind, rhs, self.spec.transposed)
+        return solver.answer(self.spec.kind, rhs, self.spec.transposed, self.spec.checked)
 
     def connection_pattern(self, node):
         connected = self.spec.kind != "is_positive_definite"

@@ -21,11 +21,12 @@ class GuardedPass(GraphRewriter):
     """A pass that never harms: any error inside, but for one in the policy, leaves the graph as it was."""
 
     def add_requirements(self, fgraph):
+        from autotune.facts import Declared
         from autotune.reading.naming import TermNames
 
-        for names in (PreserveVariableAttributes, TermNames):
-            if not any(isinstance(f, names) for f in fgraph._features):
-                fgraph.attach_feature(names())
+        for feature in (PreserveVariableAttributes, TermNames, Declared):
+            if not any(isinstance(f, feature) for f in fgraph._features):
+                fgraph.attach_feature(feature())
 
     def apply(self, fgraph):
         from autotune.session import is_switched_off

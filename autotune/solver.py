@@ -14,8 +14,10 @@ class Solver:
     (sign and log|det|), ``inverse()``, ... Right-hand sides are matrices ``(..., n, m)``.
     """
 
-    def answer(self, kind: str, rhs: Any = None, transposed: bool = False) -> list[Any]:
-        """The outputs of one request, as a list."""
+    def answer(
+        self, kind: str, rhs: Any = None, transposed: bool = False, checked: bool = False
+    ) -> list[Any]:
+        """The outputs of one request, as a list; ``checked`` as in ``Request``."""
         if kind == "solve":
             return [self.solve(rhs, transposed=transposed)]
         if kind == "inv_quad":

@@ -7,7 +7,12 @@ Python), `numba_dispatch`, and `_lapack`, `_layout` and `_vectors` (the same und
 """
 
 from autotune.ops.cg import BlockCG, PartialCholesky
-from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
+from autotune.ops.cholesky_or_lu import (
+    CholeskyOrLU,
+    CholeskyOrLUInverse,
+    CholeskyOrLUSolve,
+    CholeskyOrNaN,
+)
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
 from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
@@ -26,6 +31,7 @@ __all__ = [
     "CholeskyOrLU",
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
+    "CholeskyOrNaN",
     "LUInverse",
     "LanczosInverse",
     "LanczosInverseOfParts",

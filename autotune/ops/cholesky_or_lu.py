@@ -67,6 +67,41 @@ class CholeskyOrLU(LinalgOp):
         return type(self)(overwrite_a=True) if 0 in allowed_inplace_inputs else self
 
 
+class CholeskyOrNaN(LinalgOp):
+    """``L`` (n, n) of ``A = L L'``, of which only the lower triangle is read; NaN everywhere if there is
+    none.
+
+    Takes A, and F and is_cholesky of its `CholeskyOrLU`, and factorises only where that had to leave
+    Cholesky's way. Use it as ``Blockwise(CholeskyOrNaN())``.
+    """
+
+    __props__ = ()
+    gufunc_signature = "(m,m),(m,m),()->(m,m)"
+
+    def make_node(self, A, F, is_cholesky):
+        ensure_numba_dispatch()
+        inputs = [as_tensor_variable(x) for x in (A, F, is_cholesky)]
+        check_ndims(self, (2, 2, 0), inputs)
+        A, F, is_cholesky = inputs
+        if is_cholesky.type.numpy_dtype.kind not in "iu":
+            raise TypeError(
+                f"{self} got is_cholesky of dtype {is_cholesky.type.dtype}. It must be an integer."
+            )
+        n = merge_lengths(self, *A.type.shape, *F.type.shape)
+        return Apply(self, inputs, [tensor(shape=(n, n), dtype=real_dtype(self, A, F))])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+    def perform(self, node, inputs, outputs):
+        dtype = node.outputs[0].type.dtype
+        A, F = (x.astype(dtype, copy=False) for x in inputs[:2])
+        outputs[0][0] = core.lower_factor(A, F, bool(inputs[2]))
+
+    def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "CholeskyOrNaN":
+        return self
+
+
 class CholeskyOrLUSolve(LinalgOp):
     """``A^-1 B`` (n, m), or ``A'^-1 B`` if ``transposed``, from the outputs of `CholeskyOrLU` and B.
 

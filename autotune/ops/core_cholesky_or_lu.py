@@ -7,7 +7,7 @@ pivots 0..n-1; or getrf's packed ``P A = L U`` and its row exchanges, counted fr
 
 import numpy as np
 
-from autotune.ops import kernels
+from autotune.ops import core_cholesky, kernels
 
 # Symmetric: |a_ij - a_ji| <= SYMMETRY eps sqrt(a_ii a_jj). One triangle taken for both is then a perturbation
 # of the size of Cholesky's own backward error, gamma_(n+1) sqrt(a_ii a_jj) (Higham 2002, theorem 10.5).
@@ -69,6 +69,17 @@ def pivots_are_significant(T, diagonal):
     for i in range(diagonal.size):
         significant &= T[i, i] * T[i, i] > least * diagonal[i]
     return significant
+
+
+def lower_factor(A, F, is_cholesky):
+    """``L`` (n, n) of ``L L'``, of which A has the lower triangle; NaN everywhere if there is none.
+
+    From A's own factor if that is Cholesky's, else by potrf: A may be symmetric only by what one triangle
+    says.
+    """
+    if is_cholesky:
+        return kernels.upper_from_lower(F, False).T
+    return core_cholesky.factor(A, False)
 
 
 def checked_exchanges(F, pivots):

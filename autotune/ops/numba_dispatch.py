@@ -34,7 +34,12 @@ from autotune.ops import (
 from autotune.ops._base import digest_of_sources
 from autotune.ops._compiled_iteration import compiled_for, iterate
 from autotune.ops.cg import BlockCG, PartialCholesky
-from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
+from autotune.ops.cholesky_or_lu import (
+    CholeskyOrLU,
+    CholeskyOrLUInverse,
+    CholeskyOrLUSolve,
+    CholeskyOrNaN,
+)
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
@@ -52,6 +57,7 @@ for function in (
     core_inverse.lu_inverse,
     core_cholesky_or_lu.may_be_positive_definite,
     core_cholesky_or_lu.pivots_are_significant,
+    core_cholesky_or_lu.lower_factor,
     core_cholesky_or_lu.checked_exchanges,
     core_cholesky_or_lu.factor,
     core_cholesky_or_lu.solve,
@@ -329,6 +335,17 @@ def funcify_cholesky_or_lu(op, node, **kwargs):
         return F, pivots, np.asarray(is_cholesky)
 
     return cholesky_or_lu, VERSION
+
+
+@register_funcify_default_op_cache_key(CholeskyOrNaN)
+def funcify_cholesky_or_nan(op, node, **kwargs):
+    cast, cast_factor = (_cast(x, node.outputs[0].type.numpy_dtype) for x in node.inputs[:2])
+
+    @numba_njit
+    def cholesky_or_nan(A, F, is_cholesky):
+        return core_cholesky_or_lu.lower_factor(cast(A), cast_factor(F), is_cholesky.item() != 0)
+
+    return cholesky_or_nan, VERSION
 
 
 @register_funcify_default_op_cache_key(CholeskyOrLUSolve)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytensor.tensor as pt
@@ -27,8 +27,8 @@ class GraphRequest:
 class Reading:
     """A matrix, its operator, facts and requests; ``replacements`` of variables by expressions in answers.
 
-    ``needs``: other readings whose answers a replacement uses too. ``evidence``: an idiom in the
-    graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix as positive definite.
+    ``needs``: other readings whose answers a replacement uses too. ``positive_definite``: as far as the
+    requests go, see ``Problem``.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
     from before autodiff; the strategy is None when it is still to be chosen.
     """
@@ -37,7 +37,6 @@ class Reading:
     operator: Operator
     positive_definite: bool = False
     symmetric: bool = False
-    evidence: bool = False
     carried: str | None = None
     decision: Any = None
     name: str | None = None
@@ -59,18 +58,33 @@ class Reading:
     def dtype(self) -> str:
         return self.operator.parts[0].type.dtype
 
-    def demand(self, kind: str, form: str, *, rhs=None, transposed=False) -> tuple[Any, ...]:
+    def demand(
+        self, kind: str, form: str, *, rhs=None, transposed=False, checked: bool | None = None
+    ) -> tuple[Any, ...]:
         """Placeholders for the answers to a request; the same request asked twice is one.
 
-        ``form`` of the first asking stands.
+        ``form`` of the first asking stands. ``checked`` by default for the idioms of a Cholesky factor.
         """
         rhs_key = None if rhs is None else _identity(rhs)
-        key = (kind, rhs_key, transposed)
+        checked = self._is_checked(form, checked)
+        key = (kind, rhs_key, transposed, checked)
         if key not in self.requests:
             columns = None if rhs is None else rhs.type.shape[-1]
-            request = Request(kind, columns if rhs is not None else 1, transposed, form)
+            request = Request(kind, columns if rhs is not None else 1, transposed, form, checked)
             self.requests[key] = GraphRequest(request, rhs, self._placeholders(kind, rhs))
         return self.requests[key].answers
+
+    def _is_checked(self, form, asked: bool | None) -> bool:
+        """Nothing needs a check once it is known that the matrix is positive definite."""
+        return not self.positive_definite and (form == "cholesky" if asked is None else asked)
+
+    def conclude(self) -> None:
+        """Tell what all requests together leave to be known of the matrix."""
+        if self.positive_definite:
+            for asked in self.requests.values():
+                asked.request = replace(asked.request, checked=False)
+        self.positive_definite |= all(asked.request.checked for asked in self.requests.values())
+        self.symmetric |= self.positive_definite
 
     def _placeholders(self, kind, rhs):
         n = self.operator.parts[0].type.shape[-1 if self.operator.structure == ("dense",) else 0]
@@ -86,12 +100,14 @@ class Reading:
         dtype = "bool" if kind == "is_positive_definite" else self.dtype
         return tuple(TensorType(dtype, shape)() for _ in range(2 if kind == "logdet" else 1))
 
-    def solve(self, b, form: str, *, b_ndim: int = 2, transposed: bool = False):
+    def solve(self, b, form: str, *, b_ndim: int = 2, transposed: bool = False, checked: bool | None = None):
         """``A^-1 b`` (or ``A^-T b``) in the shape of ``b``, its scalar factors taken out of the solve."""
         scale, b = split_scale(b)
         rhs, restore = as_columns(b, b_ndim, self.batched)
         rhs = _cast(one_column(rhs), self.dtype)
-        [answer] = self.demand("solve", form, rhs=rhs, transposed=transposed and not self.symmetric)
+        checked = self._is_checked(form, checked)
+        transposed = transposed and not (self.symmetric or checked)
+        [answer] = self.demand("solve", form, rhs=rhs, transposed=transposed, checked=checked)
         x = restore(answer)
         return x if scale is None else x * scale
 

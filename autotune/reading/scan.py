@@ -139,15 +139,12 @@ class Scan(Idioms):
         if not same_batch(reading, node.outputs[0], op.b_ndim):
             return
         form = {"her": "sym"}.get(op.assume_a, op.assume_a)
-        if form == "pos":
-            reading.evidence = True
-        elif form == "sym":
-            reading.symmetric = True
-        elif reading.positive_definite:
-            form = "pos"
-        elif reading.symmetric:
-            form = "sym"
-        self.note(reading, node.outputs[0], reading.solve(b, form, b_ndim=op.b_ndim, transposed=transposed))
+        if form == "sym" and not reading.symmetric:
+            return  # of which one triangle may be all there is
+        if form == "gen":
+            form = self._solve_form(reading)
+        asked = {"b_ndim": op.b_ndim, "transposed": transposed, "checked": op.assume_a == "pos"}
+        self.note(reading, node.outputs[0], reading.solve(b, form, **asked))
 
     def _read_MatrixInverse(self, node, op):
         reading, transposed = self.reading_of(node.inputs[0])
@@ -169,18 +166,19 @@ class Scan(Idioms):
         if not op.lower:
             return
         reading, _ = self.reading_of(node.inputs[0])
-        reading.evidence = True
         self.meaning[node.outputs[0]] = Meaning("factor", reading)
         self.roots[node.outputs[0]] = ("factor", "cholesky", reading)
 
     def _read_RequestOp(self, node, op):
         reading = self.requested(node)
         _, rhs = op.system(node.inputs)
-        form = "cholesky" if op.spec.positive_definite else "lu" if rhs is None else "gen"
+        definite = op.spec.positive_definite or op.spec.checked
+        form = "cholesky" if definite else "lu" if rhs is None else "gen"
+        asked = {"transposed": op.spec.transposed, "checked": op.spec.checked}
         if op.spec.kind == "solve":  # scalar factors apart: solves with b and -b / 2 are one
-            answers: Any = [reading.solve(rhs, form, transposed=op.spec.transposed)]
+            answers: Any = [reading.solve(rhs, form, **asked)]
         else:
-            answers = reading.demand(op.spec.kind, form, rhs=rhs, transposed=op.spec.transposed)
+            answers = reading.demand(op.spec.kind, form, rhs=rhs, **asked)
         for old, new in zip(node.outputs, answers, strict=True):
             self.note(reading, old, new)
 
@@ -193,8 +191,7 @@ class Scan(Idioms):
             if not self._replaced(root):
                 self._demand_root(root, kind, form, reading)
         for reading in self.readings.values():
-            reading.positive_definite = reading.positive_definite or reading.evidence
-            reading.symmetric = reading.symmetric or reading.positive_definite
+            reading.conclude()
             reading.shared = reading.matrix is not None and not self._replaced(reading.matrix)
         return [r for r in self.readings.values() if r.requests]
 

@@ -44,14 +44,14 @@ class CholeskyStrategy(Strategy):
         return Work(times(problem.batch, calls), peak)
 
     def solver(self, system, options):
-        return CholeskySolver(system.operator.to_dense())
+        return CholeskySolver(Blockwise(SharedCholesky())(system.operator.to_dense()))
 
 
 class CholeskySolver(Solver):
     """NaN everywhere, and not positive definite, when the factorisation fails: as PyTensor does."""
 
-    def __init__(self, matrix):
-        self.L = Blockwise(SharedCholesky())(matrix)
+    def __init__(self, L):
+        self.L = L
         self.diagonal_of_factor = pt.diagonal(self.L, axis1=-2, axis2=-1)
         self._inverse = None
 

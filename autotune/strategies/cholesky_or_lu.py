@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 
-from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
-from autotune.problem import Problem, known, with_backward
+from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, CholeskyOrNaN
+from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
 from autotune.strategies.base import Strategy, Work, forming, outer_products, peak_of, times
-from autotune.strategies.lu import LUSolver, LUStrategy
+from autotune.strategies.cholesky import CholeskySolver
+from autotune.strategies.lu import LUSolver
 from cost_models import call
 
 
@@ -20,12 +23,14 @@ class CholeskyOrLUStrategy(Strategy):
     asymmetric pair, in microseconds. A symmetric indefinite one with a positive diagonal pays at most n^3/3
     flops on top of LU's 2/3 n^3 (1.5 times), usually far less: potrf stops at the first pivot that is not
     positive. A low-rank term with two different factors is never symmetric: such a matrix is priced as LU.
+    Requests on a Cholesky factor beside general ones share it where the matrix has one; where not they
+    factorise once more, and are NaN.
     """
 
     name = "cholesky_or_lu"
     dominated_by = "cholesky"
     needs_own_ops = True
-    provides = LUStrategy.provides | {"inv_quad"}
+    provides = frozenset(REQUEST_KINDS)
 
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
@@ -51,9 +56,20 @@ class CholeskyOrLUSolver(LUSolver):
     """Its Cholesky factor comes with pivots that move no row and a positive diagonal: LU's sign holds."""
 
     def __init__(self, matrix):
+        self.matrix = matrix
         self.LU, self.pivots, self.is_cholesky = Blockwise(CholeskyOrLU())(matrix)
         self.diagonal_of_factor = pt.diagonal(self.LU, axis1=-2, axis2=-1)
         self._inverse = None
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if checked:
+            return self._of_factor.answer(kind, rhs, transposed)
+        return super().answer(kind, rhs, transposed)
+
+    @cached_property
+    def _of_factor(self):
+        """What a Cholesky factor alone answers."""
+        return CholeskySolver(Blockwise(CholeskyOrNaN())(self.matrix, self.LU, self.is_cholesky))
 
     def solve(self, rhs, transposed=False):
         solve = Blockwise(CholeskyOrLUSolve(transposed=transposed))

@@ -30,7 +30,11 @@ class KeepStrategy(Strategy):
     dtypes = ("float32", "float64")
 
     def declines(self, problem, options):
-        """Only what PyTensor gets wrong: it takes the logarithm of a determinant at hand, which overflows."""
+        """Only what PyTensor gets wrong: it takes the logarithm of a determinant at hand, which overflows,
+        and what a solve promises of its matrix for a fact about every other use of it."""
+        promised = any(r.checked and r.form == "pos" for r in problem.requests)
+        if promised and not problem.positive_definite and problem.linker is not None:
+            return No("it would take assume_a='pos' of one solve for a fact about the other requests")
         lu_kinds = {r.kind for r in problem.requests if r.form == "lu"}
         if lu_kinds >= {"logdet", "determinant"} and problem.linker is not None:
             return No("its log-determinant would be the logarithm of a determinant that can overflow")
@@ -110,6 +114,11 @@ class PlainSolver(Solver):
         self.matrix = matrix
         self.positive_definite = positive_definite
         self.assume_a = "pos" if positive_definite else "sym" if symmetric else "gen"
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if checked and not self.positive_definite:
+            return PlainSolver(self.matrix, True, True).answer(kind, rhs, transposed)
+        return super().answer(kind, rhs, transposed)
 
     def factor(self):
         return cholesky(self.matrix, lower=True)

@@ -24,6 +24,8 @@ class LUStrategy(Strategy):
     provides = frozenset({"solve", "logdet", "determinant", "inverse", "inverse_diagonal"})
 
     def objects_to(self, problem, options):
+        if problem.checked:
+            return No("the graph expects NaN where the matrix is not positive definite")
         inverse = with_backward(problem, structured=False)
         if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in (
             "numba",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from types import SimpleNamespace
+
 import pytensor.tensor as pt
 
 from autotune.operators import Diagonal, LowRank
@@ -37,10 +40,8 @@ class WoodburyStrategy(Strategy):
             return No("the matrix is not diagonal plus low rank")
         if None not in (problem.n, problem.rank) and problem.rank >= problem.n and not options.forced:
             return No("its rank is not below its order")
-        if problem.asks("is_positive_definite") and not problem.nonnegative_weights:
-            return No(
-                "its low-rank weights may be negative, and the graph asks whether it is positive definite"
-            )
+        if problem.checked and not problem.symmetric_terms:
+            return No("its low-rank term has two factors, and the graph expects NaN where it is not definite")
         return None
 
     def work(self, problem: Problem, options) -> Work:
@@ -67,6 +68,7 @@ class WoodburyStrategy(Strategy):
 
 class WoodburySolver(Solver):
     def __init__(self, system):
+        self.system = system
         d, low_rank = _diagonal_and_low_rank(system.operator)
         self.symmetric = low_rank.symmetric
         if self.symmetric:
@@ -74,11 +76,21 @@ class WoodburySolver(Solver):
             right = pt.ones((k,), dtype=d.dtype) if low_rank.c is None else low_rank.c
         else:
             right = low_rank.V if low_rank.c is None else low_rank.V * low_rank.c
-        positive_definite = system.positive_definite and self.symmetric
-        factor = LowRankFactor(symmetric=self.symmetric, positive_definite=positive_definite)
+        self.positive_definite = system.positive_definite and self.symmetric
+        factor = LowRankFactor(symmetric=self.symmetric, positive_definite=self.positive_definite)
         self.parts = (d, low_rank.U, right)
         *self.factor, self.sign, self.logabsdet = factor(*self.parts)
         self.order = d.shape[0]
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if checked and not self.positive_definite:
+            return self._checked.answer(kind, rhs, transposed)
+        return super().answer(kind, rhs, transposed)
+
+    @cached_property
+    def _checked(self):
+        """One whose answers are NaN where the matrix has no Cholesky factor."""
+        return WoodburySolver(SimpleNamespace(operator=self.system.operator, positive_definite=True))
 
     def solve(self, rhs, transposed=False):
         if self.symmetric and rhs is self.parts[1]:
