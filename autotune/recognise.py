@@ -112,8 +112,8 @@ class Recogniser:
             terms = self._terms(var)
             if terms and var.type.numpy_dtype.kind in "biu":
                 whole = all(isinstance(term, Diagonal) for term in terms)
-                terms = [Diagonal(diagonal_of(terms).astype(var.dtype))] if whole else None
-            self._read[var] = terms
+                terms = [Diagonal(diagonal_of(terms))] if whole else None
+            self._read[var] = terms and [_cast(term, var.dtype) for term in terms]
         return self._read[var]
 
     def _terms(self, var) -> list | None:
@@ -302,6 +302,11 @@ def _concatenated(groups):
 
 def _scaled(terms, s):
     return terms and [term.scale(s) for term in terms]
+
+
+def _cast(term, dtype):
+    """A diagonal in the dtype of the sum that it is part of."""
+    return Diagonal(term.d.astype(dtype)) if isinstance(term, Diagonal) else term
 
 
 def _minus_one(var):
