@@ -139,8 +139,7 @@ class Idioms:
             case "determinant", ps.Sign:
                 self._replace_scalar(reading, out, reading.demand("logdet", "lu")[0])
             case "determinant", ps.Log:
-                sign, logabsdet = reading.demand("logdet", "lu")
-                self._replace_scalar(reading, out, pt.where(pt.eq(sign, -1), np.nan, logabsdet))
+                self._replace_scalar(reading, out, log_of_determinant(*reading.demand("logdet", "lu")))
             case "factor_diagonal", ps.Log:
                 self.meaning[out] = Meaning("log_diagonal", reading)
             case "factor_diagonal", ps.GT if _is_zero(node.inputs[1]):
@@ -217,6 +216,14 @@ class Idioms:
             return
         if op.lower != factor.transposed:
             self.note(factor.reading, node.outputs[0], factor.reading.solve(b, "cholesky", b_ndim=op.b_ndim))
+
+
+def log_of_determinant(sign, logabsdet):
+    """``log(det(A))``: NaN where the determinant is negative, with the gradient ``A^-T`` there as elsewhere.
+
+    NaN is added, not chosen instead, for a constant that is chosen has no gradient.
+    """
+    return logabsdet + pt.switch(pt.eq(sign, -1), np.nan, 0.0).astype(logabsdet.type.dtype)
 
 
 def fits(b, reference) -> bool:
