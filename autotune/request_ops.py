@@ -142,8 +142,10 @@ class RequestOp(SymbolicOp):
 
     def pullback(self, inputs, outputs, output_grads):
         system, rhs = self.system(inputs)
-        if self.spec.kind == "is_positive_definite" or isinstance(output_grads[-1].type, DisconnectedType):
+        if self.spec.kind == "is_positive_definite":
             return [disconnected_type() for _ in inputs]
+        if isinstance(output_grads[-1].type, DisconnectedType):
+            return [i.zeros_like() for i in inputs]  # of the sign of a determinant alone
         return PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
 
 
