@@ -29,7 +29,7 @@ DTYPES = ("float32", "float64")
 class Meaning:
     """``kind`` of thing that a variable is of the matrix of ``reading``; ``extra`` depends on the kind.
 
-    Of a determinant these are the views taken of it, of a whitened right-hand side that side and its ``b_ndim``.
+    Of a determinant: the views taken of it; of a whitened right-hand side: that side and its ``b_ndim``.
     """
 
     kind: str
