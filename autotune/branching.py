@@ -80,7 +80,9 @@ def _stands_alone(reading, readings) -> bool:
     """Whether its results need no placeholder of another reading, nor another's matrix between its own."""
     if reading.batched or reading.needs or any(reading in n for r in readings for n in r.needs.values()):
         return False
-    own = {answer for asked in reading.requests.values() for answer in asked.answers}
+    if _unknown_columns(reading) and not _columns(reading):
+        return False
+    own = _placeholders(reading)
     others = [r for r in readings if r is not reading]
     theirs = [a.rhs for r in others for a in r.requests.values() if a.rhs is not None]
     if not own.isdisjoint(ancestors([*theirs, *(v for r in others for v in r.replacements.values())])):
@@ -145,18 +147,41 @@ def _copies(reading) -> list[Any]:
 
 
 def _closed(reading) -> Any:
-    """The reading with right-hand sides that are made of its own results in terms of its placeholders."""
+    """The reading in terms of its placeholders alone, also where it is made of its own results.
+
+    A branch that used one of the variables that it replaces would wait for itself.
+    """
+    closed: dict[Any, Any] = {}
+    for node in toposort(list(reading.replacements)):  # what a result is made of comes before it
+        for old in node.outputs:
+            if old in reading.replacements:
+                closed |= {old: substitute([reading.replacements[old]], closed)[0]}
     requests = {
-        key: asked
-        if asked.rhs is None
-        else replace(asked, rhs=substitute([asked.rhs], reading.replacements)[0])
+        key: asked if asked.rhs is None else replace(asked, rhs=substitute([asked.rhs], closed)[0])
         for key, asked in reading.requests.items()
     }
-    return replace(reading, requests=requests)
+    in_order = {old: closed[old] for old in reading.replacements}
+    return replace(reading, requests=requests, replacements=in_order)
+
+
+def _placeholders(reading) -> set[Any]:
+    return {answer for asked in reading.requests.values() for answer in asked.answers}
+
+
+def _unknown_columns(reading) -> list[Any]:
+    """The right-hand sides whose number of columns is not known."""
+    rhs = (asked.rhs for asked in reading.requests.values())
+    return [b for b in rhs if b is not None and b.type.shape[-1] is None]
+
+
+def _columns(reading) -> list[Any]:
+    """The numbers of columns that are known when the function runs, before any result of the matrix is."""
+    own = {*reading.replacements, *_placeholders(reading)}
+    return [b.shape[-1] for b in _unknown_columns(reading) if own.isdisjoint(ancestors([b]))]
 
 
 def _run_time_sizes(reading, found) -> dict[str, Any]:
-    columns = [a.rhs.shape[-1] for a in reading.requests.values() if a.rhs is not None and _is_unknown(a)]
+    columns = _columns(reading)
     low_rank = [t for t in getattr(reading.operator, "terms", ()) if isinstance(t, LowRank)]
     part = reading.operator.parts[0]
     sizes = {
@@ -165,7 +190,3 @@ def _run_time_sizes(reading, found) -> dict[str, Any]:
         "columns": lambda: pt.add(*columns) / len(columns) if len(columns) > 1 else columns[0],
     }
     return {name: sizes[name]() for name in (found.size, *found.over)}
-
-
-def _is_unknown(asked) -> bool:
-    return asked.rhs.type.shape[-1] is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from types import SimpleNamespace
+from typing import Any
 
 from pytensor.graph.traversal import toposort
 
@@ -91,6 +93,29 @@ def wire(readings, answers, existing=()) -> list[tuple]:
     while values != previous:  # an answer of one reading may hold placeholders of another
         previous, values = values, substitute(values, answers, existing)
     return [(old, value) for (old, _), value in zip(pairs, values, strict=True)]
+
+
+def check_order(outputs, replacements) -> None:
+    """Raise ``CycleError`` if a variable would need itself once all ``replacements`` are made.
+
+    PyTensor's rewrites never end on such a graph.
+    """
+    new = dict(replacements)
+    TopologicalSorter({old: [value] for old, value in replacements}).prepare()
+
+    def owner(var):
+        while var in new:
+            var = new[var]
+        return var.owner
+
+    needs: dict[Any, set] = {}
+    queue = [owner(out) for out in outputs]
+    while queue:
+        node = queue.pop()
+        if node is not None and node not in needs:
+            needs[node] = {above for i in node.inputs if (above := owner(i)) is not None}
+            queue += needs[node]
+    TopologicalSorter(needs).prepare()
 
 
 def substitute(variables, answers, existing=()) -> list:

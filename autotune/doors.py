@@ -14,7 +14,9 @@ from typing import Any
 from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
 from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
+from pytensor.tensor.random.op import RNGConsumerOp
 
+from autotune.building import substitute
 from autotune.policy.files import PolicySource, layered
 from autotune.probing.examples import ExampleInputs, Examples, examples_from
 from autotune.rewriting import AutotunePass, DecideBeforeAutodiff, ProtectStructure
@@ -57,22 +59,49 @@ def tune(
     ``loss = autotune.tune(loss); grads = pt.grad(loss, params)`` prices forward and backward
     together and gives the joint graph that a hand-written one would have. Compile it with
     ``autotune.mode()`` or under ``autotune.enable()``: these write the chosen algorithms. Returns a
-    variable for a variable and a list for a list; inputs are shared with the original.
-    ``example_inputs`` as in ``mode``.
+    variable for a variable and a list for a list; inputs, shared variables and random variables are those
+    of the original, and what these are made of is left alone. ``example_inputs`` as in ``mode``.
     """
     checked(policy)
     examples = examples_from(example_inputs)
     single = isinstance(outputs, Variable)
     wanted: list[Any] = [outputs] if single else list(outputs)
-    fgraph = FunctionGraph(outputs=wanted, clone=True, copy_inputs=False)
+    random = random_variables(wanted)
+    stand_ins = {var: _stand_in(var) for var in random}
+    fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
     ProtectStructure().rewrite(fgraph)
     canonicalize = optdb["canonicalize"].query("+canonicalize", "-local_drain_specify_assumptions")
     canonicalize.rewrite(fgraph)
     DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
-    tuned: list[Any] = list(fgraph.outputs)
+    tuned: list[Any] = substitute(fgraph.outputs, {new: old for old, new in stand_ins.items()})
     for old, new in zip(wanted, tuned, strict=True):
-        new.name = new.name or old.name
+        if new.owner is not None and new not in stand_ins:  # not a variable of the caller
+            new.name = new.name or old.name
     return tuned[0] if single else tuned
+
+
+def random_variables(outputs: list[Variable]) -> list[Variable]:
+    """Those that ``outputs`` use directly. PyMC knows its own by identity."""
+    found: dict[Variable, None] = {}
+    walked: set[Variable] = set()
+    queue = list(outputs)
+    while queue:
+        var = queue.pop()
+        if var in walked:
+            continue
+        walked.add(var)
+        if var.owner is not None and isinstance(var.owner.op, RNGConsumerOp):
+            found[var] = None
+        elif var.owner is not None:
+            queue += var.owner.inputs
+    return list(found)
+
+
+def _stand_in(var):
+    """An input in the place of a random variable while the graph is rewritten."""
+    stand_in = var.type()
+    stand_in.name = var.name
+    return stand_in
 
 
 # -- the global door ----------------------------------------------------------------------------

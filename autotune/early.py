@@ -19,6 +19,7 @@ from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
 from pytensor.tensor.math import Dot
 
+from autotune.reading.idioms import log_of_determinant
 from autotune.recognise import strip_view
 
 
@@ -195,7 +196,7 @@ def _split(fgraph, node):
         elif kind == "log_abs":
             yield var, logabsdet.astype(var.dtype)
         else:
-            yield var, pt.where(pt.eq(sign, -1), float("nan"), logabsdet).astype(var.dtype)
+            yield var, log_of_determinant(sign, logabsdet).astype(var.dtype)
 
 
 def _integer_power(sign, power):

@@ -131,8 +131,8 @@ def nonnegative(var) -> bool:
     if node is None:
         return False
     name = type(getattr(node.op, "scalar_op", node.op)).__name__
-    if name in ("Mul", "TrueDiv", "Add", "Join"):
-        values = node.inputs[1:] if name == "Join" else node.inputs
+    if name in ("Mul", "TrueDiv", "Add", "Join", "Second"):
+        values = node.inputs[1:] if name in ("Join", "Second") else node.inputs
         return all(nonnegative(i) for i in values)
     if name == "Pow":
         exponent = getattr(node.inputs[1], "data", None)

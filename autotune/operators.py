@@ -7,7 +7,7 @@ Batches lead, as everywhere in PyTensor: a part of ``LowRank`` has shape ``(...,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -25,9 +25,27 @@ class Cotangent(Protocol):
     def to_dense(self) -> TensorVariable: ...
 
 
-def scale_columns(u: TensorVariable, weights: TensorVariable | None) -> TensorVariable:
+def length(var: TensorVariable, axis: int) -> Any:
+    """The length of ``var`` along ``axis``, a number where its type says so.
+
+    A symbolic one hides the number from what is made of it, and under ``vectorize_graph`` it becomes a batch.
+    """
+    known = var.type.shape[axis]
+    return var.shape[axis] if known is None else known
+
+
+def equal_weights(U: TensorVariable, value: Any = 1.0) -> TensorVariable:
+    """The scalar ``value`` once for every column of ``U``, in its dtype."""
+    value = pt.cast(value, U.type.dtype)
+    known = U.type.shape[-1]
+    if known is not None:
+        return pt.full((known,), value)
+    return pt.second(U.sum(axis=-2), value)  # no symbolic length, see above
+
+
+def scale_columns(u: TensorVariable, c: TensorVariable | None) -> TensorVariable:
     """``U diag(c)``; ``None`` stands for ``c = 1``."""
-    return u if weights is None else u * weights[..., None, :]
+    return u if c is None else u * c[..., None, :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +140,7 @@ class Diagonal(Operator):
 
     def to_dense(self):
         """By selection: a product with the identity would spread NaN and infinity off the diagonal."""
-        on_diagonal = pt.eye(self.d.shape[-1], dtype="bool")
+        on_diagonal = pt.eye(length(self.d, -1), dtype="bool")
         return pt.switch(on_diagonal, self.d[..., None, :], np.zeros((), dtype=self.d.type.dtype))
 
     def transpose(self):
@@ -186,7 +204,7 @@ class LowRank(Operator):
         return self if self.symmetric else LowRank(self.V, self.c, self.U, tied=False)
 
     def scale(self, s):
-        c = pt.ones(self.U.shape[-1:], dtype=self.U.dtype) if self.c is None else self.c
+        c = equal_weights(self.U) if self.c is None else self.c
         return LowRank(self.U, c * s, self.V, self.tied)
 
     def scale_rows(self, v):
@@ -333,6 +351,23 @@ def _take(signature, parts):
     raise ValueError(f"Unknown operator signature {signature}.")
 
 
+def part_axes(signature: tuple[Any, ...], ranks: Iterator[int]) -> list[str]:
+    """The axes of each part of an operator: ``n`` is the order, ``k0``, ``k1`` ... are ``ranks``."""
+    match signature:
+        case ("dense",):
+            return ["n,n"]
+        case ("diagonal",):
+            return ["n"]
+        case ("low_rank", weighted, symmetric):
+            k = f"k{next(ranks)}"
+            return [f"n,{k}"] + [k] * weighted + [f"n,{k}"] * (not symmetric)
+        case ("sum", *signatures):
+            return [axes for s in signatures for axes in part_axes(s, ranks)]
+        case ("marked", signature, inverse, _):
+            return part_axes(signature, ranks) + ([] if inverse is None else part_axes(inverse, ranks))
+    raise ValueError(f"Unknown operator signature {signature}.")
+
+
 def sum_of(terms: Sequence[Dense | Diagonal | LowRank]) -> Any:
     """Gather terms into a dense one, ``diag(d)``, ``U diag(c) V.T`` or the sum of one of each, in this order.
 
@@ -355,10 +390,9 @@ def _join_columns(terms: list[LowRank]) -> LowRank:
     if len(terms) == 1:
         return terms[0]
     U = pt.concatenate([t.U for t in terms], axis=-1)
-    weights = None
+    c = None
     if any(t.c is not None for t in terms):
-        ones = [pt.ones(t.U.shape[-1:], dtype=t.U.dtype) if t.c is None else t.c for t in terms]
-        weights = pt.concatenate(ones, axis=-1)
+        c = pt.concatenate([equal_weights(t.U) if t.c is None else t.c for t in terms], axis=-1)
     symmetric = all(t.symmetric for t in terms)
     V = U if symmetric else pt.concatenate([t.V for t in terms], axis=-1)
-    return LowRank(U, weights, V, tied=symmetric)
+    return LowRank(U, c, V, tied=symmetric)

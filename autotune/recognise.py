@@ -36,7 +36,7 @@ from autotune.contractions import (
 )
 from autotune.factors import row_or_column, same, scalar_of, split_factors, split_scalars
 from autotune.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.operators import Dense, Diagonal, LowRank, Marked, Operator, Sum, sum_of
+from autotune.operators import Dense, Diagonal, LowRank, Marked, Operator, Sum, equal_weights, length, sum_of
 
 
 class Recogniser:
@@ -150,7 +150,7 @@ class Recogniser:
             ):
                 return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
             case (FillDiagonal(), base, value) if _is_zero(base) and _is_square(base):
-                return [Diagonal(pt.full((base.shape[-1],), value, dtype=var.dtype))]
+                return [Diagonal(pt.full((length(base, -1),), value, dtype=var.dtype))]
             case (AdvancedIncSubtensor() as op, base, value, *index):
                 return self._indexed_diagonal(op, base, value, index)
         return None
@@ -232,7 +232,7 @@ class Recogniser:
             return None
         if not all(_is_full_range(i, base) for i in index):
             return None
-        d = pt.broadcast_to(value, (base.shape[-1],)).astype(base.dtype)
+        d = pt.broadcast_to(value, (length(base, -1),)).astype(base.dtype)
         if _is_zero(base):
             return [Diagonal(d)]
         if op.set_instead_of_inc:
@@ -391,7 +391,7 @@ def _are_transposed_constants(left, right) -> bool:
 
 
 def _as_weights(c, U):
-    return c if c.ndim == 1 else pt.full((U.shape[-1],), c, dtype=U.dtype)
+    return c if c.ndim == 1 else equal_weights(U, c)
 
 
 def _split_weights(var, *, axis):

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, disconnected_type
 
-from autotune.operators import Operator, operator_from
+from autotune.operators import Operator, operator_from, part_axes
 from autotune.solver import Solver
 
 
@@ -115,6 +116,18 @@ class RequestOp(SymbolicOp):
         return _names(self.spec.signature)
 
     @property
+    def gufunc_signature(self):
+        """Names for the axes, so that under ``vectorize_graph`` a result keeps the lengths that are known."""
+        parts = part_axes(self.spec.signature, count())
+        results = RESULT_AXES[self.spec.kind]
+        inputs, outputs = ([f"({axes})" for axes in side] for side in ([*parts, *self._rhs_axes], results))
+        return f"{','.join(inputs)}->{','.join(outputs)}"
+
+    @property
+    def _rhs_axes(self):
+        return ["n,m"] if self.has_rhs else []
+
+    @property
     def has_rhs(self):
         return self.spec.kind in ("solve", "inv_quad")
 
@@ -145,9 +158,21 @@ class RequestOp(SymbolicOp):
 
     def pullback(self, inputs, outputs, output_grads):
         system, rhs = self.system(inputs)
-        if self.spec.kind == "is_positive_definite" or isinstance(output_grads[-1].type, DisconnectedType):
+        if self.spec.kind == "is_positive_definite":
             return [disconnected_type() for _ in inputs]
+        if isinstance(output_grads[-1].type, DisconnectedType):
+            return [i.zeros_like() for i in inputs]  # of the sign of a determinant alone
         return PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
+
+
+RESULT_AXES = {
+    "solve": ("n,m",),
+    "inv_quad": ("m",),
+    "logdet": ("", ""),
+    "inverse": ("n,n",),
+    "inverse_diagonal": ("n",),
+    "is_positive_definite": ("",),
+}
 
 
 def _names(signature):
@@ -245,12 +270,25 @@ class SandwichCotangent:
 # -- pullbacks (Giles 2008, "An extended collection of matrix derivative results") ---------------------
 
 
+def summed_to(rhs, b_bar):
+    """The cotangent of ``rhs``: ``b_bar`` summed over the batch axes along which ``rhs`` has length 1.
+
+    PyTensor broadcasts no axis whose length 1 it learns when the function runs.
+    """
+    axes = [
+        axis
+        for axis, (one, broadcast) in enumerate(zip(rhs.type.shape[:-2], b_bar.type.shape[:-2], strict=True))
+        if one == 1 and broadcast != 1
+    ]
+    return b_bar.sum(axis=axes, keepdims=True) if axes else b_bar
+
+
 def _solve_pullback(spec, system, rhs, outputs, output_grads):
     """``x = A^-1 b``: ``b_bar = A^-T x_bar``, ``A_bar = -b_bar x.T``."""
     [x], [x_bar] = outputs, output_grads
     b_bar = system.solve(x_bar, transposed=not spec.transposed)
     cotangent = OuterCotangent(x, b_bar) if spec.transposed else OuterCotangent(b_bar, x)
-    return [*system.operator.pullback(cotangent), b_bar]
+    return [*system.operator.pullback(cotangent), summed_to(rhs, b_bar)]
 
 
 def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
@@ -258,7 +296,7 @@ def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
     [g] = output_grads
     x = system.solve(rhs)
     weighted = x * g[..., None, :]
-    return [*system.operator.pullback(OuterCotangent(weighted, x)), 2 * weighted]
+    return [*system.operator.pullback(OuterCotangent(weighted, x)), summed_to(rhs, 2 * weighted)]
 
 
 def _logdet_pullback(spec, system, rhs, outputs, output_grads):

@@ -77,6 +77,8 @@ class DecideBeforeAutodiff(GuardedPass):
         from autotune.building import defer
 
         def commit(reading, decision):
+            if reading.carried is not None:
+                return None  # it was decided before
             if decision.problem.asks("factor"):
                 return None  # it has no request Op: PyTensor differentiates it, the final compile decides
             wait = decision.undecided and (gains_by_waiting(decision.problem) or self._will_look(decision))
@@ -247,7 +249,7 @@ def _decisions(problems, policy: Policy, mode) -> list[Decision]:
 def _replacements(fgraph, decided, commit) -> list[tuple]:
     """What ``commit`` answers, as pairs of an old and a new variable."""
     from autotune.branching import branches
-    from autotune.building import wire
+    from autotune.building import check_order, wire
 
     looking = [(reading, decision) for reading, decision, _ in decided if decision.crossover is not None]
     alone = [(reading, decision) for reading, decision, _ in decided if decision.crossover is None]
@@ -257,6 +259,7 @@ def _replacements(fgraph, decided, commit) -> list[tuple]:
     replacements = wire([reading for reading, _ in answered], answers, fgraph.variables)
     for reading, decision in looking:
         replacements += branches(reading, decision, fgraph.variables)
+    check_order(fgraph.outputs, replacements)
     for old, new in replacements:
         copy_stack_trace(old, new)
     return replacements
@@ -284,7 +287,7 @@ def carried_decision(reading, problem) -> Decision:
     """The decision from before autodiff for what its requests have become in the joint graph."""
     from dataclasses import replace
 
-    if reading.decision is not None:
-        return replace(reading.decision, problem=problem)
     names = (reading.carried,) * len(problem.requests)
+    if reading.decision is not None:
+        return replace(reading.decision, problem=problem, assignment=names)
     return Decision(problem=problem, chosen=reading.carried, assignment=names, candidates=())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytensor.tensor as pt
 from pytensor.scalar import Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from autotune.factors import split_scalars
+from autotune.operators import length
 
 
 def as_columns(b, b_ndim: int, batched: bool):
@@ -26,8 +28,8 @@ def as_columns(b, b_ndim: int, batched: bool):
     if b_ndim == 2 and b.ndim == 2:
         return b, _same
     if b_ndim == 1:
-        batch_shape = tuple(b.shape)[:-1]
-        return b.reshape((-1, b.shape[-1])).T, lambda x: x.T.reshape((*batch_shape, x.shape[0]))
+        batch_shape, n = _lengths(b)[:-1], length(b, -1)
+        return b.reshape((pt.prod(batch_shape), n)).T, lambda x: x.T.reshape((*batch_shape, n))
     return _batched_matrices(b)
 
 
@@ -58,12 +60,16 @@ def _batched_matrices(b):
     batch = b.ndim - 2
     order = (batch, *range(batch), batch + 1)
     moved = b.dimshuffle(order)
-    tail = tuple(moved.shape)[1:]
+    n, *tail = _lengths(moved)
     back = (*range(1, batch + 1), 0, batch + 1)
     return (
-        moved.reshape((b.shape[-2], -1)),
-        lambda x: x.reshape((x.shape[0], *tail)).dimshuffle(back),
+        moved.reshape((n, pt.prod(tail))),
+        lambda x: x.reshape((n, *tail)).dimshuffle(back),
     )
+
+
+def _lengths(b) -> tuple:
+    return tuple(length(b, axis) for axis in range(b.ndim))
 
 
 def split_scale(b):

@@ -6,7 +6,7 @@ note a replacement for it; a node that they do not understand is left alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,10 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True, eq=False)
 class Meaning:
-    """``kind`` of thing that a variable is of the matrix of ``reading``; ``extra`` depends on the kind."""
+    """``kind`` of thing that a variable is of the matrix of ``reading``; ``extra`` depends on the kind.
+
+    Of a determinant: the views taken of it; of a whitened right-hand side: that side and its ``b_ndim``.
+    """
 
     kind: str
     reading: Reading
@@ -77,7 +80,7 @@ class Idioms:
         known = self.meaning[node.inputs[0]]
         out = node.outputs[0]
         if known.kind == "determinant":
-            self.meaning[out] = known
+            self.meaning[out] = replace(known, extra=(*(known.extra or ()), op))
         elif known.kind in ("inverse", "factor"):
             if op.is_left_expand_dims:
                 self.meaning[out] = known
@@ -133,14 +136,13 @@ class Idioms:
         reading = known.reading
         match known.kind, scalar_op:
             case "determinant", ps.Abs:
-                self.meaning[out] = Meaning("abs_determinant", reading)
+                self.meaning[out] = Meaning("abs_determinant", reading, extra=known.extra)
             case "abs_determinant", ps.Log:
-                self._replace_scalar(reading, out, reading.demand("logdet", "lu")[1])
+                self._replace_scalar(known, out, reading.demand("logdet", "lu")[1])
             case "determinant", ps.Sign:
-                self._replace_scalar(reading, out, reading.demand("logdet", "lu")[0])
+                self._replace_scalar(known, out, reading.demand("logdet", "lu")[0])
             case "determinant", ps.Log:
-                sign, logabsdet = reading.demand("logdet", "lu")
-                self._replace_scalar(reading, out, pt.where(pt.eq(sign, -1), np.nan, logabsdet))
+                self._replace_scalar(known, out, log_of_determinant(*reading.demand("logdet", "lu")))
             case "factor_diagonal", ps.Log:
                 self.meaning[out] = Meaning("log_diagonal", reading)
             case "factor_diagonal", ps.GT if _is_zero(node.inputs[1]):
@@ -152,12 +154,11 @@ class Idioms:
             case "whitened", ps.Mul if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]:
                 self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
 
-    def _replace_scalar(self, reading, old, new):
-        """``old`` has the batch shape of the matrix, perhaps with further axes of length 1."""
-        if not reading.batched or old.ndim == new.ndim:
-            self.note(reading, old, new)
-        else:
-            self.note(reading, old, new.reshape(old.shape, ndim=old.ndim))
+    def _replace_scalar(self, known, old, new):
+        """``old`` is made of views of the determinant: of ``new``, the same."""
+        for view in known.extra or ():
+            new = view(atleast_Nd(new, n=view.input_ndim))
+        self.note(known.reading, old, new)
 
     def _sum(self, node, op):
         known = self.meaning[node.inputs[0]]
@@ -217,6 +218,14 @@ class Idioms:
             return
         if op.lower != factor.transposed:
             self.note(factor.reading, node.outputs[0], factor.reading.solve(b, "cholesky", b_ndim=op.b_ndim))
+
+
+def log_of_determinant(sign, logabsdet):
+    """``log(det(A))``: NaN where the determinant is negative, with the gradient ``A^-T`` there as elsewhere.
+
+    NaN is added, not chosen instead, for a constant that is chosen has no gradient.
+    """
+    return logabsdet + pt.switch(pt.eq(sign, -1), np.nan, 0.0).astype(logabsdet.type.dtype)
 
 
 def fits(b, reference) -> bool:
