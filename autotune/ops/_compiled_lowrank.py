@@ -1,5 +1,5 @@
-"""The common case of `core_factor` and `core_solve`, compiled: positive terms, well-scaled rows, no
-cancellation.
+"""The common case of `core_factor` and `core_solve`, compiled: positive terms, well-scaled rows, nothing
+dense.
 
 Each function returns ``(done, ...)``. When ``done`` is false, the caller turns to the full algorithm in
 Python: those branches run rarely or do cubic work, and compiling them took Numba over a minute.
@@ -11,7 +11,7 @@ from pytensor.link.numba.dispatch.basic import numba_njit
 from autotune.ops import kernels
 from autotune.ops._thin import FAST, gram, gram_symmetric, product, solve_lower
 from autotune.ops.core_factor import SEPARATION
-from autotune.ops.core_solve import CANCELLATION_LIMIT, REFINEMENTS
+from autotune.ops.core_solve import CANCELLATION_LIMIT, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
 
 
 @numba_njit(fastmath=FAST)
@@ -91,66 +91,105 @@ def _scale_columns(T, root):
 
 
 @numba_njit
-def _solve_once(d, U, root, w, F, B):
-    """``(accurate, X)`` by the formula of Woodbury (1950)."""
-    T = gram(B, w, U)
-    _scale_columns(T, root)
+def _into_range(U, root, F, T):
+    """``Ue C^-1 T'``, and T becomes ``T C^-1``."""
     solve_lower(F, T, False)
     solve_lower(F, T, True)
+    scaled = T.copy()
+    _scale_columns(scaled, root)
+    return product(U, scaled)
+
+
+@numba_njit
+def _solve_once(U, root, w, F, B):
+    """``(accurate, X, T)`` by the formula of Woodbury (1950), ``T' = Ue' X``."""
+    T = gram(B, w, U)
     _scale_columns(T, root)
-    X = product(U, T)
-    return _finish_solve(w, B, X), X
+    X = _into_range(U, root, F, T)
+    return _finish_solve(w, B, X), X, T
+
+
+@numba_njit
+def _correct(U, root, w, F, X, T):
+    """In place ``X - W Ue C^-1 (Ue' X - T')``; see `core_solve` for why."""
+    gap = gram(X, np.ones_like(w), U)
+    for j in range(T.shape[0]):
+        for a in range(T.shape[1]):
+            gap[j, a] = gap[j, a] * root[a] - T[j, a]
+    step = _into_range(U, root, F, gap)
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            X[i, j] -= w[i] * step[i, j]
 
 
 @numba_njit(fastmath=FAST)
 def _residual(d, U, c, scale, B, X):
-    """``(B - K X, its squared norm by columns)``, rows weighted by ``scale``."""
+    """`core_solve.residual`, the squared backward errors without their division."""
     n, m = B.shape
     T = gram(X, np.ones_like(d), U)
     _scale_columns(T, c)
     R = product(U, T)
-    size = np.zeros(m, X.dtype)
+    size, length = np.zeros(m, X.dtype), np.zeros(m, X.dtype)
     for i in range(n):
-        for j in range(m):
-            if scale[i] > 0:  # else d is infinite, and the row has no residual
+        if scale[i] > 0:  # else d is infinite, and the row has no residual
+            for j in range(m):
                 R[i, j] = B[i, j] - d[i] * X[i, j] - R[i, j]
-            size[j] += scale[i] * R[i, j] * R[i, j]
-    return R, size
+                size[j] += scale[i] * R[i, j] * R[i, j]
+                length[j] += X[i, j] * X[i, j] / scale[i]
+        else:
+            R[i, :] = 0
+    return R, size, length
+
+
+@numba_njit
+def _any_above(limit, size, length):
+    """Whether a backward error exceeds ``limit`` eps. Written so that NaN does not: nothing can help it."""
+    bound = (limit * np.finfo(size.dtype).eps) ** 2
+    found = False
+    for j in range(size.size):
+        found = found or size[j] > bound * length[j]
+    return found
 
 
 @numba_njit
 def _refine(d, U, c, root, w, F, B, X):
-    """`core_solve.refine`, compiled: steps are taken column by column while the residual shrinks."""
+    """`core_solve.refine` in place, without its dense solve; whether that is not needed."""
     scale = np.empty_like(d)
     for i in range(d.size):
         total = d[i]
         for a in range(c.size):
             total += U[i, a] * U[i, a] * c[a]
         scale[i] = 1 / total
-    R, size = _residual(d, U, c, scale, B, X)
+    R, size, length = _residual(d, U, c, scale, B, X)
     for _ in range(REFINEMENTS):
-        _, step = _solve_once(d, U, root, w, F, R)
-        refined = X + step
-        refined_R, refined_size = _residual(d, U, c, scale, B, refined)
-        better = False
+        if not _any_above(GOOD_ENOUGH, size, length):
+            break
+        _, refined, T = _solve_once(U, root, w, F, R)
+        _correct(U, root, w, F, refined, T)
+        refined += X
+        refined_R, refined_size, refined_length = _residual(d, U, c, scale, B, refined)
+        improved = False
         for j in range(size.size):
-            if refined_size[j] < size[j]:
-                better = True
-                size[j] = refined_size[j]
+            if refined_size[j] * length[j] < size[j] * refined_length[j]:
+                improved = True
+                size[j], length[j] = refined_size[j], refined_length[j]
                 for i in range(d.size):
                     X[i, j] = refined[i, j]
                     R[i, j] = refined_R[i, j]
-        if not better:
+        if not improved:
             break
-    return X
+    return not _any_above(TOO_LARGE, size, length)
 
 
 @numba_njit
 def solve(d, U, c, w, F, B):
-    """``K^-1 B`` from a factor in mode CHOLESKY without eliminated rows."""
+    """``(done, K^-1 B)`` from a factor in mode CHOLESKY without eliminated rows."""
     root = np.sqrt(c)
-    accurate, X = _solve_once(d, U, root, w, F, B)
-    return X if accurate else _refine(d, U, c, root, w, F, B, X)
+    accurate, X, T = _solve_once(U, root, w, F, B)
+    if accurate:
+        return True, X
+    _correct(U, root, w, F, X, T)
+    return _refine(d, U, c, root, w, F, B, X), X
 
 
 @numba_njit
@@ -173,14 +212,18 @@ def solve_columns(U, c, w, F):
 
 @numba_njit(fastmath=FAST)
 def inverse_diagonal(U, c, w, F):
-    """``diag(K^-1)`` from a factor in mode CHOLESKY without eliminated rows."""
+    """``(done, diag(K^-1))`` from a factor in mode CHOLESKY without eliminated rows; not done where an entry
+    cancelled."""
     Z = U.copy()
     _scale_columns(Z, np.sqrt(c))
     solve_lower(F, Z, False)
     out = np.empty_like(w)
+    done = True
     for i in range(w.size):
         total = w.dtype.type(0)
         for a in range(c.size):
             total += Z[i, a] * Z[i, a]
-        out[i] = w[i] - w[i] * w[i] * total
-    return out
+        rest = 1 - w[i] * total
+        out[i] = w[i] * rest
+        done = done and not rest * rest * CANCELLATION_LIMIT < 1
+    return done, out

@@ -63,5 +63,5 @@ def inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):
     d, U, last, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, last, w, F, pivots, S, FS))
     with np.errstate(all="ignore"):
         if last.ndim == 1:
-            return core_solve.symmetric_inverse_diagonal(U, last, mode, w, F, pivots, S, FS)
-        return core_solve.general_inverse_diagonal(U, last, mode, w, F, pivots)
+            return core_solve.symmetric_inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS)
+        return core_solve.general_inverse_diagonal(d, U, last, mode, w, F, pivots)

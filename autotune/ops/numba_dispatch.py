@@ -158,7 +158,7 @@ def funcify_low_rank_solve(op, node, **kwargs):
     def low_rank_solve(d, U, c, mode, w, F, pivots, S, FS, B):
         lowrank.check_rhs(d, B)
         if mode.item() == CHOLESKY and S.size == 0:
-            return _compiled_lowrank.solve(
+            done, X = _compiled_lowrank.solve(
                 kernels.c_layout(d),
                 kernels.c_layout(U),
                 kernels.c_layout(c),
@@ -166,6 +166,8 @@ def funcify_low_rank_solve(op, node, **kwargs):
                 kernels.c_layout(F),
                 kernels.c_layout(B),
             )
+            if done:
+                return X
         return in_python(d, U, c, mode, w, F, pivots, S, FS, B)
 
     return low_rank_solve, VERSION
@@ -207,9 +209,11 @@ def funcify_low_rank_inverse_diagonal(op, node, **kwargs):
     @numba_njit
     def low_rank_inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):
         if mode.item() == CHOLESKY and S.size == 0:
-            return _compiled_lowrank.inverse_diagonal(
+            done, diagonal = _compiled_lowrank.inverse_diagonal(
                 kernels.c_layout(U), kernels.c_layout(c), kernels.c_layout(w), kernels.c_layout(F)
             )
+            if done:
+                return diagonal
         return in_python(d, U, c, mode, w, F, pivots, S, FS)
 
     return low_rank_inverse_diagonal, VERSION
