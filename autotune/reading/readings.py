@@ -22,6 +22,11 @@ class GraphRequest:
     rhs: Any
     answers: tuple[Any, ...]
 
+    @property
+    def reads(self) -> tuple[Any, ...]:
+        """What is read beside the matrix."""
+        return () if self.rhs is None else (self.rhs,)
+
 
 @dataclass(eq=False)
 class Reading:
@@ -50,6 +55,13 @@ class Reading:
     def deferred(self) -> bool:
         """Whether it was read from request Ops."""
         return self.matrix is None
+
+    @property
+    def made_from(self) -> tuple[Any, ...]:
+        """What the parts of the operator are; of a matrix that is dense, what that is computed from."""
+        if self.matrix is None or self.operator.structure != ("dense",):
+            return self.operator.parts
+        return () if self.matrix.owner is None else tuple(self.matrix.owner.inputs)
 
     @property
     def batched(self) -> bool:

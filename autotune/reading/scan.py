@@ -188,14 +188,17 @@ class Scan(Idioms):
 
     def finish(self) -> list[Reading]:
         """Demand the roots that are still needed as such, and tell which matrices are."""
-        self.contracted.dense_products(lambda var: not self._replaced(var))
+        self.contracted.dense_products(lambda var: var in self._needed())
+        needed = self._needed()
         for root, (kind, form, reading) in self.roots.items():
-            if not self._replaced(root):
+            if root in needed and root not in reading.replacements:
                 self._demand_root(root, kind, form, reading)
         for reading in self.readings.values():
             reading.positive_definite = reading.positive_definite or reading.evidence
             reading.symmetric = reading.symmetric or reading.positive_definite
-            reading.shared = reading.matrix is not None and not self._replaced(reading.matrix)
+        elsewhere = self._needed(own_matrix=False)
+        for reading in self.readings.values():
+            reading.shared = reading.matrix in elsewhere
         return [r for r in self.readings.values() if r.requests]
 
     def _demand_root(self, root, kind, form, reading):
@@ -203,21 +206,21 @@ class Scan(Idioms):
         transposed = kind == "inverse" and self.meaning[root].transposed and not reading.symmetric
         self.note(reading, root, answer.mT if transposed else answer)
 
-    def _replaced(self, var) -> bool:
-        """Whether nothing needs ``var`` once all replacements are made."""
-        memo: dict[Any, bool] = {}
-        replaced = {old for reading in self.readings.values() for old in reading.replacements}
+    def _needed(self, *, own_matrix: bool = True) -> set[Any]:
+        """What the outputs are computed from once all replacements are made, those variables included that
+        are replaced themselves.
 
-        def unneeded(v):
-            if v in replaced:
-                return True
-            if v not in memo:
-                memo[v] = all(
-                    client.outputs and all(map(unneeded, client.outputs))
-                    for client, _ in self.fgraph.clients[v]
-                )
-            return memo[v]
-
-        return all(
-            client.outputs and all(map(unneeded, client.outputs)) for client, _ in self.fgraph.clients[var]
-        )
+        ``own_matrix``: a dense matrix is needed by its own requests too, not only what it is computed from.
+        """
+        new = {old: [value] for reading in self.readings.values() for old, value in reading.replacements.items()}
+        for reading in self.readings.values():
+            parts = reading.operator.parts if own_matrix else reading.made_from
+            new |= {out: [*parts, *asked.reads] for asked in reading.requests.values() for out in asked.answers}
+        needed: set[Any] = set()
+        queue = list(self.fgraph.outputs)
+        while queue:
+            var = queue.pop()
+            if var not in needed:
+                needed.add(var)
+                queue += new[var] if var in new else var.owner.inputs if var.owner else ()
+        return needed
