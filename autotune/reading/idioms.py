@@ -38,12 +38,14 @@ class Meaning:
 class Idioms:
     """The handlers, by class of Op. ``meaning``: of variables.
 
-    ``contracted`` follows inverses and solutions of structured matrices through gradient graphs.
+    ``contracted`` follows inverses and solutions of structured matrices through gradient graphs. ``squares``:
+    sums of squares that are read as quadratic forms, with what is squared.
     """
 
     def __init__(self) -> None:
         self.meaning: dict[Any, Meaning] = {}
         self.contracted = Contracted(self.note_contracted)
+        self.squares: list[tuple[Any, Any, Reading]] = []
         self.handlers = {
             DimShuffle: self._view,
             Dot: self._product,
@@ -146,11 +148,15 @@ class Idioms:
             case "factor_diagonal", ps.GT if _is_zero(node.inputs[1]):
                 self.meaning[out] = Meaning("positive_diagonal", reading)
             case "whitened", ps.Sqr:
-                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+                self._squared(node, known)
             case "whitened", ps.Pow if _is_two(node.inputs[1]):
-                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+                self._squared(node, known)
             case "whitened", ps.Mul if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]:
-                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+                self._squared(node, known)
+
+    def _squared(self, node, known):
+        of = (node.inputs[0], *known.extra)
+        self.meaning[node.outputs[0]] = Meaning("whitened_squared", known.reading, extra=of)
 
     def _replace_scalar(self, reading, old, new):
         """``old`` has the batch shape of the matrix, perhaps with further axes of length 1."""
@@ -167,9 +173,10 @@ class Idioms:
             half_logdet = 0.5 * known.reading.demand("logdet", "cholesky")[1]
             self._reduce_rest(node, known.reading, half_logdet, axes - {ndim - 1})
         elif known.kind == "whitened_squared":
-            b, b_ndim = known.extra
+            whitened, b, b_ndim = known.extra
             vector_axis = ndim - b_ndim
             if vector_axis in axes:
+                self.squares.append((node.outputs[0], whitened, known.reading))
                 quad = known.reading.inv_quad(b, "cholesky", b_ndim=b_ndim)
                 rest = {a - (a > vector_axis) for a in axes - {vector_axis}}
                 self._reduce_rest(node, known.reading, quad, rest)

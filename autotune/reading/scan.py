@@ -189,6 +189,7 @@ class Scan(Idioms):
     def finish(self) -> list[Reading]:
         """Demand the roots that are still needed as such, and tell which matrices are."""
         self.contracted.dense_products(lambda var: var in self._needed())
+        self._leave_squares()
         needed = self._needed()
         for root, (kind, form, reading) in self.roots.items():
             if root in needed and root not in reading.replacements:
@@ -200,6 +201,18 @@ class Scan(Idioms):
         for reading in self.readings.values():
             reading.shared = reading.matrix in elsewhere
         return [r for r in self.readings.values() if r.requests]
+
+    def _leave_squares(self) -> None:
+        """Squares of what is needed itself are summed as written: a quadratic form would solve for it again."""
+        needed = self._needed()
+        left = [(out, reading) for out, whitened, reading in self.squares if whitened in needed]
+        for out, reading in left:
+            del reading.replacements[out]
+        needed = self._needed() if left else needed
+        for _, reading in left:
+            dropped = [k for k, asked in reading.requests.items() if k[0] == "inv_quad" and asked.answers[0] not in needed]
+            for key in dropped:
+                del reading.requests[key]
 
     def _demand_root(self, root, kind, form, reading):
         [answer] = reading.demand(kind, form)
