@@ -38,14 +38,14 @@ class Meaning:
 class Idioms:
     """The handlers, by class of Op. ``meaning``: of variables.
 
-    ``contracted`` follows inverses and solutions of structured matrices through gradient graphs. ``squares``:
-    sums of squares that are read as quadratic forms, with what is squared.
+    ``contracted`` follows inverses and solutions of structured matrices through gradient graphs.
+    ``of_whitened``: what is read as one request though written in two steps, with what the first one gives.
     """
 
     def __init__(self) -> None:
         self.meaning: dict[Any, Meaning] = {}
         self.contracted = Contracted(self.note_contracted)
-        self.squares: list[tuple[Any, Any, Reading]] = []
+        self.of_whitened: list[tuple[Any, Any, Reading]] = []
         self.handlers = {
             DimShuffle: self._view,
             Dot: self._product,
@@ -176,7 +176,7 @@ class Idioms:
             whitened, b, b_ndim = known.extra
             vector_axis = ndim - b_ndim
             if vector_axis in axes:
-                self.squares.append((node.outputs[0], whitened, known.reading))
+                self.of_whitened.append((node.outputs[0], whitened, known.reading))
                 quad = known.reading.inv_quad(b, "cholesky", b_ndim=b_ndim)
                 rest = {a - (a > vector_axis) for a in axes - {vector_axis}}
                 self._reduce_rest(node, known.reading, quad, rest)
@@ -215,6 +215,7 @@ class Idioms:
         if whitened.reading is factor.reading and whitened.extra[1] == op.b_ndim:
             solution = factor.reading.solve(whitened.extra[0], "cholesky", b_ndim=op.b_ndim)
             self.note(factor.reading, node.outputs[0], solution)
+            self.of_whitened.append((node.outputs[0], b, factor.reading))
 
     def _cholesky_solve(self, node, op):
         factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]

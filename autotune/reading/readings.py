@@ -35,7 +35,8 @@ class Reading:
     ``needs``: other readings whose answers a replacement uses too. ``evidence``: an idiom in the
     graph (a Cholesky factor, ``assume_a="pos"``) treats the matrix as positive definite.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
-    from before autodiff; the strategy is None when it is still to be chosen.
+    from before autodiff; the strategy is None when it is still to be chosen. ``left_alone``: a factor is
+    taken of it that no request gives, and that PyTensor shares with all else that is asked.
     """
 
     matrix: Any
@@ -47,6 +48,7 @@ class Reading:
     decision: Any = None
     name: str | None = None
     shared: bool = False
+    left_alone: bool = False
     requests: dict[Any, GraphRequest] = field(default_factory=dict)
     replacements: dict[Variable, Any] = field(default_factory=dict)
     needs: dict[Variable, tuple[Any, ...]] = field(default_factory=dict)

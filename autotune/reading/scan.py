@@ -166,9 +166,14 @@ class Scan(Idioms):
             self.note(reading, old, new)
 
     def _read_Cholesky(self, node, op):
-        if not op.lower:
+        """``L`` of ``A = L L'``; an upper factor, and one of the other triangle, is left to PyTensor with all
+        else that is asked of the matrix, which it shares."""
+        matrix = node.inputs[0]
+        reading, transposed = self.reading_of(matrix)
+        symmetric = self.facts.symmetric(matrix) or self.facts.positive_definite(matrix)
+        if not op.lower or (transposed and not symmetric):
+            reading.left_alone = True
             return
-        reading, _ = self.reading_of(node.inputs[0])
         reading.evidence = True
         self.meaning[node.outputs[0]] = Meaning("factor", reading)
         self.roots[node.outputs[0]] = ("factor", "cholesky", reading)
@@ -189,10 +194,11 @@ class Scan(Idioms):
     def finish(self) -> list[Reading]:
         """Demand the roots that are still needed as such, and tell which matrices are."""
         self.contracted.dense_products(lambda var: var in self._needed())
-        self._leave_squares()
+        self._leave_second_steps()
+        self.readings = {key: reading for key, reading in self.readings.items() if not reading.left_alone}
         needed = self._needed()
         for root, (kind, form, reading) in self.roots.items():
-            if root in needed and root not in reading.replacements:
+            if root in needed and root not in reading.replacements and not reading.left_alone:
                 self._demand_root(root, kind, form, reading)
         for reading in self.readings.values():
             reading.positive_definite = reading.positive_definite or reading.evidence
@@ -202,17 +208,19 @@ class Scan(Idioms):
             reading.shared = reading.matrix in elsewhere
         return [r for r in self.readings.values() if r.requests]
 
-    def _leave_squares(self) -> None:
-        """Squares of what is needed itself are summed as written: a quadratic form would solve for it again."""
+    def _leave_second_steps(self) -> None:
+        """``L^-1 b`` that is needed itself is not computed again: its squares, and ``L'^-1`` of it, are left."""
         needed = self._needed()
-        left = [(out, reading) for out, whitened, reading in self.squares if whitened in needed]
+        left = [(out, reading) for out, whitened, reading in self.of_whitened if whitened in needed]
         for out, reading in left:
-            del reading.replacements[out]
+            reading.replacements.pop(out, None)
         needed = self._needed() if left else needed
-        for _, reading in left:
-            dropped = [k for k, asked in reading.requests.items() if k[0] == "inv_quad" and asked.answers[0] not in needed]
-            for key in dropped:
-                del reading.requests[key]
+        for reading in {reading: None for _, reading in left}:
+            reading.requests = {
+                key: asked
+                for key, asked in reading.requests.items()
+                if asked.request.form != "cholesky" or any(answer in needed for answer in asked.answers)
+            }
 
     def _demand_root(self, root, kind, form, reading):
         [answer] = reading.demand(kind, form)
