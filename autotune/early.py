@@ -134,23 +134,18 @@ def _is_constant(var) -> bool:
 def sum_diagonals_of_products(fgraph) -> None:
     """``diag(A @ B) -> sum(A * B.T, axis=1)``, so also a trace: n^2 instead of n^3 operations.
 
-    Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides.
+    Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides. A product that is used
+    elsewhere too is computed anyway.
     """
     pairs = []
     for node in fgraph.apply_nodes:
         match node.op:
             case ExtractDiag(offset=0) if node.inputs[0].ndim == 2:
                 product, out = node.inputs[0], node.outputs[0]
-                if isinstance(_core_op(product), Dot) and not _is_solve_too(fgraph, product):
+                if isinstance(_core_op(product), Dot) and len(fgraph.clients[product]) == 1:
                     pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_traces")
-
-
-def _is_solve_too(fgraph, product) -> bool:
-    """A product with an inverse that is used elsewhere will be had from a solve."""
-    inverse = any(isinstance(_core_op(factor), MatrixInverse) for factor in product.owner.inputs)
-    return inverse and len(fgraph.clients[product]) > 1
 
 
 def _core_op(var):

@@ -42,11 +42,13 @@ class Idioms:
     """The handlers, by class of Op. ``meaning``: of variables.
 
     ``contracted`` follows inverses and solutions of structured matrices through gradient graphs.
+    ``of_whitened``: what is read as one request though written in two steps, with what the first one gives.
     """
 
     def __init__(self) -> None:
         self.meaning: dict[Any, Meaning] = {}
         self.contracted = Contracted(self.note_contracted)
+        self.of_whitened: list[tuple[Any, Any, Reading]] = []
         self.handlers = {
             DimShuffle: self._view,
             Dot: self._product,
@@ -148,11 +150,15 @@ class Idioms:
             case "factor_diagonal", ps.GT if _is_zero(node.inputs[1]):
                 self.meaning[out] = Meaning("positive_diagonal", reading)
             case "whitened", ps.Sqr:
-                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+                self._squared(node, known)
             case "whitened", ps.Pow if _is_two(node.inputs[1]):
-                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+                self._squared(node, known)
             case "whitened", ps.Mul if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]:
-                self.meaning[out] = Meaning("whitened_squared", reading, extra=known.extra)
+                self._squared(node, known)
+
+    def _squared(self, node, known):
+        of = (node.inputs[0], *known.extra)
+        self.meaning[node.outputs[0]] = Meaning("whitened_squared", known.reading, extra=of)
 
     def _replace_scalar(self, known, old, new):
         """``old`` is made of views of the determinant: of ``new``, the same."""
@@ -168,9 +174,10 @@ class Idioms:
             half_logdet = 0.5 * known.reading.demand("logdet", "cholesky")[1]
             self._reduce_rest(node, known.reading, half_logdet, axes - {ndim - 1})
         elif known.kind == "whitened_squared":
-            b, b_ndim = known.extra
+            whitened, b, b_ndim = known.extra
             vector_axis = ndim - b_ndim
             if vector_axis in axes:
+                self.of_whitened.append((node.outputs[0], whitened, known.reading))
                 quad = known.reading.inv_quad(b, "cholesky", b_ndim=b_ndim)
                 rest = {a - (a > vector_axis) for a in axes - {vector_axis}}
                 self._reduce_rest(node, known.reading, quad, rest)
@@ -209,6 +216,7 @@ class Idioms:
         if whitened.reading is factor.reading and whitened.extra[1] == op.b_ndim:
             solution = factor.reading.solve(whitened.extra[0], "cholesky", b_ndim=op.b_ndim)
             self.note(factor.reading, node.outputs[0], solution)
+            self.of_whitened.append((node.outputs[0], b, factor.reading))
 
     def _cholesky_solve(self, node, op):
         factor, b = self.meaning.get(node.inputs[0]), node.inputs[1]

@@ -22,6 +22,11 @@ class GraphRequest:
     rhs: Any
     answers: tuple[Any, ...]
 
+    @property
+    def reads(self) -> tuple[Any, ...]:
+        """What is read beside the matrix."""
+        return () if self.rhs is None else (self.rhs,)
+
 
 @dataclass(eq=False)
 class Reading:
@@ -30,7 +35,8 @@ class Reading:
     ``needs``: other readings whose answers a replacement uses too. ``positive_definite``: as far as the
     requests go, see ``Problem``.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
-    from before autodiff; the strategy is None when it is still to be chosen.
+    from before autodiff; the strategy is None when it is still to be chosen. ``left_alone``: a factor is
+    taken of it that no request gives, and that PyTensor shares with all else that is asked.
     """
 
     matrix: Any
@@ -41,6 +47,7 @@ class Reading:
     decision: Any = None
     name: str | None = None
     shared: bool = False
+    left_alone: bool = False
     requests: dict[Any, GraphRequest] = field(default_factory=dict)
     replacements: dict[Variable, Any] = field(default_factory=dict)
     needs: dict[Variable, tuple[Any, ...]] = field(default_factory=dict)
@@ -49,6 +56,13 @@ class Reading:
     def deferred(self) -> bool:
         """Whether it was read from request Ops."""
         return self.matrix is None
+
+    @property
+    def made_from(self) -> tuple[Any, ...]:
+        """What the parts of the operator are; of a matrix that is dense, what that is computed from."""
+        if self.matrix is None or self.operator.structure != ("dense",):
+            return self.operator.parts
+        return () if self.matrix.owner is None else tuple(self.matrix.owner.inputs)
 
     @property
     def batched(self) -> bool:

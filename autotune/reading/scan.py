@@ -139,8 +139,9 @@ class Scan(Idioms):
         if not same_batch(reading, node.outputs[0], op.b_ndim):
             return
         form = {"her": "sym"}.get(op.assume_a, op.assume_a)
-        if form == "sym" and not reading.symmetric:
-            return  # of which one triangle may be all there is
+        one_triangle = form == "sym" or (form == "pos" and transposed)
+        if one_triangle and not reading.symmetric:
+            return  # it may be all there is, and not the one that a factor reads
         if form == "gen":
             form = self._solve_form(reading)
         asked = {"b_ndim": op.b_ndim, "transposed": transposed, "checked": op.assume_a == "pos"}
@@ -163,9 +164,14 @@ class Scan(Idioms):
             self.note(reading, old, new)
 
     def _read_Cholesky(self, node, op):
-        if not op.lower:
+        """``L`` of ``A = L L'``; an upper factor, and one of the other triangle, is left to PyTensor with all
+        else that is asked of the matrix, which it shares."""
+        matrix = node.inputs[0]
+        reading, transposed = self.reading_of(matrix)
+        symmetric = self.facts.symmetric(matrix) or self.facts.positive_definite(matrix)
+        if not op.lower or (transposed and not symmetric):
+            reading.left_alone = True
             return
-        reading, _ = self.reading_of(node.inputs[0])
         self.meaning[node.outputs[0]] = Meaning("factor", reading)
         self.roots[node.outputs[0]] = ("factor", "cholesky", reading)
 
@@ -186,35 +192,54 @@ class Scan(Idioms):
 
     def finish(self) -> list[Reading]:
         """Demand the roots that are still needed as such, and tell which matrices are."""
-        self.contracted.dense_products(lambda var: not self._replaced(var))
+        self.contracted.dense_products(lambda var: var in self._needed())
+        self._leave_second_steps()
+        self.readings = {key: reading for key, reading in self.readings.items() if not reading.left_alone}
+        needed = self._needed()
         for root, (kind, form, reading) in self.roots.items():
-            if not self._replaced(root):
+            if root in needed and root not in reading.replacements and not reading.left_alone:
                 self._demand_root(root, kind, form, reading)
         for reading in self.readings.values():
             reading.conclude()
-            reading.shared = reading.matrix is not None and not self._replaced(reading.matrix)
+        elsewhere = self._needed(own_matrix=False)
+        for reading in self.readings.values():
+            reading.shared = reading.matrix in elsewhere
         return [r for r in self.readings.values() if r.requests]
+
+    def _leave_second_steps(self) -> None:
+        """``L^-1 b`` that is needed itself is not computed again: its squares, and ``L'^-1`` of it, are left."""
+        needed = self._needed()
+        left = [(out, reading) for out, whitened, reading in self.of_whitened if whitened in needed]
+        for out, reading in left:
+            reading.replacements.pop(out, None)
+        needed = self._needed() if left else needed
+        for reading in {reading: None for _, reading in left}:
+            reading.requests = {
+                key: asked
+                for key, asked in reading.requests.items()
+                if asked.request.form != "cholesky" or any(answer in needed for answer in asked.answers)
+            }
 
     def _demand_root(self, root, kind, form, reading):
         [answer] = reading.demand(kind, form)
         transposed = kind == "inverse" and self.meaning[root].transposed and not reading.symmetric
         self.note(reading, root, answer.mT if transposed else answer)
 
-    def _replaced(self, var) -> bool:
-        """Whether nothing needs ``var`` once all replacements are made."""
-        memo: dict[Any, bool] = {}
-        replaced = {old for reading in self.readings.values() for old in reading.replacements}
+    def _needed(self, *, own_matrix: bool = True) -> set[Any]:
+        """What the outputs are computed from once all replacements are made, those variables included that
+        are replaced themselves.
 
-        def unneeded(v):
-            if v in replaced:
-                return True
-            if v not in memo:
-                memo[v] = all(
-                    client.outputs and all(map(unneeded, client.outputs))
-                    for client, _ in self.fgraph.clients[v]
-                )
-            return memo[v]
-
-        return all(
-            client.outputs and all(map(unneeded, client.outputs)) for client, _ in self.fgraph.clients[var]
-        )
+        ``own_matrix``: a dense matrix is needed by its own requests too, not only what it is computed from.
+        """
+        new = {old: [value] for reading in self.readings.values() for old, value in reading.replacements.items()}
+        for reading in self.readings.values():
+            parts = reading.operator.parts if own_matrix else reading.made_from
+            new |= {out: [*parts, *asked.reads] for asked in reading.requests.values() for out in asked.answers}
+        needed: set[Any] = set()
+        queue = list(self.fgraph.outputs)
+        while queue:
+            var = queue.pop()
+            if var not in needed:
+                needed.add(var)
+                queue += new[var] if var in new else var.owner.inputs if var.owner else ()
+        return needed
