@@ -11,7 +11,7 @@ from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
-    CholeskyOrNaN,
+    FactorOrNaN,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
@@ -31,7 +31,7 @@ __all__ = [
     "CholeskyOrLU",
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
-    "CholeskyOrNaN",
+    "FactorOrNaN",
     "LUInverse",
     "LanczosInverse",
     "LanczosInverseOfParts",

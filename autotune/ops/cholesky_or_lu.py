@@ -67,12 +67,12 @@ class CholeskyOrLU(LinalgOp):
         return type(self)(overwrite_a=True) if 0 in allowed_inplace_inputs else self
 
 
-class CholeskyOrNaN(LinalgOp):
+class FactorOrNaN(LinalgOp):
     """``L`` (n, n) of ``A = L L'``, of which only the lower triangle is read; NaN everywhere if there is
     none.
 
     Takes A, and F and is_cholesky of its `CholeskyOrLU`, and factorises only where that had to leave
-    Cholesky's way. Use it as ``Blockwise(CholeskyOrNaN())``.
+    Cholesky's way. Use it as ``Blockwise(FactorOrNaN())``.
     """
 
     __props__ = ()
@@ -98,7 +98,7 @@ class CholeskyOrNaN(LinalgOp):
         A, F = (x.astype(dtype, copy=False) for x in inputs[:2])
         outputs[0][0] = core.lower_factor(A, F, bool(inputs[2]))
 
-    def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "CholeskyOrNaN":
+    def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "FactorOrNaN":
         return self
 
 

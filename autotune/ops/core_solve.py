@@ -130,7 +130,8 @@ def dense_apply(mode, F, pivots, B, transposed):
 
 
 def general_solve(d, U, V, mode, w, F, pivots, B, transposed):
-    """``K^-1 B`` (or ``K'^-1 B``) for ``K = diag(d) + U V'``: ``w (B - U M^-1 V' W B)``, M the capacitance."""
+    """``K^-1 B`` (or ``K'^-1 B``) for ``K = diag(d) + U V'``: ``w (B - U M^-1 V' W B)``, M the
+    capacitance."""
     if mode != CAPACITANCE_LU:
         return dense_apply(mode, F, pivots, B, transposed)
     left, right = (V, U) if transposed else (U, V)
@@ -225,9 +226,7 @@ def general_inverse_diagonal(d, U, V, mode, w, F, pivots):
     rows = U.copy()
     kernels.getrs(F, pivots, rows, True)
     diagonal = w - w * w * kernels.row_dots(rows, np.ones(U.shape[1], w.dtype), V)
-    return exact_where_cancelled(
-        diagonal, w, lambda B: general_solve(d, U, V, mode, w, F, pivots, B, False)
-    )
+    return exact_where_cancelled(diagonal, w, lambda B: general_solve(d, U, V, mode, w, F, pivots, B, False))
 
 
 def symmetric_inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):

@@ -38,7 +38,7 @@ from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
-    CholeskyOrNaN,
+    FactorOrNaN,
 )
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedCholesky, SharedLU
@@ -341,15 +341,15 @@ def funcify_cholesky_or_lu(op, node, **kwargs):
     return cholesky_or_lu, VERSION
 
 
-@register_funcify_default_op_cache_key(CholeskyOrNaN)
-def funcify_cholesky_or_nan(op, node, **kwargs):
+@register_funcify_default_op_cache_key(FactorOrNaN)
+def funcify_factor_or_nan(op, node, **kwargs):
     cast, cast_factor = (_cast(x, node.outputs[0].type.numpy_dtype) for x in node.inputs[:2])
 
     @numba_njit
-    def cholesky_or_nan(A, F, is_cholesky):
+    def factor_or_nan(A, F, is_cholesky):
         return core_cholesky_or_lu.lower_factor(cast(A), cast_factor(F), is_cholesky.item() != 0)
 
-    return cholesky_or_nan, VERSION
+    return factor_or_nan, VERSION
 
 
 @register_funcify_default_op_cache_key(CholeskyOrLUSolve)

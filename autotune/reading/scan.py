@@ -207,7 +207,8 @@ class Scan(Idioms):
         return [r for r in self.readings.values() if r.requests]
 
     def _leave_second_steps(self) -> None:
-        """``L^-1 b`` that is needed itself is not computed again: its squares, and ``L'^-1`` of it, are left."""
+        """``L^-1 b`` that is needed itself is not computed again: its squares, and ``L'^-1`` of it, are
+        left."""
         needed = self._needed()
         left = [(out, reading) for out, whitened, reading in self.of_whitened if whitened in needed]
         for out, reading in left:
@@ -231,10 +232,14 @@ class Scan(Idioms):
 
         ``own_matrix``: a dense matrix is needed by its own requests too, not only what it is computed from.
         """
-        new = {old: [value] for reading in self.readings.values() for old, value in reading.replacements.items()}
+        new = {
+            old: [value] for reading in self.readings.values() for old, value in reading.replacements.items()
+        }
         for reading in self.readings.values():
             parts = reading.operator.parts if own_matrix else reading.made_from
-            new |= {out: [*parts, *asked.reads] for asked in reading.requests.values() for out in asked.answers}
+            new |= {
+                out: [*parts, *asked.reads] for asked in reading.requests.values() for out in asked.answers
+            }
         needed: set[Any] = set()
         queue = list(self.fgraph.outputs)
         while queue:

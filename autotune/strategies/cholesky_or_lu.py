@@ -7,7 +7,7 @@ from functools import cached_property
 import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 
-from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, CholeskyOrNaN
+from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorOrNaN
 from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
 from autotune.strategies.base import Strategy, Work, forming, outer_products, peak_of, times
 from autotune.strategies.cholesky import CholeskySolver
@@ -69,7 +69,7 @@ class CholeskyOrLUSolver(LUSolver):
     @cached_property
     def _of_factor(self):
         """What a Cholesky factor alone answers."""
-        return CholeskySolver(Blockwise(CholeskyOrNaN())(self.matrix, self.LU, self.is_cholesky))
+        return CholeskySolver(Blockwise(FactorOrNaN())(self.matrix, self.LU, self.is_cholesky))
 
     def solve(self, rhs, transposed=False):
         solve = Blockwise(CholeskyOrLUSolve(transposed=transposed))
