@@ -39,13 +39,11 @@ def decisions(explained):
 
 
 def explanation(fn):
-    """The plan of a function as text and JSON: the plan (None without one) and faults."""
+    """The plan of a function as text and JSON, None where these fail, and faults."""
     try:
         explained = autotune.explain(fn)
         assert str(explained)
         explained.to_json()
-    except KeyError:
-        return None, []
     except Exception as error:
         return None, [Fault("explain", f"{type(error).__name__}: {error}")]
     return explained, [Fault("internal error", explained.failure)] if explained.failure else []

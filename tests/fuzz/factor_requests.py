@@ -1,4 +1,4 @@
-"""Requests by Cholesky factors, of definite, indefinite and singular matrices and of those given by a half."""
+"""Requests by Cholesky factors: of definite, indefinite, singular and half-given matrices."""
 
 import numpy as np
 import pytensor.tensor as pt

@@ -1,8 +1,8 @@
 """Who is right where two results differ.
 
 Where plain PyTensor and autotune differ by more than `CLOSE` rounding errors, the value in long double
-decides. The error that is allowed is ten times plain's, what the condition of the matrices explains, and thirty times
-what rounding-size changes of the inputs do to plain.
+decides. The error that is allowed is ten times plain's, what the condition of the matrices explains, and
+thirty times what rounding-size changes of the inputs do to plain.
 """
 
 from dataclasses import dataclass

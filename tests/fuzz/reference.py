@@ -8,9 +8,9 @@ import pytensor
 import pytensor.scalar as ps
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode
+from pytensor.conditional.op import IfElse
 from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import toposort
-from pytensor.ifelse import IfElse
 from pytensor.tensor.basic import Alloc, AllocDiag, ExtractDiag, Eye, Join
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -252,7 +252,7 @@ APPLY = {
     Alloc: lambda op, node, args: [np.broadcast_to(args[0], tuple(map(int, args[1:]))).copy()],
     ExtractDiag: lambda op, node, args: [np.diagonal(args[0], op.offset, op.axis1, op.axis2)],
     AllocDiag: lambda op, node, args: [np.diag(args[0], op.offset)] if args[0].ndim == 1 else None,
-    Join: lambda op, node, args: [np.concatenate(args[1:], axis=int(args[0]))],
+    Join: lambda op, node, args: [np.concatenate(args, axis=op.axis)],
     IfElse: _if_else,
     Reshape: lambda op, node, args: [args[0].reshape(tuple(map(int, args[1])))],
 }

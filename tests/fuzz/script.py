@@ -52,6 +52,11 @@ def op(text):
     return pickle.loads(base64.b64decode(text))
 
 
+def packed(text, dtype, shape):
+    """An array of many numbers."""
+    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
 {inputs}
 {nodes}
 inputs = [{names}]
@@ -123,6 +128,7 @@ MODES = {
     "vm": 'Mode(linker=VMLinker(use_cloop=False, c_thunks=False)).excluding("inplace", "fusion")',
     "numba": 'get_mode("NUMBA")',
 }
+MOST_NUMBERS = 100  # that are written out
 
 
 def verified_script(program, seed, text, folder):
@@ -290,9 +296,8 @@ def literal(variable):
 def array(number):
     """An array as text, exactly."""
     number = np.asarray(number)
-    nan = {"nan": np.nan, "inf": np.inf}
-    text = repr(number.tolist())
-    for name in nan:
-        text = text.replace(name, f"np.{name}")
-    shaped = f".reshape({number.shape})" if number.size == 0 else ""
-    return f'np.array({text}, dtype="{number.dtype}"){shaped}'
+    if number.size > MOST_NUMBERS or not number.size:
+        text = base64.b64encode(number.tobytes()).decode()
+        return f'packed("{text}", "{number.dtype}", {number.shape})'
+    text = repr(number.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+    return f'np.array({text}, dtype="{number.dtype}")'

@@ -91,7 +91,12 @@ def programs(trial, kind):
     """The trial as programs, the simplest door first. Shared variables become inputs."""
     case = trial.case
     simple = dataclasses.replace(
-        trial.setting, door="mode", tuned_inside=False, tuned_twice=False, compiled_plainly=False, layout=False
+        trial.setting,
+        door="mode",
+        tuned_inside=False,
+        tuned_twice=False,
+        compiled_plainly=False,
+        layout=False,
     )
     tune = dataclasses.replace(simple, door="tune")
     policy = trial.outcome.facts.get("policy", (None, None))[1]
@@ -122,7 +127,14 @@ def shrunk(program):
     progress = True
     while progress:
         progress = False
-        for step in (fewer_outputs, simpler_settings, cut_parts, earlier_outputs, rounder_numbers):
+        for step in (
+            fewer_outputs,
+            simpler_settings,
+            cut_parts,
+            earlier_outputs,
+            smaller_sizes,
+            rounder_numbers,
+        ):
             for candidate in step(program):
                 if time.process_time() > end:
                     return program
@@ -190,10 +202,26 @@ def earlier_outputs(program):
                 yield program.with_values([*program.values[:i], v, *program.values[i + 1 :]])
 
 
+def smaller_sizes(program):
+    """A length that no type states, smaller everywhere it occurs."""
+    pairs = list(zip(program.variables, program.numbers, strict=True))
+    shapes = [zip(number.shape, v.type.shape, strict=True) for v, number in pairs]
+    for length in sorted(
+        {n for shape in shapes for n, known in shape if n > 2 and known is None}, reverse=True
+    ):
+        for smaller in (2, length // 2):
+            numbers = []
+            for v, number in pairs:
+                axes = zip(number.shape, v.type.shape, strict=True)
+                cut = [slice(smaller if n == length and known is None else None) for n, known in axes]
+                numbers.append(number[tuple(cut)])
+            yield dataclasses.replace(program, numbers=tuple(numbers))
+
+
 def rounder_numbers(program):
     """Numbers of two decimals."""
     for i, number in enumerate(program.numbers):
-        rounded = np.round(number, 2) if number.dtype.kind == "f" else number
+        rounded = np.round(number, 2) + 0.0 if number.dtype.kind == "f" else number
         if not np.array_equal(rounded, number, equal_nan=True):
             yield dataclasses.replace(
                 program, numbers=(*program.numbers[:i], rounded, *program.numbers[i + 1 :])

@@ -7,8 +7,8 @@ of `autotune.tune` can be wrapped as the untuned ones were.
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
+from pytensor.conditional.op import ifelse
 from pytensor.graph.replace import clone_replace, vectorize_graph
-from pytensor.ifelse import ifelse
 
 from fuzz.generator import Input, Skip
 
