@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import warnings
+from multiprocessing import connection
 from pathlib import Path
 
 from fuzz.settings import DOORS, LINKERS
@@ -22,6 +23,8 @@ examples (in the folder tests/, or with PYTHONPATH=tests):
   python -m fuzz --one 73 --shrink build/fuzz         the same as a small script
 """
 PROGRESS_EVERY = 20.0  # seconds
+SILENCE = 3600  # seconds after which processes that say nothing are ended
+RENEWED = 1000  # seeds per process
 
 
 def parser():
@@ -81,30 +84,69 @@ def isolate():
 
 
 def outcomes(seeds, options):
-    """Outcomes as they come, from one process or several. A crash of a process is a fault of its seed."""
+    """Outcomes as they come, from this process or from several."""
     if options.jobs <= 1 or len(seeds) <= 1:
         for seed in seeds:
             yield run(seed, options)
-        return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    spawn = multiprocessing.get_context("spawn")
-    for first in range(0, len(seeds), CHUNK):  # fresh processes now and then: PyTensor keeps what it compiled
-        chunk = seeds[first : first + CHUNK]
-        with ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
-            waiting = {pool.submit(run, seed, options): seed for seed in chunk}
-            for future in as_completed(waiting):
-                if error := future.exception():
-                    yield crashed(waiting[future], error)
-                else:
-                    yield future.result()
+    else:
+        yield from outcomes_of_workers(
+            [Worker(seeds[i :: options.jobs], options) for i in range(options.jobs)]
+        )
 
 
-CHUNK = 1000
+def outcomes_of_workers(workers):
+    """The end of a process in the middle of a seed is a fault of that seed; the next seeds run in a new one."""
+    try:
+        while workers := [worker for worker in workers if worker.seeds]:
+            ready = connection.wait([worker.pipe for worker in workers], timeout=SILENCE)
+            if not ready:  # not even the limits on processor time end it
+                for worker in workers:
+                    worker.process.kill()
+            for worker in workers:
+                if worker.pipe in ready:
+                    yield from worker.receive()
+    finally:
+        for worker in workers:
+            worker.process.kill()
 
 
-def crashed(seed, error):
-    text = f"{type(error).__name__}: the process ended; this seed or one that ran beside it"
+class Worker:
+    """A process that runs its seeds in their order, renewed after `RENEWED` of them to give memory back."""
+
+    def __init__(self, seeds, options, task):
+        self.seeds, self.options, self.task = collections.deque(seeds), options, task
+        self.start()
+
+    def start(self):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe(duplex=False)
+        batch = list(self.seeds)[:RENEWED]
+        self.process = context.Process(target=self.task, args=(batch, self.options, other), daemon=True)
+        self.process.start()
+        other.close()
+
+    def receive(self):
+        """What has come: the outcome of the first seed, the end of a batch, or the end of the process."""
+        try:
+            found = self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            found = crashed(self.seeds[0], self.process.exitcode)
+        if found is not None:
+            self.seeds.popleft()
+            yield found
+        if self.seeds and (found is None or found["status"] == "crash"):
+            self.start()
+
+
+def work(seeds, options, pipe):
+    for seed in seeds:
+        pipe.send(json.loads(json.dumps(run(seed, options), default=str)))
+    pipe.send(None)
+
+
+def crashed(seed, code):
+    text = f"the process ended or hung in this seed, exit code {code}"
     return {"seed": seed, "status": "crash", "faults": [["crash", text]], "tags": {}, "seconds": 0.0}
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytensor.scalar as ps
+from pytensor.assumptions.core import FactState
+from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.basic import AllocDiag, ExtractDiag, Eye
@@ -37,6 +39,7 @@ os.environ.update(AUTOTUNE_HOME=f"{{home}}/data", XDG_CONFIG_HOME=f"{{home}}/con
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import cholesky, cho_solve, det, inv, slogdet, solve, solve_triangular
@@ -278,6 +281,8 @@ def _named(node, args):
         return f"pt.diag({args[0]})"
     if isinstance(op, ExtractDiag):
         return f"pt.diagonal({args[0]}, {op.offset}, {op.axis1}, {op.axis2})"
+    if isinstance(op, SpecifyAssumptions) and all(state is FactState.TRUE for _, state in op.assumptions):
+        return f"assume({args[0]}, {', '.join(f'{fact.name}=True' for fact, _ in op.assumptions)})"
     core = op.core_op if isinstance(op, Blockwise) else op
     name = type(core).__name__
     return LINALG[name](core, args) if name in LINALG else None
