@@ -95,7 +95,7 @@ def outcomes(seeds, options):
 
 
 def outcomes_of_workers(workers):
-    """The end of a process in the middle of a seed is a fault of that seed; the next seeds run in a new one."""
+    """The end of a process in the middle of a seed is a fault of that seed; the next run in a new one."""
     try:
         while workers := [worker for worker in workers if worker.seeds]:
             ready = connection.wait([worker.pipe for worker in workers], timeout=SILENCE)
