@@ -9,14 +9,23 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 python \
   /usr/local/bin/python3 /usr/bin/python3 /opt/homebrew/bin/python3 \
   $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
+# What `make fuzz` runs: SEEDS graphs from seed START on, LINKER py|vm|numba|mix, in JOBS processes.
+SEEDS ?= 2000
+START ?= 0
+LINKER ?= mix
+JOBS ?= 2
+HOURS ?= 6
+FUZZ := PYTHONPATH=tests $(BIN)/python -m fuzz --jobs $(JOBS)
 IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help env demo test lint types docs bench lock clean
+.PHONY: help env demo test fuzz fuzz-nightly lint types docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   run the demonstration"
 	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
+	@echo "make fuzz   random graphs against plain PyTensor (SEEDS=20000 START=0 LINKER=py|vm|numba|mix JOBS=2)"
+	@echo "make fuzz-nightly  the same for HOURS=6 from a seed of the day; small scripts in build/fuzz"
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make types  mypy"
 	@echo "make docs   build the pages into build/site, warnings as errors"
@@ -41,6 +50,15 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(STAMP)
+	$(ONE_THREAD) $(FUZZ) --start $(START) --count $(SEEDS) --linker $(LINKER)
+
+# A million seeds a day, of which a night does some ten thousand.
+fuzz-nightly: $(STAMP)
+	mkdir -p build/fuzz
+	$(ONE_THREAD) $(FUZZ) --start $$(( $$(date +%s) / 86400 % 2000 * 1000000 )) --count 1000000 \
+	  --seconds $$(( $(HOURS) * 3600 )) --linker $(LINKER) --results build/fuzz/results.jsonl --shrink build/fuzz
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

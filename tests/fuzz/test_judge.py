@@ -1,0 +1,90 @@
+"""The judge catches what is wrong, lets pass what rounding explains, and says which of two is right."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fuzz.judge import Evidence, agree, distance, judge, natural_noise
+
+RIGHT = np.array([[1.0, -2.0], [3.0, 0.5]])
+
+
+def judged(tuned, plain=RIGHT, right=RIGHT, condition=10.0, noise=0.0, eps=2.2e-16, tags=None):
+    evidence = Evidence(lambda: [right], lambda: condition, lambda: [noise], eps)
+    return [
+        f.kind for f in judge([plain], [tuned], evidence, ["output"], Counter() if tags is None else tags)
+    ]
+
+
+def test_equal_results_are_no_fault():
+    assert judged(RIGHT.copy()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        (RIGHT + np.eye(2), "value"),
+        (RIGHT * (1 + 1e-9), "accuracy"),
+        (RIGHT.astype("float32"), "dtype"),
+        (RIGHT[:1], "shape"),
+        (np.where(RIGHT > 2, np.nan, RIGHT), "nan"),
+        (np.where(RIGHT > 2, -np.inf, RIGHT), "nan"),
+    ],
+)
+def test_what_is_wrong_is_a_fault(wrong, kind):
+    assert kind in judged(wrong)
+
+
+def test_a_lost_nan_is_a_fault():
+    nan = np.full(3, np.nan)
+    assert judged(np.zeros(3), nan, nan) == ["nan"]
+
+
+def test_nan_in_place_of_minus_infinity_is_a_fault():
+    assert judged(np.array(np.nan), np.array(-np.inf), np.array(-np.inf)) == ["nan"]
+
+
+def test_flags_and_integers_are_exact():
+    assert judged(np.array(True), np.array(False), np.array(False)) == ["value"]
+    assert judged(np.array([1, 2]), np.array([1, 3]), np.array([1, 3])) == ["value"]
+
+
+def test_only_plain_being_wrong_is_no_fault():
+    tags = Counter()
+    assert judged(RIGHT.copy(), RIGHT + 1e-3, tags=tags) == []
+    assert tags["differs within tolerance"] == 1
+
+
+def test_ten_times_the_error_of_plain_is_allowed_and_more_is_not():
+    plain = RIGHT * (1 + 1e-9)
+    assert judged(RIGHT * (1 + 9e-9), plain) == []
+    assert judged(RIGHT * (1 + 12e-9), plain) == ["accuracy"]
+
+
+def test_condition_and_noise_excuse_what_they_explain():
+    moved = RIGHT * (1 + 1e-10)
+    assert judged(moved) == ["accuracy"]
+    assert judged(moved, condition=1e5) == []
+    assert judged(moved, noise=1e-10) == []
+
+
+def test_the_condition_excuses_no_value_within_reach():
+    assert judged(RIGHT * 1.1, condition=1e8) == ["value"]
+
+
+def test_agreement_looks_at_dtype_shape_and_nan():
+    assert agree([RIGHT], [RIGHT * (1 + 1e-16)], 2.2e-16)
+    for other in (RIGHT.astype("float32"), RIGHT[:1], RIGHT * np.array([[1, np.nan], [1, 1]])):
+        assert not agree([other], [RIGHT], 2.2e-16)
+
+
+def test_distance_is_infinite_where_nan_and_infinity_differ():
+    assert distance(np.array([np.nan]), np.array([np.inf])) == np.inf
+    assert distance(np.array([np.nan, 1.0]), np.array([np.nan, 1.5])) == 0.5
+
+
+def test_noise_is_what_rounding_of_the_inputs_does():
+    r = np.random.RandomState(0)
+    [noise] = natural_noise(lambda v: [1e6 * v[0]], [np.ones(50)], [np.full(50, 1e6)], 1e-10, r)
+    assert 0.5e-4 < noise < 2e-4
