@@ -149,9 +149,9 @@ def _evaluate(operator, names, shapes, flat):
 
 def inverse_and_determinant(A):
     """Gauss-Jordan elimination with row pivoting on an array of arbitrary-precision numbers."""
-    n = len(A)
-    rows = np.concatenate([A, np.eye(n, dtype=int)], axis=1) * mpmath.mpf(1)
-    determinant = mpmath.mpf(1)
+    n, one = len(A), type(A[0, 0])(1)
+    rows = np.concatenate([A, np.eye(n, dtype=int)], axis=1) * one
+    determinant = one
     for j in range(n):
         pivot = max(range(j, n), key=lambda i: abs(rows[i, j]))
         if pivot != j:

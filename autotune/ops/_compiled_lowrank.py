@@ -101,15 +101,6 @@ def _into_range(U, root, F, T):
 
 
 @numba_njit
-def _solve_once(U, root, w, F, B):
-    """``(accurate, X, T)`` by the formula of Woodbury (1950), ``T' = Ue' X``."""
-    T = gram(B, w, U)
-    _scale_columns(T, root)
-    X = _into_range(U, root, F, T)
-    return _finish_solve(w, B, X), X, T
-
-
-@numba_njit
 def _correct(U, root, w, F, X, T):
     """In place ``X - W Ue C^-1 (Ue' X - T')``; see `core_solve` for why."""
     gap = gram(X, np.ones_like(w), U)
@@ -120,6 +111,20 @@ def _correct(U, root, w, F, X, T):
     for i in range(X.shape[0]):
         for j in range(X.shape[1]):
             X[i, j] -= w[i] * step[i, j]
+
+
+@numba_njit
+def _solve_once(U, root, w, F, B):
+    """``(accurate, X)`` by the formula of Woodbury (1950), corrected where ``D^-1/2 Ue`` is large."""
+    T = gram(B, w, U)
+    _scale_columns(T, root)
+    X = _into_range(U, root, F, T)
+    accurate, large = _finish_solve(w, B, X), False
+    for a in range(F.shape[0]):
+        large = large or F[a, a] * F[a, a] > CANCELLATION_LIMIT
+    if large:
+        _correct(U, root, w, F, X, T)
+    return accurate, X
 
 
 @numba_njit(fastmath=FAST)
@@ -164,8 +169,7 @@ def _refine(d, U, c, root, w, F, B, X):
     for _ in range(REFINEMENTS):
         if not _any_above(GOOD_ENOUGH, size, length):
             break
-        _, refined, T = _solve_once(U, root, w, F, R)
-        _correct(U, root, w, F, refined, T)
+        _, refined = _solve_once(U, root, w, F, R)
         refined += X
         refined_R, refined_size, refined_length = _residual(d, U, c, scale, B, refined)
         improved = False
@@ -182,13 +186,24 @@ def _refine(d, U, c, root, w, F, B, X):
 
 
 @numba_njit
+def _are_independent(F):
+    """`core_solve.are_independent`."""
+    independent = True
+    for a in range(F.shape[0]):
+        total = F.dtype.type(0)
+        for b in range(a + 1):
+            total += F[a, b] * F[a, b]
+        independent = independent and not F[a, a] * F[a, a] * CANCELLATION_LIMIT < total
+    return independent
+
+
+@numba_njit
 def solve(d, U, c, w, F, B):
     """``(done, K^-1 B)`` from a factor in mode CHOLESKY without eliminated rows."""
     root = np.sqrt(c)
-    accurate, X, T = _solve_once(U, root, w, F, B)
-    if accurate:
+    accurate, X = _solve_once(U, root, w, F, B)
+    if accurate and _are_independent(F):
         return True, X
-    _correct(U, root, w, F, X, T)
     return _refine(d, U, c, root, w, F, B, X), X
 
 
@@ -198,6 +213,8 @@ def solve_columns(U, c, w, F):
     for a in range(c.size):
         if not c[a] > 0:
             return False, U
+    if not _are_independent(F):
+        return False, U
     root = np.sqrt(c)
     X = U.copy()
     _scale_columns(X, root)

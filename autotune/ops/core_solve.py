@@ -8,14 +8,14 @@ The argument, with ``A = D^-1/2 U``, right-hand side b and solution y in the sam
 Woodbury (1950) subtracts, ``y = b - A t`` with ``t = (I + A'A)^-1 A'b``, which leaves an error of eps |b| in
 any direction. That is a backward error of eps where ``|y| ~ |b|``. Near the range of U, though, y is up to
 ``|H| = 1 + |A|^2`` times smaller than b, and what part of the error lies in that range counts ``|H|`` times
-in the residual. So there are three steps, each taken only where the one before does not do:
+in the residual. So there are three steps, each taken only where the one before may not do:
 
-* `corrected_solve`: t has no cancellation, and ``A'y = t`` by the push-through identity (Henderson & Searle
+* `cholesky_correct`: t has no cancellation, and ``A'y = t`` by the push-through identity (Henderson & Searle
   1981). ``y - A (I + A'A)^-1 (A'y - t)`` multiplies the error by ``H^-1``: it takes it out of the range,
   where H is large, and leaves it where H is one. It re-orthogonalises y against U ("twice is enough", Kahan
   and Parlett) without an orthogonal basis of U, for any ``|H| < 1 / eps^2``.
-* `refine`: iterative refinement with the residual in K itself (Skeel 1980; Higham 2002, ch. 12), for
-  capacitance matrices that are ill-conditioned by more than the scales of their columns.
+* `refine`: iterative refinement with the residual in K itself (Skeel 1980; Higham 2002, ch. 12), which also
+  serves columns of U that are nearly dependent.
 * LU of K itself, for columns of which the residual is still too large.
 """
 
@@ -37,16 +37,26 @@ def scale_rows(w, B):
     return w.reshape(-1, 1) * B
 
 
-def corrected_solve(apply, correct, d, w, U, V, B):
-    """``(diag(d) + U V')^-1 B``, by the module's three steps.
-
-    ``apply(B)`` gives ``(X, T)`` by the formula of Woodbury, ``T' = V' X``; ``correct(X, T)`` subtracts
-    ``W U M^-1 (V' X - T')`` from X, M the capacitance matrix.
-    """
-    X, T = apply(B)
-    if not kernels.cancellation(d, w, B, X) > CANCELLATION_LIMIT:
+def refined_where_needed(X, B, solve, d, w, U, V, safe):
+    """`refine`, or X as it is where the factor is ``safe`` and ``W B`` did not cancel."""
+    if safe and not kernels.cancellation(d, w, B, X) > CANCELLATION_LIMIT:
         return X
-    return refine(correct(X, T), B, lambda R: correct(*apply(R)), d, U, V)
+    return refine(X, B, solve, d, U, V)
+
+
+def is_large(F):
+    """Whether ``|D^-1/2 Ue|`` is, as far as F, the Cholesky factor of ``I + Ue' D^-1 Ue``, tells. O(k)"""
+    return (np.diag(F) ** 2 > CANCELLATION_LIMIT).any()
+
+
+def are_independent(F):
+    """Whether each column of ``[D^-1/2 Ue; I]`` has a fair part that those before it do not explain.
+
+    Then F, the Cholesky factor of their Gram matrix, is accurate however they are scaled; else it has lost
+    what QR of the columns themselves would have kept. O(k^2)
+    """
+    squares = np.tril(F) ** 2
+    return not (np.diag(squares) * CANCELLATION_LIMIT < squares.sum(axis=1)).any()
 
 
 def refine(X, B, solve, d, U, V):
@@ -130,8 +140,7 @@ def dense_apply(mode, F, pivots, B, transposed):
 
 
 def general_solve(d, U, V, mode, w, F, pivots, B, transposed):
-    """``K^-1 B`` (or ``K'^-1 B``) for ``K = diag(d) + U V'``: ``w (B - U M^-1 V' W B)``, M the
-    capacitance."""
+    """``K^-1 B`` (or ``K'^-1 B``) for ``K = diag(d) + U V'``: ``w (B - U M^-1 V' W B)``."""
     if mode != CAPACITANCE_LU:
         return dense_apply(mode, F, pivots, B, transposed)
     left, right = (V, U) if transposed else (U, V)
@@ -139,14 +148,13 @@ def general_solve(d, U, V, mode, w, F, pivots, B, transposed):
     def apply(B):
         T = kernels.gram(B, w, right)
         kernels.getrs(F, pivots, T, transposed)
-        return scale_rows(w, kernels.subtract_product(B, left, T)), T
-
-    def correct(X, T):
+        X = scale_rows(w, kernels.subtract_product(B, left, T))
         gap = kernels.gram(X, np.ones_like(w), right) - T
         kernels.getrs(F, pivots, gap, transposed)
         return X - scale_rows(w, kernels.outer(left, gap))
 
-    return corrected_solve(apply, correct, d, w, left, right, B)
+    # The growth that `core_factor` allows is more than a residual may have.
+    return refine(apply(B), B, apply, d, left, right)
 
 
 def symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, B):
@@ -155,12 +163,10 @@ def symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, B):
         return general_solve(d, U, U * c, mode, w, F, pivots, B, False)
 
     def apply(B):
-        return cholesky_apply(U, c, w, F, S, FS, B)
+        X, T = cholesky_apply(U, c, w, F, S, FS, B)
+        return cholesky_correct(U, c, w, F, X, T) if is_large(F) else X
 
-    def correct(X, T):
-        return cholesky_correct(U, c, w, F, X, T)
-
-    return corrected_solve(apply, correct, d, w, U, U * c, B)
+    return refined_where_needed(apply(B), B, apply, d, w, U, U * c, are_independent(F))
 
 
 def symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
@@ -169,7 +175,7 @@ def symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     The push-through identity ``(D + Ue Ue')^-1 Ue = D^-1 Ue (I + Ue' D^-1 Ue)^-1`` (Henderson & Searle 1981)
     subtracts nothing, where the Woodbury formula would lose digits: U lies in its own range.
     """
-    if mode != CHOLESKY or S.size or not (c > 0).all():
+    if mode != CHOLESKY or S.size or not (c > 0).all() or not are_independent(F):
         return symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, U)
     root = np.sqrt(c)
     X = U * root
