@@ -30,7 +30,12 @@ class KeepStrategy(Strategy):
     dtypes = ("float32", "float64")
 
     def declines(self, problem, options):
-        """Only what PyTensor gets wrong: it takes the logarithm of a determinant at hand, which overflows."""
+        """Only what PyTensor gets wrong: it takes the logarithm of a determinant at hand, which overflows.
+
+        Who demands PyTensor's own lowering gets it.
+        """
+        if options.forced:
+            return None
         lu_kinds = {r.kind for r in problem.requests if r.form == "lu"}
         if lu_kinds >= {"logdet", "determinant"} and problem.linker is not None:
             return No("its log-determinant would be the logarithm of a determinant that can overflow")
