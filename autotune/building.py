@@ -24,7 +24,11 @@ def lower(reading, decision, assignment) -> dict:
         preconditioner=decision.preconditioner,
         logdet_rtol=decision.logdet_rtol,
     )
-    return _answers(reading, assignment, lambda name: strategy(name).solver(_system(reading, name), options))
+
+    def system(name):
+        return _system(reading, name, decision.problem.linker)
+
+    return _answers(reading, assignment, lambda name: strategy(name).solver(system(name), options))
 
 
 def defer(reading, decision) -> dict:
@@ -36,7 +40,7 @@ def defer(reading, decision) -> dict:
     undecided = decision.undecided
 
     def solver(name):
-        system = _system(reading, name)
+        system = _system(reading, name, decision.problem.linker)
         return RequestedSystem(
             reading.operator if undecided else system.operator,
             positive_definite=reading.positive_definite,
@@ -48,7 +52,7 @@ def defer(reading, decision) -> dict:
     return _answers(reading, decision.assignment, solver)
 
 
-def _system(reading, name):
+def _system(reading, name, linker):
     """The operator in the form in which the strategy wants it, with its facts."""
     operator = reading.operator
     if not strategy(name).structured and reading.matrix is not None:
@@ -57,6 +61,7 @@ def _system(reading, name):
         operator=operator,
         positive_definite=reading.positive_definite,
         symmetric=reading.symmetric,
+        linker=linker,
         kinds=frozenset(asked.request.kind for asked in reading.requests.values()),
     )
 

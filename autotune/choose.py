@@ -200,7 +200,8 @@ def _pick(problem, candidates, assignments, policy, profile, options, forced) ->
             )
         return best, "forced by the policy"
     if not open_:
-        return candidates[0], "every candidate was ruled out, the graph stays as written"
+        as_written = next(c for c in candidates if c.name == "keep")
+        return as_written, "every candidate was ruled out, the graph stays as written"
     if problem.unknown_sizes:
         return pick_for_all_sizes(problem, open_, keep, profile, options)
     by_price = sorted(open_, key=lambda c: c.seconds)

@@ -174,6 +174,7 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
     from autotune.branching import is_branch
     from autotune.dispatching import dispatched
     from autotune.policy.files import layered
+    from autotune.probing.examples import lengths_of
     from autotune.reading import has_roots
     from autotune.session import enabled_examples, enabled_policies, publish
 
@@ -187,7 +188,8 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
         decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
         if not differentiated:
             decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
-        plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=dict(in_force.sizes))
+        hints = lengths_of(known["examples"], fgraph) | dict(in_force.sizes)
+        plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=hints)
         if not differentiated and outer is None and not holds_problems(fgraph):
             _look_for_pins(in_force, policy, plan)
         replacements = _replacements(fgraph, decided, commit)

@@ -70,7 +70,7 @@ class Plan:
     """All decisions of one compiled function, those taken before automatic differentiation included.
 
     ``failure``: what went wrong inside the pass, when it left the graph alone because of that.
-    ``hints``: the lengths that the policy gave. ``price``: that of the whole function, which
+    ``hints``: the lengths that the policy gave, or examples. ``price``: that of the whole function, which
     ``autotune.explain`` adds; two plans of the same decisions are equal without it. ``inner``: the plans
     of the graphs inside (Scan, OpFromGraph, branches), which it adds too.
     """

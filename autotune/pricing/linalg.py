@@ -149,6 +149,11 @@ def cholesky_or_lu(sized: SizedNode) -> Cost:
     return cost(call("potrf", n=n), call("stream", n=n * n, count=2))
 
 
+def cholesky_or_lu_solve(sized: SizedNode) -> Cost:
+    """By the factor that the matrix is priced to have, or is known to have."""
+    return solve("getrs" if sized.inputs[2].value == 0 else "potrs", rhs=3)(sized)
+
+
 def low_rank_factor(sized: SizedNode) -> Cost:
     """The columns are scaled in a copy."""
     u = sized.inputs[1]

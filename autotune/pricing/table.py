@@ -69,7 +69,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.CholeskyInverse: linalg.factor("potri"),
     ops.LUInverse: linalg.factor("getri"),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
-    ops.CholeskyOrLUSolve: linalg.solve("potrs", rhs=3),
+    ops.CholeskyOrLUSolve: linalg.cholesky_or_lu_solve,
     ops.CholeskyOrLUInverse: linalg.factor("potri"),
     ops.LowRankFactor: linalg.low_rank_factor,
     ops.LowRankSolve: linalg.low_rank_solve,

@@ -15,6 +15,10 @@ from autotune.solver import Solver
 from cost_models import KernelCall, call
 
 
+# The linkers that run Ops of ours: Numba's, and those that call an Op's Python code.
+OWN_OPS = ("numba", "perform")
+
+
 @dataclass(frozen=True)
 class No:
     """A strategy declines, and why."""
@@ -57,7 +61,7 @@ class Strategy:
             return No(f"works in {' and '.join(self.dtypes)}, the matrix is {problem.dtype}")
         if problem.batch != 1 and not self.batched:
             return No("does not take batches of matrices")
-        if self.needs_own_ops and problem.linker not in ("numba", "perform"):
+        if self.needs_own_ops and problem.linker not in OWN_OPS:
             return No("the linker in force cannot run its operations")
         return self.objects_to(problem, options)
 

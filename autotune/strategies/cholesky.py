@@ -9,7 +9,7 @@ from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
 from autotune.ops import CholeskyInverse, SharedCholesky
 from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
-from autotune.strategies.base import No, Solver, Strategy, Work, forming, outer_products, peak_of, times
+from autotune.strategies.base import OWN_OPS, No, Solver, Strategy, Work, forming, outer_products, peak_of, times
 from cost_models import call
 
 
@@ -26,7 +26,7 @@ class CholeskyStrategy(Strategy):
         if not problem.positive_definite:
             return No("the matrix is not known to be positive definite")
         needs_potri = problem.asks("inverse") or problem.asks("inverse_diagonal") or problem.differentiated
-        if needs_potri and problem.linker not in ("numba", "perform"):
+        if needs_potri and problem.linker not in OWN_OPS:
             return No("the linker in force cannot run its inverse")
         return None
 

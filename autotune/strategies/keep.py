@@ -31,7 +31,12 @@ class KeepStrategy(Strategy):
 
     def declines(self, problem, options):
         """Only what PyTensor gets wrong: it takes the logarithm of a determinant at hand, which overflows,
-        and what a solve promises of its matrix for a fact about every other use of it."""
+        and what a solve promises of its matrix for a fact about every other use of it.
+
+        Who demands PyTensor's own lowering gets it.
+        """
+        if options.forced:
+            return None
         promised = any(r.checked and r.form == "pos" for r in problem.requests)
         if promised and not problem.positive_definite and problem.linker is not None:
             return No("it would take assume_a='pos' of one solve for a fact about the other requests")

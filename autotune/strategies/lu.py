@@ -6,10 +6,11 @@ import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.solvers.general import lu_solve
 
+from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
 from autotune.problem import Problem, known, with_backward
-from autotune.strategies.base import No, Solver, Strategy, Work, forming, outer_products, peak_of, times
+from autotune.strategies.base import OWN_OPS, No, Solver, Strategy, Work, forming, outer_products, peak_of, times
 from cost_models import call
 
 
@@ -27,10 +28,7 @@ class LUStrategy(Strategy):
         if problem.checked:
             return No("the graph expects NaN where the matrix is not positive definite")
         inverse = with_backward(problem, structured=False)
-        if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in (
-            "numba",
-            "perform",
-        ):
+        if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in OWN_OPS:
             return No("the linker in force cannot run its inverse")
         return None
 
@@ -49,17 +47,23 @@ class LUStrategy(Strategy):
         )
 
     def solver(self, system, options):
-        return LUSolver(system.operator.to_dense())
+        return LUSolver(system.operator.to_dense(), own_ops=system.linker in OWN_OPS)
 
 
 class LUSolver(Solver):
-    def __init__(self, matrix):
+    """``own_ops``: whether getrs solves, or PyTensor's own Ops: row exchanges and two triangular solves."""
+
+    def __init__(self, matrix, *, own_ops):
+        self.own_ops = own_ops
         self.LU, self.pivots = Blockwise(SharedLU())(matrix)
         self.diagonal_of_factor = pt.diagonal(self.LU, axis1=-2, axis2=-1)
         self._inverse = None
 
     def solve(self, rhs, transposed=False):
-        return lu_solve((self.LU, self.pivots), rhs, trans=transposed, b_ndim=2)
+        if not self.own_ops:
+            return lu_solve((self.LU, self.pivots), rhs, trans=transposed, b_ndim=2)
+        is_cholesky = pt.constant(0, dtype="int8")
+        return Blockwise(CholeskyOrLUSolve(transposed=transposed))(self.LU, self.pivots, is_cholesky, rhs)
 
     def permutation_sign(self):
         """-1 to the number of row interchanges."""
