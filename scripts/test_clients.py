@@ -31,9 +31,9 @@ TESTS = {
     "pymc-extras": ("tests/statespace",),
 }
 # They configure pytest. The package of the tree stays away, so that the installed one is tested.
+BESIDE = ("conftest.py", "pyproject.toml", "setup.cfg", "pytest.ini")
 OPTIONS = ["-p", "with_autotune", "-o", "addopts=", "--rootdir=.", "-q", "--tb=short"]
 OPTIONS += ["--continue-on-collection-errors", "--maxfail=0"]
-BESIDE = ("conftest.py", "pyproject.toml", "setup.cfg", "pytest.ini")
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,7 @@ def pytest(folder: Path, words: Sequence[str], *, without: bool = False) -> Outc
     arguments.write_text("\n".join(words), encoding="utf-8")
     path = os.pathsep.join(filter(None, [str(CLIENTS), os.environ.get("PYTHONPATH")]))
     mine = {"PYTHONPATH": path, "AUTOTUNE_OUTCOMES": str(found), "AUTOTUNE_LEFT_OUT": str(int(without))}
-    plugin = [
-        "-p",
-        "with_autotune",
-        "-o",
-        "addopts=",
-        "-q",
-        "--tb=short",
-        "--rootdir=.",
-        *RUN_ALL,
-        f"@{arguments.name}",
-    ]
-    program = [sys.executable, "-P", "-m", "pytest", *plugin]
+    program = [sys.executable, "-P", "-m", "pytest", *OPTIONS, f"@{arguments.name}"]
     subprocess.run(program, cwd=folder, env=os.environ | mine, check=False)
     if not found.exists():
         sys.exit(f"pytest did not come to its end in {folder}: see what it printed above.")
