@@ -1,4 +1,4 @@
-"""ptgp's own objectives, compiled by ptgp: the same values, gradients, steps and predictions with autotune."""
+"""ptgp's objectives, compiled by ptgp: the same values, gradients, steps and predictions with autotune."""
 
 import numpy as np
 import pytensor.tensor as pt
@@ -15,14 +15,13 @@ rng = np.random.default_rng(3)
 X = np.sort(rng.uniform(0, 5, N))[:, None]
 y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=N)
 Z = np.linspace(0.2, 4.8, M)[:, None]
-# A covariance and its factor are served by Cholesky, whatever a size that ptgp does not tell would advise.
+# ptgp tells no sizes: left alone, small problems would stay as they are.
 FORCED = {
     "rules": [
         {"match": {"structure": "dense"}, "force": "cholesky"},
         {"match": {"structure": "low_rank"}, "force": "woodbury"},
     ]
 }
-POLICIES = {"default": None, "forced": FORCED}
 
 
 def scaled(kernel):
@@ -77,7 +76,6 @@ def svgp(inducing=None, *, whiten=True):
 
 
 def fourier():
-    """Its compiled functions are wrapped by a check of their input."""
     return svgp(pg.FourierFeatures1D.from_data(X, num_frequencies=3))
 
 
@@ -90,6 +88,11 @@ MODELS = {
     "svgp_unwhitened": lambda: svgp(whiten=False),
     "fourier": fourier,
 }
+QUICK = ("exact", "linear", "vfe", "svgp_unwhitened")
+
+
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
 
 
 def compiled(compile_function, name, **kwargs):
@@ -109,17 +112,14 @@ def compiled(compile_function, name, **kwargs):
 
 def objective(name):
     """The function of ``theta``, and a point to begin at."""
-    *_, (fun, theta, *_) = compiled(
-        pg.optim.compile_scipy_objective, name, init_rng=np.random.default_rng(0)
-    )
+    *_, (fun, theta, *_) = compiled(pg.optim.compile_scipy_objective, name, init="unconstrained_zero")
     return fun, theta
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-@pytest.mark.parametrize("name", MODELS)
-def test_value_and_gradient_are_the_same(name, policy, plain):
-    reference, theta = plain(name)
-    with autotune.enabled(policy):
+@pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in MODELS])
+def test_value_and_gradient_are_the_same(name):
+    reference, theta = objective(name)
+    with autotune.enabled(None if name in ("vfe", "fitc") else FORCED):
         tuned, _ = objective(name)
     for step in 0.2 * np.random.default_rng(5).normal(size=(3, *theta.shape)):
         (value, gradient), (expected, wanted) = (f(theta + step, X, y) for f in (tuned, reference))
@@ -128,18 +128,9 @@ def test_value_and_gradient_are_the_same(name, policy, plain):
     assert autotune.explain(tuned).decisions
 
 
-@pytest.fixture(scope="module")
-def plain():
-    """Each objective as PyTensor compiles it, made once."""
-    made = {}
-    return lambda name: made.setdefault(name, None) or made.update({name: objective(name)}) or made[name]
-
-
 def trained(name):
     """The losses of three training steps, and the prediction that follows."""
-    model, gp, (step, shared, extra) = compiled(
-        pg.optim.compile_training_step, name, learning_rate=1e-2
-    )
+    model, gp, (step, shared, extra) = compiled(pg.optim.compile_training_step, name, learning_rate=1e-2)
     losses = [float(step(X, y)) for _ in range(3)]
     data = {} if gp.extra_vars else {"X_train": X, "y_train": y}
     predict = pg.optim.compile_predict(
@@ -154,15 +145,17 @@ def trained(name):
     return step, predict, losses, predict(X[::5] + 0.01)
 
 
-@pytest.mark.parametrize("name", ["exact", "fourier"])
+@pytest.mark.parametrize("name", ["fourier", slow("exact")])
 def test_training_and_prediction_are_the_same_and_can_be_explained(name):
+    """Those of Fourier features are wrapped by a check of their input."""
     *_, losses, expected = trained(name)
-    with autotune.enabled(FORCED):
+    with autotune.enabled():
         step, predict, found, predicted = trained(name)
     assert relative_error(found, losses) < 1e-9
     for a, e in zip(predicted, expected, strict=True):
         assert relative_error(a, e) < 1e-7
-    assert {d.chosen for fn in (step, predict) for d in autotune.explain(fn).decisions} <= {"cholesky", "woodbury"}
+    assert autotune.explain(step).decisions
+    assert not autotune.explain(predict).failure
 
 
 def test_diagnostics_can_be_explained():
@@ -177,4 +170,4 @@ def test_diagnostics_can_be_explained():
             model=model,
             compile_kwargs={"mode": python_mode()},
         )
-    assert [d.chosen for d in autotune.explain(diagnose).decisions] == ["cholesky"]
+    assert {d.chosen for d in autotune.explain(diagnose).decisions} == {"cholesky"}
