@@ -11,12 +11,14 @@ CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 p
   $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
 IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help env demo test lint types docs bench lock clean
+.PHONY: help env demo test test-clients lint types docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   run the demonstration"
 	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
+	@echo "make test-clients PYTENSOR=... PYMC=... PTGP=... PYMC_EXTRAS=..."
+	@echo "            tests of other libraries, from their source trees, with autotune enabled"
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make types  mypy"
 	@echo "make docs   build the pages into build/site, warnings as errors"
@@ -41,6 +43,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+CLIENTS := $(if $(PYTENSOR),--pytensor $(PYTENSOR)) $(if $(PYMC),--pymc $(PYMC)) \
+  $(if $(PTGP),--ptgp $(PTGP)) $(if $(PYMC_EXTRAS),--pymc-extras $(PYMC_EXTRAS))
+test-clients: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python scripts/test_clients.py $(CLIENTS) -- $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -67,9 +67,7 @@ def test_a_tuned_expression_says_what_runs_and_at_what_price():
     A, b = pt.matrix("A", shape=(300, 300)), pt.vector("b", shape=(300,))
     loss = autotune.tune(slogdet(A)[1] + b @ inv(A) @ b)
     outputs = [loss, *pt.grad(loss, [A, b])]
-    [here] = autotune.explain(
-        pytensor.function([A, b], outputs, mode=autotune.mode(base=python_mode()))
-    ).decisions
+    [here] = autotune.explain(compile_with([A, b], outputs)).decisions
     [there] = assert_named_truly(pytensor.function([A, b], outputs, mode=autotune.mode(base="JAX")))
     assert (here.chosen, there.chosen) == ("cholesky_or_lu", "keep")
     assert there.winner.seconds > here.winner.seconds
