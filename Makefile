@@ -18,7 +18,7 @@ HOURS ?= 6
 FUZZ := PYTHONPATH=tests $(BIN)/python -m fuzz --jobs $(JOBS)
 IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help env demo test fuzz fuzz-nightly lint types docs bench lock clean
+.PHONY: help env demo test test-clients fuzz fuzz-nightly lint types docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,8 @@ help:
 	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
 	@echo "make fuzz   random graphs against plain PyTensor (SEEDS=20000 START=0 LINKER=py|vm|numba|mix JOBS=2)"
 	@echo "make fuzz-nightly  the same for HOURS=6 from a seed of the day; small scripts in build/fuzz"
+	@echo "make test-clients PYTENSOR=... PYMC=... PTGP=... PYMC_EXTRAS=..."
+	@echo "            tests of other libraries, from their source trees, with autotune enabled"
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make types  mypy"
 	@echo "make docs   build the pages into build/site, warnings as errors"
@@ -59,6 +61,11 @@ fuzz-nightly: $(STAMP)
 	mkdir -p build/fuzz
 	$(ONE_THREAD) $(FUZZ) --start $$(( $$(date +%s) / 86400 % 2000 * 1000000 )) --count 1000000 \
 	  --seconds $$(( $(HOURS) * 3600 )) --linker $(LINKER) --results build/fuzz/results.jsonl --shrink build/fuzz
+
+CLIENTS := $(if $(PYTENSOR),--pytensor $(PYTENSOR)) $(if $(PYMC),--pymc $(PYMC)) \
+  $(if $(PTGP),--ptgp $(PTGP)) $(if $(PYMC_EXTRAS),--pymc-extras $(PYMC_EXTRAS))
+test-clients: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python scripts/test_clients.py $(CLIENTS) -- $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -144,8 +144,6 @@ def linker_kind(fgraph) -> str | None:
 def lower_all(reading, decision):
     from autotune.building import lower
 
-    if reading.carried is not None:
-        return lower(reading, decision, _carried_assignment(reading, decision))
     if reading.deferred or decision.chosen != "keep":
         return lower(reading, decision, decision.assignment)
     return None
@@ -153,15 +151,6 @@ def lower_all(reading, decision):
 
 def lower_requests(reading, decision):
     return lower_all(reading, decision) if reading.deferred else None
-
-
-def _carried_assignment(reading, decision):
-    """The strategy decided before autodiff, or PyTensor's own where it cannot serve here."""
-    from autotune.choose import Options, strategy
-
-    options = Options(logdet_rtol=decision.logdet_rtol, forced=True, carried=True)
-    no = strategy(reading.carried).declines(decision.problem, options)
-    return ("keep" if no is not None else reading.carried,) * len(reading.requests)
 
 
 def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, dispatch=False) -> bool:
@@ -215,6 +204,7 @@ def decisions_on(
     The two differ for request Ops: their requests in the joint graph are served by a decision that was taken,
     and is shown, for what they were before autodiff.
     """
+    from autotune.carried import as_served, carried_decision
     from autotune.reading import read
     from autotune.sizes import Sizes
 
@@ -232,7 +222,7 @@ def decisions_on(
         else:
             decision = carried_decision(reading, problem)
             decided.append((reading, decision, reading.decision or decision))
-    return decided
+    return as_served(decided)
 
 
 def _decisions(problems, policy: Policy, mode) -> list[Decision]:
@@ -283,13 +273,3 @@ def holds_problems(fgraph) -> bool:
 
     inner = (getattr(n.op, "fgraph", None) for n in fgraph.apply_nodes if not isinstance(n.op, RequestOp))
     return any(has_roots(graph) for graph in inner if graph is not None)
-
-
-def carried_decision(reading, problem) -> Decision:
-    """The decision from before autodiff for what its requests have become in the joint graph."""
-    from dataclasses import replace
-
-    names = (reading.carried,) * len(problem.requests)
-    if reading.decision is not None:
-        return replace(reading.decision, problem=problem, assignment=names)
-    return Decision(problem=problem, chosen=reading.carried, assignment=names, candidates=())

@@ -30,7 +30,7 @@ from whole_nodes import print_nodes
 from whole_problems import LARGEST, problem
 
 import autotune
-from autotune.explaining.explain import compiled_function
+from autotune.explaining.inside import compiled_function
 from autotune.pricing import ExampleSizes, Price, price
 from calibration.run import calibrate
 from calibration.worker import silence_numpy_threads

@@ -1,20 +1,23 @@
 """Plans compared, as JSON, of copies, of graphs inside; scripts against plain PyTensor and against pins."""
 
 import contextlib
+import functools
 import io
 import json
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import scipy.optimize
 from helpers import compile_plain, compile_with, forced, op_names, python_mode
 from pytensor.assumptions import assume
 from pytensor.compile.builders import OpFromGraph
-from pytensor.tensor.linalg import inv, slogdet, solve
+from pytensor.tensor.linalg import det, inv, slogdet, solve
 from typer.testing import CliRunner
 
 import autotune
@@ -102,6 +105,127 @@ def test_json_has_everything_that_the_table_shows():
         ]
     [conjugate] = [d for d in data["decisions"] if d["chosen"] == "cg"]
     assert conjugate["preconditioner"]["name"] == "jacobi"
+
+
+# -- whatever calls a compiled function -----------------------------------------------------------
+
+
+class Wrapper:
+    """A function in an attribute, in a property and behind methods."""
+
+    def __init__(self, fn):
+        self._fn = fn
+
+    @property
+    def fn(self):
+        return self._fn
+
+    @staticmethod
+    def static(x):
+        return compiled_here(x)
+
+    def method(self, x):
+        return self._fn(x)
+
+    def by_property(self, x):
+        return self.fn(x)
+
+    def __call__(self, x):
+        return self.method(x)
+
+
+class Slotted:
+    __slots__ = ("f",)
+
+    def __init__(self, f):
+        self.f = f
+
+    def __call__(self, point):
+        return self.f(**point)
+
+
+def compiled_here(x):
+    """Stands for a function compiled in a module, which ``caller`` and ``Wrapper.static`` name."""
+    return in_this_module["A"](x)
+
+
+def caller(x):
+    return float(compiled_here(x)[0, 0])
+
+
+in_this_module: dict = {}
+
+
+def closure(fn):
+    def call(x):
+        return [fn(row) for row in x]
+
+    return call
+
+
+def attribute(fn):
+    def call(x):
+        return x
+
+    call.wrapped = fn
+    return call
+
+
+def wrapped(fn):
+    @functools.wraps(fn)
+    def call(x):
+        return x
+
+    call.__wrapped__ = fn
+    return call
+
+
+def shelved(fn):
+    shelf = SimpleNamespace(problem=SimpleNamespace(fn=fn))
+    return lambda x: shelf.problem.fn(x)
+
+
+CALLABLES = {
+    "closure": closure,
+    "attribute": attribute,
+    "__wrapped__": wrapped,
+    "partial": lambda fn: functools.partial(fn, value=1),
+    "partial of a closure": lambda fn: functools.partial(functools.partial(closure(fn)), 1),
+    "argument of a partial": lambda fn: functools.partial(map, fn),
+    "default": lambda fn: lambda x, fn=fn: fn(x),
+    "method": lambda fn: Wrapper(fn).method,
+    "property": lambda fn: Wrapper(fn).by_property,
+    "static method": lambda fn: Wrapper(None).static,
+    "instance": Wrapper,
+    "slots": Slotted,
+    "cache": lambda fn: functools.cache(closure(fn)),
+    "attribute of an attribute": shelved,
+    "list": lambda fn: lambda x, fns=(fn,): fns[0](x),
+    "global": lambda fn: caller,
+    "in a library's call": lambda fn: lambda x: scipy.optimize.minimize(lambda z: fn(z), x),
+}
+
+
+@pytest.mark.parametrize("wrap", CALLABLES.values(), ids=CALLABLES)
+def test_whatever_calls_a_compiled_function_can_be_explained(wrap, monkeypatch):
+    fn = compile_with([A], inv(A), forced("lu"))
+    monkeypatch.setitem(in_this_module, "A", fn)
+    for fn_or_more in (wrap(fn), closure(wrap(fn)), functools.partial(Wrapper(wrap(fn)))):
+        assert autotune.explain(fn_or_more).decisions == autotune.explain(fn).decisions
+
+
+def test_one_that_calls_several_compiled_functions_is_asked_which():
+    first, second = (compile_with([A], f(A), forced("lu")) for f in (inv, det))
+    with pytest.raises(TypeError, match=r"calls 2 compiled PyTensor functions\. Give one of them"):
+        autotune.explain(lambda x: (first(x), second(x)))
+    nearest = functools.partial(first, closure(second))
+    assert autotune.explain(nearest).decisions == autotune.explain(first).decisions
+
+
+@pytest.mark.parametrize("holder", [print, len, Wrapper, Wrapper(None), lambda x: x, pytensor.function, None])
+def test_one_that_calls_none_is_told_so(holder):
+    with pytest.raises(TypeError, match="holds no compiled PyTensor function"):
+        autotune.explain(holder)
 
 
 # -- copies and graphs inside ---------------------------------------------------------------------
