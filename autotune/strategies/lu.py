@@ -10,7 +10,17 @@ from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
 from autotune.problem import Problem, known, with_backward
-from autotune.strategies.base import OWN_OPS, No, Solver, Strategy, Work, forming, outer_products, peak_of, times
+from autotune.strategies.base import (
+    OWN_OPS,
+    No,
+    Solver,
+    Strategy,
+    Work,
+    forming,
+    outer_products,
+    peak_of,
+    times,
+)
 from cost_models import call
 
 
