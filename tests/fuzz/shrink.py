@@ -25,7 +25,7 @@ from fuzz.script import verified_script
 from fuzz.settings import Setting
 from fuzz.watching import Cycle, Hang, limit, recorded
 
-SECONDS, STEP_SECONDS = 600, 30  # of processor time: in all, and for one step
+SECONDS, STEP_SECONDS = 240, 30  # of processor time: in all, and for one step
 
 
 @dataclass(frozen=True)
