@@ -26,6 +26,14 @@ from autotune.session import Session, enabled_examples, enabled_policies
 PROTECT_POSITION = 0.9
 # After canonicalize (1) and before stabilize (1.5) lowers solves and determinants.
 DECIDE_POSITION = 1.4
+# Rewrites that wait until `tune` is over: one forgets what the user says of a variable, the others write
+# determinants as products, which can be differentiated only once.
+AFTER_AUTODIFF = (
+    "local_drain_specify_assumptions",
+    "det_of_blockdiag",
+    "det_of_kronecker",
+    "det_of_triangular",
+)
 
 
 def mode(
@@ -70,7 +78,7 @@ def tune(
     stand_ins = {var: _stand_in(var) for var in random}
     fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
     ProtectStructure().rewrite(fgraph)
-    canonicalize = optdb["canonicalize"].query("+canonicalize", "-local_drain_specify_assumptions")
+    canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
     canonicalize.rewrite(fgraph)
     DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
     tuned: list[Any] = substitute(fgraph.outputs, {new: old for old, new in stand_ins.items()})

@@ -7,9 +7,13 @@ of a Kronecker product or block-diagonal matrix becomes a product of powers that
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import mul
+
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
-from pytensor.scalar import Abs, Log, Mul, Sign, mul
+from pytensor.scalar import Abs, Log, Mul, Sign
+from pytensor.scalar import mul as scalar_mul
 from pytensor.tensor.basic import ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -55,7 +59,7 @@ def guard_structure(fgraph) -> None:
     _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype))
     for product in (Dot, Blockwise):
         _swap(fgraph, product, _guarded_product)
-    _swap(fgraph, Elemwise, lambda node: OuterProduct(mul) if _is_outer_product(node) else None)
+    _swap(fgraph, Elemwise, lambda node: OuterProduct(scalar_mul) if _is_outer_product(node) else None)
 
 
 def release_structure(fgraph, *, in_expressions: bool = False) -> None:
@@ -111,7 +115,7 @@ def _guarded_product(node):
     (rows, inner), columns = left.type.shape, right.type.shape[1]
     constants = _is_constant(left) + _is_constant(right)
     if inner == 1 and constants:
-        return OuterProduct(mul)
+        return OuterProduct(scalar_mul)
     return ConstantProduct() if constants == 2 and inner < min(rows, columns) else None
 
 
@@ -141,10 +145,15 @@ def sum_diagonals_of_products(fgraph) -> None:
         match node.op:
             case ExtractDiag(offset=0) if node.inputs[0].ndim == 2:
                 product, out = node.inputs[0], node.outputs[0]
-                if isinstance(_core_op(product), Dot) and len(fgraph.clients[product]) == 1:
+                if _is_product_of_one_dtype(product) and len(fgraph.clients[product]) == 1:
                     pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_traces")
+
+
+def _is_product_of_one_dtype(var) -> bool:
+    """Of two, the gradients of an elementwise product have other dtypes than those of a matrix product."""
+    return isinstance(_core_op(var), Dot) and all(i.type.dtype == var.type.dtype for i in var.owner.inputs)
 
 
 def _core_op(var):
@@ -183,7 +192,7 @@ def _split(fgraph, node):
         return
     summaries = [(slogdet(matrix), power) for matrix, power in factors]
     logabsdet = sum(power * logabs for (_, logabs), power in summaries)
-    sign = pt.prod(pt.stack([_integer_power(s, power) for (s, _), power in summaries]), axis=0)
+    sign = reduce(mul, [_integer_power(s, power) for (s, _), power in summaries])
     for kind, var in uses:
         if kind == "sign":
             yield var, sign.astype(var.dtype)

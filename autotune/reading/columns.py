@@ -29,7 +29,10 @@ def as_columns(b, b_ndim: int, batched: bool):
         return b, _same
     if b_ndim == 1:
         batch_shape, n = _lengths(b)[:-1], length(b, -1)
-        return b.reshape((pt.prod(batch_shape), n)).T, lambda x: x.T.reshape((*batch_shape, n))
+        return (
+            b.reshape((pt.prod(batch_shape), n)).T,
+            lambda x: x.T.reshape((*batch_shape, length(x, 0))),
+        )
     return _batched_matrices(b)
 
 
@@ -64,7 +67,7 @@ def _batched_matrices(b):
     back = (*range(1, batch + 1), 0, batch + 1)
     return (
         moved.reshape((n, pt.prod(tail))),
-        lambda x: x.reshape((n, *tail)).dimshuffle(back),
+        lambda x: x.reshape((length(x, 0), *tail)).dimshuffle(back),
     )
 
 

@@ -62,7 +62,7 @@ class CholeskyOrLUSolver(LUSolver):
         self._inverse = None
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
-        if checked:
+        if checked or kind in ("factor", "is_positive_definite", "inv_quad"):
             return self._of_factor.answer(kind, rhs, transposed)
         return super().answer(kind, rhs, transposed)
 

@@ -192,7 +192,7 @@ class Trial:
             self.outcome.tags["acted"] += any(name != "keep" for name in self.chosen)
             branches = any(d.crossover is not None for d in checks.decisions(explained))
             self.outcome.tags["run-time dispatch"] += branches
-        self.outcome.faults += checks.types(self.case, self.fn)
+        self.outcome.faults += checks.types(self.case, self.setting, self.fn)
         self.outcome.faults += checks.square_arrays(self.case, self.setting, self.fn, self.chosen)
         if self.setting.pins and self.chosen and self.setting.door != "tune":
             self.pinned, faults = checks.saved_pins(self.case, self.setting, explained, ours, self.seconds)
@@ -301,7 +301,9 @@ class Trial:
                 return natural_noise(lambda moved: self.plain.run(moved, best), before, plain, eps, r)
 
         iterative = any("cg" in name for name in self.chosen)
-        return Evidence(truth, lambda: case.g.condition(before), noise, eps, iterative)
+        return Evidence(
+            truth, lambda: case.g.condition(before), noise, eps, iterative, checks.mixed(case, self.setting)
+        )
 
     def compare_pinned(self, before, tuned, labels, evidence):
         try:
