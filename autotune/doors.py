@@ -77,14 +77,18 @@ def tune(
     random = random_variables(wanted)
     stand_ins = {var: _stand_in(var) for var in random}
     fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
+    names = [(var, var.name) for var in fgraph.inputs]
     ProtectStructure().rewrite(fgraph)
     canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
     canonicalize.rewrite(fgraph)
     DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
     tuned: list[Any] = substitute(fgraph.outputs, {new: old for old, new in stand_ins.items()})
+    for var, name in names:  # what is simplified to an input would give it its own
+        var.name = name
     for old, new in zip(wanted, tuned, strict=True):
         if new.owner is not None and new not in stand_ins:  # not a variable of the caller
             new.name = new.name or old.name
+            vars(new.tag).update(vars(old.tag) | vars(new.tag))
     return tuned[0] if single else tuned
 
 
