@@ -57,6 +57,8 @@ class LUSolver(Solver):
         self._inverse = None
 
     def solve(self, rhs, transposed=False):
+        # lu_solve permutes the rows by an index, which reads past a right-hand side that is too short.
+        rhs = pt.specify_shape(rhs, (*(None,) * (rhs.ndim - 2), self.LU.shape[-1], None))
         return lu_solve((self.LU, self.pivots), rhs, trans=transposed, b_ndim=2)
 
     def permutation_sign(self):
