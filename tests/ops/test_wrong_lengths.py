@@ -11,7 +11,6 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from pytensor.link.numba.dispatch.basic import numba_funcify_default_op_cache_key
 
 import autotune.ops as ops
 from autotune.ops import core_cholesky_or_lu, core_lanczos, core_preconditioner, lowrank
@@ -106,17 +105,7 @@ def compiled(name, which, linker):
     return pytensor.function(given, op(*given, return_list=True), mode=mode)
 
 
-@cache
-def kernel(name):
-    """The Op's compiled kernel by itself: what surrounds it in a function takes Numba as long as all kernels."""
-    op, inputs = case(name, 0)
-    node = op(*variables(inputs), return_list=True)[0].owner
-    return numba_funcify_default_op_cache_key(op, node)[0]
-
-
 def call(name, which, linker, inputs):
-    if linker == "numba":
-        return kernel(name)(*map(np.asarray, inputs))
     return compiled(name, which, linker)(*inputs)
 
 
