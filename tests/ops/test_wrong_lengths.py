@@ -11,6 +11,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.tensor.blockwise import Blockwise
 
 import autotune.ops as ops
 from autotune.ops import core_cholesky_or_lu, core_lanczos, core_preconditioner, lowrank
@@ -33,7 +34,7 @@ PARTS = D, U, C
 NOTHING = np.zeros((0, 0))
 
 ITERATING = 1.0, 1e-3, np.int64(50), np.int64(0)
-THIN_JACOBI = core_preconditioner.build_arrays(NOTHING, 1, *PARTS)
+THIN_JACOBI = core_preconditioner.build_arrays(NOTHING, K, *PARTS)
 
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
@@ -154,3 +155,73 @@ def test_wrong_lengths_are_refused(name, which, linker):
 @pytest.mark.parametrize("name", CASES)
 def test_wrong_lengths_are_refused_under_numba(name):
     assert accepted(name, 0, "numba") == []
+
+
+GUFUNCS = [name for name, (op, _) in CASES.items() if hasattr(op, "gufunc_signature")]
+
+
+def batches(inputs, lengths):
+    """Every input repeated along a leading axis, of these lengths."""
+    return [np.repeat(np.asarray(x)[None], n, axis=0) for x, n in zip(inputs, lengths, strict=True)]
+
+
+@cache
+def batched(name, linker):
+    op, inputs = CASES[name]
+    given = [pt.tensor(dtype=x.dtype, shape=(None,) * x.ndim) for x in batches(inputs, [2] * len(inputs))]
+    mode = pytensor.compile.mode.Mode(linker=linker, optimizer=None)
+    return pytensor.function(given, Blockwise(op)(*given, return_list=True), mode=mode)
+
+
+LINKERS = ["py", "cvm", pytest.param("numba", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("linker", LINKERS)
+@pytest.mark.parametrize("name", GUFUNCS)
+def test_batches_that_differ_are_refused(name, linker):
+    """PyTensor does not broadcast a length of one that it did not know of when it compiled."""
+    inputs = CASES[name][1]
+    fn = batched(name, linker)
+    fn(*batches(inputs, [2] * len(inputs)))
+    for i, wrong in itertools.product(range(len(inputs)), (1, 3)):
+        lengths = [wrong if i == j else 2 for j in range(len(inputs))]
+        if len(inputs) > 1:
+            with pytest.raises(ValueError, match=r"\w+ \w+"):
+                fn(*batches(inputs, lengths))
+
+
+@pytest.mark.parametrize("linker", LINKERS)
+@pytest.mark.parametrize("name", GUFUNCS)
+def test_an_empty_batch_is_what_it_is_to_pytensor(name, linker):
+    """Empty results under Numba; the other linkers refuse it, whatever the Op."""
+    inputs = CASES[name][1]
+    fn, nothing = batched(name, linker), batches(inputs, [0] * len(inputs))
+    if linker == "numba":
+        some, none = fn(*batches(inputs, [2] * len(inputs))), fn(*nothing)
+        assert [x.shape for x in none] == [(0, *x.shape[1:]) for x in some]
+    else:
+        with pytest.raises(NotImplementedError, match="zero size"):
+            fn(*nothing)
+
+
+def without_rows(name):
+    """Inputs of a matrix of order zero, and of rank zero where it has a rank."""
+    return [
+        np.zeros([0 if n in (N, K) else n for n in np.shape(x)], np.asarray(x).dtype) if np.ndim(x) else x
+        for x in CASES[name][1]
+    ]
+
+
+@pytest.mark.parametrize("linker", ["py", "cvm", "numba"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_matrix_of_order_zero_is_answered(name, linker):
+    outputs = call(name, 0, linker, without_rows(name))
+    assert all(np.isfinite(out).all() for out in outputs)
+
+
+@pytest.mark.parametrize("linker", ["py", "cvm", "numba"])
+@pytest.mark.parametrize(("name", "rhs"), [("CholeskyOrLUSolve", 3), ("LowRankSolve", 9), ("BlockCG", 1)])
+def test_no_right_hand_sides_give_no_solutions(name, rhs, linker):
+    inputs = list(CASES[name][1])
+    inputs[rhs] = inputs[rhs][:, :0]
+    assert call(name, 0, linker, inputs)[0].shape == (N, 0)
