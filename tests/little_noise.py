@@ -1,4 +1,4 @@
-"""Functions of ``K = diag(d) + U diag(c) U'`` that lose digits where d is small, with exact values and gradients.
+"""Functions of ``K = diag(d) + U diag(c) U'`` that lose digits where d is small, with exact gradients.
 
 The references are closed forms (Giles 2008) in 50-digit arithmetic: G is K's inverse, D its
 determinant, a bar

@@ -7,8 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from autotune.ops import core_direct, core_iteration
+from autotune.ops import core_direct, core_iteration, core_preconditioner
 from autotune.ops.core_operator import SymmetricOperator, as_operator
+from autotune.ops.shapes import check_rhs
 
 
 def dots(X, Y):
@@ -96,8 +97,9 @@ def block_cg_arrays(A, B, rtol, budget, scale, U, s, L, d, V, c, *inverse, itera
     gives, empty for none.
     """
     operator = as_operator(A, d, V, c)
-    if operator.order != B.shape[0]:
-        raise ValueError("The right-hand side must be as long as the matrix.")
+    check_rhs(operator.order, B)
+    core_preconditioner.check_parts(operator.order, scale, U, s)
+    core_direct.check_factor(operator, L)
     preconditioner = scale, U, s
     if any(part.size for part in inverse):
         preconditioner = as_operator(*inverse)

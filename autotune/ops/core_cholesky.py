@@ -8,6 +8,7 @@ on the upper one, which is what the lower one of a C-ordered matrix is to it: wo
 import numpy as np
 
 from autotune.ops import kernels
+from autotune.ops.shapes import check_square
 
 
 def factor(A, overwrite):
@@ -17,8 +18,7 @@ def factor(A, overwrite):
     such factor.
     """
     n = A.shape[0]
-    if A.shape[1] != n:
-        raise ValueError("The matrix must be square.")
+    check_square(A)
     T = kernels.upper_from_lower(A, overwrite)
     if n > 0 and kernels.potrf(T, True) != 0:
         for i in range(n):

@@ -8,6 +8,7 @@ pivots 0..n-1; or getrf's packed ``P A = L U`` and its row exchanges, counted fr
 import numpy as np
 
 from autotune.ops import core_cholesky, kernels
+from autotune.ops.shapes import check_pivots, check_rhs, check_same_order, check_square
 
 # Symmetric: |a_ij - a_ji| <= SYMMETRY eps sqrt(a_ii a_jj). One triangle taken for both is then a perturbation
 # of the size of Cholesky's own backward error, gamma_(n+1) sqrt(a_ii a_jj) (Higham 2002, theorem 10.5).
@@ -24,8 +25,7 @@ def factor(A, overwrite):
     has a positive diagonal and fails.
     """
     n = A.shape[0]
-    if A.shape[1] != n:
-        raise ValueError("The matrix must be square.")
+    check_square(A)
     pivots, diagonal = np.empty(n, np.int32), np.empty(n, A.dtype)
     for i in range(n):
         pivots[i], diagonal[i] = i, A[i, i]
@@ -77,6 +77,7 @@ def lower_factor(A, F, is_cholesky):
     From A's own factor if that is Cholesky's, else by potrf: A may be symmetric only by what one triangle
     says.
     """
+    check_same_order(A, F)
     if is_cholesky:
         return kernels.upper_from_lower(F, False).T
     return core_cholesky.factor(A, False)
@@ -84,13 +85,9 @@ def lower_factor(A, F, is_cholesky):
 
 def checked_exchanges(F, pivots):
     """The row exchanges (n,) int32 as LAPACK counts them, from 1; ValueError if they do not fit ``F``."""
-    n = F.shape[0]
-    if F.shape[1] != n or pivots.shape[0] != n:
-        raise ValueError("The factors must be a square matrix and one pivot for each row.")
-    exchanges = np.empty(n, np.int32)
-    for i in range(n):
-        if not 0 <= pivots[i] < n:
-            raise ValueError("A pivot lies outside the matrix. Pivots count from 0.")
+    check_pivots(F, pivots, 0)
+    exchanges = np.empty(F.shape[0], np.int32)
+    for i in range(exchanges.size):
         exchanges[i] = pivots[i] + 1
     return exchanges
 
@@ -98,8 +95,7 @@ def checked_exchanges(F, pivots):
 def solve(F, pivots, is_cholesky, B, transposed):
     """``A^-1 B`` (n, m), or ``A'^-1 B``, from a factor; 2 n^2 m flops. NaN everywhere if a pivot is zero."""
     exchanges = checked_exchanges(F, pivots)
-    if B.shape[0] != F.shape[0]:
-        raise ValueError("The right-hand side must have as many rows as the matrix.")
+    check_rhs(F.shape[0], B)
     rows = kernels.owned(B.T, False)
     if is_cholesky and F.flags.c_contiguous:
         kernels.potrs(kernels.c_layout(F), False, rows)

@@ -31,6 +31,13 @@ def cholesky_factor(A):
     return L.T
 
 
+def check_factor(A, L):
+    """ValueError unless ``L`` may be a factor of the `SymmetricOperator`: empty, NaN, or of A's order."""
+    n = A.order
+    if L.size and L.shape not in ((1, 1), (1 + A.c.size, n) if A.thin else (n, n)):
+        raise ValueError(f"The factor is of {L.shape}, the matrix of order {n}. They must fit together.")
+
+
 def factor_solve(T, B):
     """``(T' T)^-1 b`` for every row b; NaN from a factor that does not exist."""
     if np.isnan(T[0, 0]):
@@ -57,7 +64,7 @@ def low_rank_factor(A, L):
     k = A.c.size
     if L.shape != (1 + k, A.order) or np.isnan(L[0, 0]):
         return lowrank.factorise(True, *low_rank_parts(A))[:6]
-    none = np.zeros((0, 0), A.dtype)
+    none = np.zeros((0, k), A.dtype)
     return CHOLESKY, L[0], L[1:, :k], np.empty(0, np.int32), np.empty(0, np.int64), none
 
 

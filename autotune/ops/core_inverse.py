@@ -4,6 +4,7 @@ and Numba."""
 import numpy as np
 
 from autotune.ops import kernels
+from autotune.ops.shapes import check_pivots, check_square
 
 
 def cholesky_inverse(L, overwrite):
@@ -12,8 +13,7 @@ def cholesky_inverse(L, overwrite):
     NaN or zero on the diagonal of ``L`` gives NaN everywhere, as a failed factorisation does in PyTensor.
     """
     n = L.shape[0]
-    if L.shape[1] != n:
-        raise ValueError("The factor must be a square matrix.")
+    check_square(L)
     # A Fortran-ordered L is a C-ordered L': the inverse is symmetric, so either serves without transposing.
     upper = L.flags.f_contiguous and not L.flags.c_contiguous
     A = kernels.owned(L.T, overwrite) if upper else kernels.owned(L, overwrite)
@@ -30,16 +30,13 @@ def lu_inverse(LU, pivots):
     A NaN or zero on the diagonal of U gives NaN everywhere. ValueError for a pivot outside 0..n-1.
     """
     n = LU.shape[0]
-    if LU.shape[1] != n or pivots.shape[0] != n:
-        raise ValueError("The factors must be a square matrix and one pivot for each row.")
+    check_pivots(LU, pivots, 0)
     A = kernels.owned(LU.T, False)
     if n == 0:
         return A.T
     if np.isnan(np.diag(A)).any():
         A[:, :] = np.nan
         return A.T
-    if pivots.min() < 0 or pivots.max() >= n:
-        raise ValueError("A pivot lies outside the matrix. Pivots count from 0.")
     if kernels.getri(A, pivots.astype(np.int32) + np.int32(1)) != 0:
         A[:, :] = np.nan
     return A.T

@@ -186,6 +186,7 @@ def exact_logdet(A):
 def logdet_arrays(A, rtol, max_steps, seed, scale, U, s, condition_number, kept, *thin):
     """`logdet` on the arrays of a graph: the outputs of the Op, typed. ``thin``: d, V, c of the matrix."""
     A = as_operator(A, *thin)
+    core_preconditioner.check_parts(A.order, scale, U, s)
     with np.errstate(all="ignore"):
         value, error, probes, L, krylov = logdet(
             A, float(rtol), int(max_steps), (scale, U, s), int(seed), int(kept), float(condition_number)

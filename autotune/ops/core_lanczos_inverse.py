@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from autotune.ops import core_cg, core_preconditioner, kernels, lowrank
-from autotune.ops.core_direct import cholesky_factor, low_rank_factor, low_rank_parts
+from autotune.ops.core_direct import check_factor, cholesky_factor, low_rank_factor, low_rank_parts
 from autotune.ops.core_iteration import MISSES
 from autotune.ops.core_lanczos import BLOCK, QUANTILE, preconditioned
 from autotune.ops.core_operator import SymmetricOperator, as_operator, signs
@@ -186,6 +186,10 @@ def parts_arrays(A, *numbers):
 def _on_arrays(function, A, rtol, solve_rtol, budget, seed, scale, U, s, L, krylov, *thin):
     """``thin``: d, V, c of the matrix."""
     A = as_operator(A, *thin)
+    core_preconditioner.check_parts(A.order, scale, U, s)
+    check_factor(A, L)
+    if krylov.size and (krylov.shape[0], krylov.shape[2]) != (3, A.order):
+        raise ValueError(f"The Krylov vectors are of {krylov.shape}. They must be of (3, m, {A.order}).")
     numbers = float(rtol), float(solve_rtol), int(budget)
     with np.errstate(all="ignore"):
         return function(A, *numbers, (scale, U, s), int(seed), krylov, L)

@@ -41,6 +41,14 @@ def build(A, rank):
     return scale.astype(A.dtype), np.ascontiguousarray(U.astype(A.dtype)), (sigma**2).astype(A.dtype)
 
 
+def check_parts(n, scale, U, s):
+    """ValueError unless the parts are those of a preconditioner of order n; empty ones stand for none."""
+    if scale.size and (scale.size != n or U.shape != (n, s.size)):
+        raise ValueError(f"The preconditioner's parts are of {scale.size} and {U.shape} for order {n}.")
+    if not scale.size and (U.size or s.size):
+        raise ValueError(f"A preconditioner of {U.shape} has no scale. Give all its parts or none.")
+
+
 def split(A, diagonal, rank):
     """``L'`` (r, n) and a positive diagonal ``d`` with ``A ~ L L' + diag(d)``.
 

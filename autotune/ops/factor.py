@@ -13,6 +13,7 @@ from pytensor.tensor.linalg.decomposition.lu import LUFactor
 from scipy.linalg import get_lapack_funcs
 
 from autotune.ops._base import ensure_numba_dispatch, real_dtype
+from autotune.ops.shapes import check_square
 
 
 class SharedCholesky(Cholesky):
@@ -31,6 +32,10 @@ class SharedCholesky(Cholesky):
         x = as_tensor_variable(x)
         real_dtype(self, x)
         return super().make_node(x)
+
+    def perform(self, node, inputs, outputs):
+        check_square(inputs[0])
+        super().perform(node, inputs, outputs)
 
     def __reduce__(self):
         return _rebuild, (type(self), self.overwrite_a)
@@ -55,6 +60,7 @@ class SharedLU(LUFactor):
 
     def perform(self, node, inputs, outputs):
         [A] = inputs
+        check_square(A)
         if A.size == 0:
             outputs[0][0], outputs[1][0] = np.empty_like(A), np.empty(0, dtype="int32")
             return

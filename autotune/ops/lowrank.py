@@ -8,25 +8,12 @@ A third input of one dimension is c of ``diag(d) + U diag(c) U'``; of two dimens
 import numpy as np
 
 from autotune.ops import core_factor, core_solve, kernels
-
-
-def check_lengths(d, U, last):
-    """ValueError unless the run-time shapes are those of one matrix. Runs in Python and Numba."""
-    if U.shape[0] != d.shape[0] or U.shape[1] != last.shape[-1]:
-        raise ValueError("The diagonal and the low-rank parts do not fit together.")
-    if last.ndim == 2 and last.shape[0] != d.shape[0]:
-        raise ValueError("The two low-rank parts differ in length.")
-
-
-def check_rhs(d, B):
-    """ValueError unless B has a row for each of the matrix. Runs in Python and Numba."""
-    if B.shape[0] != d.shape[0]:
-        raise ValueError("The right-hand side and the matrix differ in length.")
+from autotune.ops.shapes import check_low_rank, check_low_rank_factor, check_rhs
 
 
 def factorise(positive_definite, d, U, last):
     """The eight outputs of a LowRankFactor, as arrays of the promised dtypes."""
-    check_lengths(d, U, last)
+    check_low_rank(d, U, last)
     d, U, last = (kernels.c_layout(x) for x in (d, U, last))
     with np.errstate(all="ignore"):
         if last.ndim == 1:
@@ -41,7 +28,8 @@ def factorise(positive_definite, d, U, last):
 
 def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):
     """``K^-1 B``, or ``K'^-1 B`` if ``transposed``."""
-    check_rhs(d, B)
+    check_low_rank_factor(d, U, last, mode, w, F, pivots, S, FS)
+    check_rhs(d.shape[0], B)
     d, U, last, w, F, pivots, S, FS, B = (kernels.c_layout(x) for x in (d, U, last, w, F, pivots, S, FS, B))
     with np.errstate(all="ignore"):
         if last.ndim == 1:
@@ -53,6 +41,7 @@ def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):
 
 def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """``K^-1 U``."""
+    check_low_rank_factor(d, U, c, mode, w, F, pivots, S, FS)
     d, U, c, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, c, w, F, pivots, S, FS))
     with np.errstate(all="ignore"):
         return kernels.c_layout(core_solve.symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS))
@@ -60,6 +49,7 @@ def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
 
 def inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):
     """``diag(K^-1)``."""
+    check_low_rank_factor(d, U, last, mode, w, F, pivots, S, FS)
     d, U, last, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, last, w, F, pivots, S, FS))
     with np.errstate(all="ignore"):
         if last.ndim == 1:

@@ -30,6 +30,7 @@ from autotune.ops import (
     core_preconditioner,
     kernels,
     lowrank,
+    shapes,
 )
 from autotune.ops._base import digest_of_sources
 from autotune.ops._compiled_iteration import compiled_for, iterate
@@ -62,8 +63,12 @@ for function in (
     core_cholesky_or_lu.factor,
     core_cholesky_or_lu.solve,
     core_cholesky_or_lu.inverse,
-    lowrank.check_lengths,
-    lowrank.check_rhs,
+    shapes.check_square,
+    shapes.check_same_order,
+    shapes.check_rhs,
+    shapes.check_pivots,
+    shapes.check_low_rank,
+    shapes.check_low_rank_factor,
 ):
     register_jitable(function)
 
@@ -127,7 +132,7 @@ def funcify_low_rank_factor(op, node, **kwargs):
 
     @numba_njit
     def low_rank_factor(d, U, c):
-        lowrank.check_lengths(d, U, c)
+        shapes.check_low_rank(d, U, c)
         done, w, F, logdet = _compiled_lowrank.factor(
             kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
         )
@@ -156,7 +161,8 @@ def funcify_low_rank_solve(op, node, **kwargs):
 
     @numba_njit
     def low_rank_solve(d, U, c, mode, w, F, pivots, S, FS, B):
-        lowrank.check_rhs(d, B)
+        shapes.check_low_rank_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
+        shapes.check_rhs(d.shape[0], B)
         if mode.item() == CHOLESKY and S.size == 0:
             done, X = _compiled_lowrank.solve(
                 kernels.c_layout(d),
@@ -179,6 +185,7 @@ def funcify_low_rank_solve_columns(op, node, **kwargs):
 
     @numba_njit
     def low_rank_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+        shapes.check_low_rank_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
         if mode.item() == CHOLESKY and S.size == 0:
             done, X = _compiled_lowrank.solve_columns(
                 kernels.c_layout(U), kernels.c_layout(c), kernels.c_layout(w), kernels.c_layout(F)
@@ -208,6 +215,7 @@ def funcify_low_rank_inverse_diagonal(op, node, **kwargs):
 
     @numba_njit
     def low_rank_inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):
+        shapes.check_low_rank_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
         if mode.item() == CHOLESKY and S.size == 0:
             done, diagonal = _compiled_lowrank.inverse_diagonal(
                 kernels.c_layout(U), kernels.c_layout(c), kernels.c_layout(w), kernels.c_layout(F)
@@ -313,6 +321,7 @@ def funcify_shared_lu(op, node, **kwargs):
 
     @numba_njit
     def shared_lu(A):
+        shapes.check_square(A)
         if A.shape[0] == 0:
             return A.copy(), np.empty(0, np.int32)
         LU, pivots, _ = _getrf(A, overwrite_a=overwrite)

@@ -137,7 +137,7 @@ def test_parts_that_do_not_fit_are_refused():
         as_operator(DENSE, D[:-1])
     with pytest.raises(ValueError, match="do not fit"):
         SymmetricOperator(EMPTY, D, U, C[:-1])
-    with pytest.raises(ValueError, match="as long as"):
+    with pytest.raises(ValueError, match="as many rows"):
         core_cg.block_cg_arrays(EMPTY, B[:-1], 1e-8, 9, *identity(), EMPTY, D, U, C, *NONE)
 
 

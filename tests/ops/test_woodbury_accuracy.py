@@ -7,6 +7,7 @@ dense solution has no digit left (the condition number exceeds 1/eps), there is 
 import numpy as np
 import pytest
 import scipy.linalg
+from little_noise import NAMES, exact, problem
 
 N, K, SEEDS = 80, 6, range(3)
 
@@ -147,3 +148,27 @@ def test_as_accurate_as_lu(low_rank, scaling, kind):
         )
     limit = limits(dense, reference, low_rank)
     assert (np.max(found, axis=0) <= limit).all(), np.max(found, axis=0) / limit
+
+
+@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("kind", ["random", "groups", "nearly collinear columns", "several tiny entries"])
+def test_compiled_code_and_python_obey_one_law(low_rank, kind, linker):
+    """Backward errors of solutions are a few eps, and forward errors what that allows."""
+    fn = low_rank.function(True, True, linker=linker)
+    for noise in (1.0, 1e-4, 1e-8, 1e-11, 1e-14):
+        values = problem(kind, noise, 0)
+        U, c, d, B, _ = (values[name] for name in NAMES)
+        X, diagonal, *_ = fn(d, U, c, B)
+        expected = exact(kind, noise, 0)["inverse_diagonal"][1]
+        limit = 10 * max(np.linalg.cond((U * c) @ U.T + np.diag(d)), len(d)) * np.finfo(float).eps
+        assert np.abs(diagonal - expected).max() / expected.max() < limit
+        assert backward_error(d, U, c, B, X) < 64 * np.finfo(float).eps
+
+
+def backward_error(d, U, c, B, X):
+    """The largest ``|b - K x| / |x|`` of the columns, rows in the scale of K; the residual in long double."""
+    d, U, c, B, X = (array.astype(np.longdouble) for array in (d, U, c, B, X))
+    K = (U * c) @ U.T + np.diag(d)
+    scale = np.sqrt(np.diag(K))[:, None]
+    lengths = (np.linalg.norm(x.astype(float), axis=0) for x in ((B - K @ X) / scale, X * scale))
+    return np.max(np.divide(*lengths))
