@@ -25,7 +25,9 @@ from calibration.worker import silence_numpy_threads
 SIZES = ("1000x8", "20000x8", "200x64")
 CASES: dict[str, Callable[[Any, Any], Any]] = {
     "solve": lambda A, b: pt.linalg.solve(A, b, b_ndim=2).sum(),
-    "two solves": lambda A, b: (pt.linalg.solve(A, b, b_ndim=2) * pt.linalg.solve(A, pt.sin(b), b_ndim=2)).sum(),
+    "two solves": lambda A, b: (
+        pt.linalg.solve(A, b, b_ndim=2) * pt.linalg.solve(A, pt.sin(b), b_ndim=2)
+    ).sum(),
     "logdet": lambda A, b: pt.linalg.slogdet(A)[1].sum(),
     "solve and logdet": lambda A, b: pt.linalg.solve(A, b, b_ndim=2).sum() + pt.linalg.slogdet(A)[1].sum(),
 }
@@ -46,7 +48,9 @@ def compiled(batch: int, n: int, case: str, form: str, policy: Any) -> tuple[Any
     plain = "value" if form == "value" else "gradient"
     pair = (
         pytensor.function([A, b], outputs(value, A, plain), mode="NUMBA", on_unused_input="ignore"),
-        pytensor.function([A, b], outputs(value, A, form), mode=autotune.mode(policy), on_unused_input="ignore"),
+        pytensor.function(
+            [A, b], outputs(value, A, form), mode=autotune.mode(policy), on_unused_input="ignore"
+        ),
     )
     for fn in pair:
         fn.trust_input = True
@@ -54,14 +58,18 @@ def compiled(batch: int, n: int, case: str, form: str, policy: Any) -> tuple[Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--form", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--force", nargs="+", default=[""], help="strategies, each in a row of its own")
     given = parser.parse_args()
     silence_numpy_threads()
-    table = MarkdownTable("case", "batch", "form", "chosen", "plain (ms)", "autotune / plain", "least / least", "differs")
+    table = MarkdownTable(
+        "case", "batch", "form", "chosen", "plain (ms)", "autotune / plain", "least / least", "differs"
+    )
     rng = np.random.default_rng(0)
     for size in given.sizes:
         batch, n = map(int, size.split("x"))

@@ -18,6 +18,7 @@ from pytensor.tensor.linalg.summary import Det, SLogDet
 from autotune.ops import CholeskyOrLU
 from autotune.pricing.sized import SizedGraph
 from autotune.pricing.table import cost_of
+from autotune.recognise import strip_view
 from autotune.sizes import Sizes
 from cost_models.kernels import KERNEL_BY_NAME
 
@@ -43,6 +44,18 @@ def factorisations(fgraph) -> list:
         elif getattr(core_of(node.op), "fgraph", None) is not None:
             found += factorisations(core_of(node.op).fgraph)
     return found
+
+
+def factorised_again(before, after) -> list:
+    """The matrices that the nodes of ``after`` which are not in ``before`` factorise twice.
+
+    Or once, beside a factor of the same matrix that is kept.
+    """
+    new = [node for node in after if node not in before]
+    matrices = [strip_view(node.inputs[0])[0] for node in new]
+    kept = [n for n in after if n in before and isinstance(core_of(n.op), FACTORISING)]
+    made = [*matrices, *{strip_view(node.inputs[0])[0] for node in kept}]
+    return [str(matrix) for matrix in dict.fromkeys(matrices) if made.count(matrix) > 1]
 
 
 def square_arrays(fgraph, n: int) -> list:

@@ -72,7 +72,10 @@ VALUES = {
     "diagonal of the inverse": (pt.diagonal(inv(P)).sum() + slogdet(P)[1], [A]),
     "tagged": (b @ solve(P, b) + slogdet(P)[1], [A, b]),
     "symmetric solves": (solve(A, b, assume_a="sym").sum() + solve(A, c, assume_a="sym").sum(), [b]),
-    "marginal likelihood": (b @ solve(covariance(), b, assume_a="pos") + slogdet(covariance())[1], [s, noise, b]),
+    "marginal likelihood": (
+        b @ solve(covariance(), b, assume_a="pos") + slogdet(covariance())[1],
+        [s, noise, b],
+    ),
     "marginal likelihood, inverse": (b @ inv(covariance()) @ b + slogdet(covariance())[1], [s, noise]),
     "mvnormal": (mvnormal(covariance()), [s, noise, b]),
     "mvnormal, rows": (mvnormal(covariance(), Y.T), [s, noise]),
@@ -94,7 +97,10 @@ VALUES = {
     "upper and lower": ((cholesky(P, lower=False) @ b).sum() + (cholesky(P) @ b).sum(), [A]),
     "upper, untagged": ((cholesky(A, lower=False) @ b).sum() + slogdet(A)[1], [A]),
     "factor of a factor": (half_logdet(cholesky(L @ L.T + R @ R.T)), [A, B]),
-    "factor of an inverse": (half_logdet(cholesky(assume(inv(P), positive_definite=True))) + slogdet(P)[1], [A]),
+    "factor of an inverse": (
+        half_logdet(cholesky(assume(inv(P), positive_definite=True))) + slogdet(P)[1],
+        [A],
+    ),
     "solve of a solve": (solve(A, solve(B, b)).sum(), [A, B]),
     "inverse as right-hand side": (solve(A, inv(B)).sum() + slogdet(B)[1], [A, B]),
     "low rank": (b @ solve(assume(GRAM, positive_definite=True), b) + slogdet(GRAM)[1], [U, d, b]),
@@ -104,7 +110,10 @@ VALUES = {
     "batch": (solve(STACK, STACK_RHS).sum() + slogdet(STACK)[1].sum(), [STACK]),
     "batch of solves": (solve(STACK, STACK_RHS).sum(), [STACK, STACK_RHS]),
     "batch of log-determinants": (slogdet(STACK)[1].sum(), [STACK]),
-    "vectorized": (vectorize_graph(solve(A[:20, :20], b[:20]), {A: STACK, b: STACK_RHS[..., 0]}).sum(), [STACK]),
+    "vectorized": (
+        vectorize_graph(solve(A[:20, :20], b[:20]), {A: STACK, b: STACK_RHS[..., 0]}).sum(),
+        [STACK],
+    ),
 }
 
 

@@ -114,7 +114,9 @@ def test_a_saved_plan_compiles_again_to_the_same_choices_and_values(seed):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("policy", [{"memory_limit": "1KiB"}, {"rules": [{"forbid": NAMES}]}], ids=["memory", "all"])
+@pytest.mark.parametrize(
+    "policy", [{"memory_limit": "1KiB"}, {"rules": [{"forbid": NAMES}]}], ids=["memory", "all"]
+)
 def test_where_nothing_is_left_the_graph_is_pytensors(graph, policy):
     inputs = variables(True)
     fn = compiled(graph, True, policy)
@@ -123,7 +125,9 @@ def test_where_nothing_is_left_the_graph_is_pytensors(graph, policy):
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_pins_of_another_graph_change_no_result(graph, tmp_path):
-    pins = autotune.explain(compiled("two matrices", True, {"rules": [{"force": "lu"}]})).save(tmp_path / "p.yaml")
+    pins = autotune.explain(compiled("two matrices", True, {"rules": [{"force": "lu"}]})).save(
+        tmp_path / "p.yaml"
+    )
     inputs = variables(True)
     plain = compile_plain(inputs, GRAPHS[graph](*inputs))(*VALUES)
     try:

@@ -105,7 +105,9 @@ class StandIn:
             return RequestedSystem(operator, strategy=name, decision=carried, **facts)
         given = ("solve_rtol", "logdet_rtol", "condition_number", "max_iterations", "preconditioner")
         options = Options(**{key: getattr(decision, key) for key in given})
-        return strategy(name).solver(SimpleNamespace(operator=operator, linker=problem.linker, **facts), options)
+        return strategy(name).solver(
+            SimpleNamespace(operator=operator, linker=problem.linker, **facts), options
+        )
 
     def _gradients(self, answers) -> list[Any]:
         """Of a scalar that depends on every answer, if the problem is to be differentiated."""

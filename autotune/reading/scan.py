@@ -233,10 +233,14 @@ class Scan(Idioms):
 
         ``own_matrix``: a dense matrix is needed by its own requests too, not only what it is computed from.
         """
-        new = {old: [value] for reading in self.readings.values() for old, value in reading.replacements.items()}
+        new = {
+            old: [value] for reading in self.readings.values() for old, value in reading.replacements.items()
+        }
         for reading in self.readings.values():
             parts = reading.operator.parts if own_matrix else reading.made_from
-            new |= {out: [*parts, *asked.reads] for asked in reading.requests.values() for out in asked.answers}
+            new |= {
+                out: [*parts, *asked.reads] for asked in reading.requests.values() for out in asked.answers
+            }
         needed: set[Any] = set()
         queue = list(self.fgraph.outputs)
         while queue:

@@ -9,7 +9,17 @@ from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
 from autotune.ops import CholeskyInverse, SharedCholesky
 from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
-from autotune.strategies.base import OWN_OPS, No, Solver, Strategy, Work, forming, outer_products, peak_of, times
+from autotune.strategies.base import (
+    OWN_OPS,
+    No,
+    Solver,
+    Strategy,
+    Work,
+    forming,
+    outer_products,
+    peak_of,
+    times,
+)
 from cost_models import call
 
 

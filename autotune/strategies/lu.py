@@ -10,7 +10,18 @@ from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
 from autotune.problem import Problem, known, with_backward
-from autotune.strategies.base import OWN_OPS, No, Solver, Strategy, Work, forming, outer_products, peak_of, times
+from autotune.strategies.base import (
+    OWN_OPS,
+    No,
+    Solver,
+    Strategy,
+    Work,
+    forming,
+    outer_products,
+    peak_of,
+    shares_nothing,
+    times,
+)
 from cost_models import call
 
 
@@ -25,6 +36,8 @@ class LUStrategy(Strategy):
     provides = frozenset({"solve", "logdet", "determinant", "inverse", "inverse_diagonal"})
 
     def objects_to(self, problem, options):
+        if not options.forced and shares_nothing(problem):
+            return shares_nothing(problem)
         inverse = with_backward(problem, structured=False)
         if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in OWN_OPS:
             return No("the linker in force cannot run its inverse")
