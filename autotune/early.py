@@ -14,7 +14,6 @@ from pytensor.tensor.basic import ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
-from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
 from pytensor.tensor.math import Dot
@@ -133,8 +132,8 @@ def _is_constant(var) -> bool:
 def sum_diagonals_of_products(fgraph) -> None:
     """``diag(A @ B) -> sum(A * B.T, axis=1)``, so also a trace: n^2 instead of n^3 operations.
 
-    Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides. A product that is used
-    elsewhere too is computed anyway.
+    Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides. A product that is
+    used elsewhere too is computed anyway.
     """
     pairs = []
     for node in fgraph.apply_nodes:

@@ -14,7 +14,6 @@ from autotune.problem import Problem, known, with_backward
 from autotune.solver import Solver
 from cost_models import KernelCall, call
 
-
 # The linkers that run Ops of ours: Numba's, and those that call an Op's Python code.
 OWN_OPS = ("numba", "perform")
 
