@@ -47,15 +47,11 @@ def factorisations(fgraph) -> list:
 
 
 def factorised_again(before, after) -> list:
-    """The matrices that the nodes of ``after`` which are not in ``before`` factorise twice.
-
-    Or once, beside a factor of the same matrix that is kept.
-    """
-    new = [node for node in after if node not in before]
-    matrices = [strip_view(node.inputs[0])[0] for node in new]
-    kept = [n for n in after if n in before and isinstance(core_of(n.op), FACTORISING)]
-    made = [*matrices, *{strip_view(node.inputs[0])[0] for node in kept}]
-    return [str(matrix) for matrix in dict.fromkeys(matrices) if made.count(matrix) > 1]
+    """The matrices of which the nodes of ``after`` that are not in ``before`` make a second factor."""
+    factors = [node for node in after if isinstance(core_of(node.op), FACTORISING)]
+    matrices = {node: strip_view(node.inputs[0])[0] for node in factors}
+    made, new = list(matrices.values()), [m for node, m in matrices.items() if node not in before]
+    return [str(matrix) for matrix in dict.fromkeys(new) if made.count(matrix) > 1]
 
 
 def square_arrays(fgraph, n: int) -> list:
