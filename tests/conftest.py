@@ -1,5 +1,6 @@
 """Every test starts without the user's settings, profiles or policy files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,27 @@ def _isolated_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.delenv("AUTOTUNE_POLICY", raising=False)
     return home
+
+
+@pytest.fixture(autouse=True)
+def _no_matrix_is_factorised_twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In every graph that a test compiles under the default policy."""
+    from cubic import factorisations, factorised_again
+
+    from autotune.rewriting import AutotunePass
+    from autotune.session import enabled_policies
+
+    attempt, found = AutotunePass.attempt, []
+
+    def checked(self, fgraph):
+        before = set(factorisations(fgraph))
+        attempt(self, fgraph)
+        if all(policy is None for policy in (self.policy, *enabled_policies)):
+            found.extend(factorised_again(before, factorisations(fgraph)))
+
+    monkeypatch.setattr(AutotunePass, "attempt", checked)
+    yield
+    assert not found, f"factorised more than once: {found}"
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pytensor.tensor.linalg.summary import Det, SLogDet
 from autotune.ops import CholeskyOrLU
 from autotune.pricing.sized import SizedGraph
 from autotune.pricing.table import cost_of
+from autotune.recognise import strip_view
 from autotune.sizes import Sizes
 from cost_models.kernels import KERNEL_BY_NAME
 
@@ -43,6 +44,14 @@ def factorisations(fgraph) -> list:
         elif getattr(core_of(node.op), "fgraph", None) is not None:
             found += factorisations(core_of(node.op).fgraph)
     return found
+
+
+def factorised_again(before, after) -> list:
+    """The matrices of which the nodes of ``after`` that are not in ``before`` make a second factor."""
+    factors = [node for node in after if isinstance(core_of(node.op), FACTORISING)]
+    matrices = {node: strip_view(node.inputs[0])[0] for node in factors}
+    made, new = list(matrices.values()), [m for node, m in matrices.items() if node not in before]
+    return [str(matrix) for matrix in dict.fromkeys(new) if made.count(matrix) > 1]
 
 
 def square_arrays(fgraph, n: int) -> list:

@@ -147,6 +147,26 @@ def test_determinant_beside_log_determinant_is_not_left_to_overflow():
     assert decide(both, rules=[{"forbid": "cholesky_or_lu"}]).chosen == "lu"
 
 
+@pytest.mark.parametrize("asked", [Request("solve", 1), Request("logdet", form="lu")], ids=lambda r: r.kind)
+def test_one_request_alone_on_general_matrices_is_left_to_pytensor_whatever_the_prices(asked):
+    batch = replace(DENSE, positive_definite=False, symmetric=False, batch=200, n=64, requests=(asked,))
+    free = dict.fromkeys(("getrf", "getrs", "stream"), 0.0)
+
+    class Cheap:
+        source = "a profile with free factors"
+
+        def seconds(self, call, dtype):
+            return free.get(call.kernel, PROFILE.seconds(call, dtype))
+
+        def uncertainty(self, call, dtype):
+            return 0.0
+
+    policy = load_policy({"margin": 0}, layers=False)
+    assert choose(batch, policy, Cheap()).chosen == "keep"
+    assert choose(replace(batch, requests=(SOLVE, LOGDET)), policy, Cheap()).chosen != "keep"
+    assert decide(batch, rules=[{"force": "lu"}]).chosen == "lu"
+
+
 def test_backward_pass_adds_what_pullbacks_ask():
     forward = replace(LOW_RANK, differentiated=True)
     structured = [(r.kind, r.columns) for r in with_backward(forward, structured=True).requests]

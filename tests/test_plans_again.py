@@ -1,4 +1,4 @@
-"""A saved plan compiles again to the same choices; whoever forbids gets PyTensor's result or a clear error."""
+"""A saved plan compiles again to the same choices; who forbids gets PyTensor's result or a clear error."""
 
 import random
 import tempfile
@@ -84,6 +84,14 @@ def compiled(graph, known, policy, *, examples=False):
     return pytensor.function(inputs, GRAPHS[graph](*inputs), mode=mode, on_unused_input="ignore")
 
 
+def attempted(graph, known, policy, **given):
+    """The function, or the message of a policy that cannot be obeyed."""
+    try:
+        return compiled(graph, known, policy, **given), ""
+    except PolicyError as error:
+        return None, str(error)
+
+
 def assignments(fn):
     return [decision.assignment for decision in autotune.explain(fn).decisions]
 
@@ -99,10 +107,9 @@ def test_a_saved_plan_compiles_again_to_the_same_choices_and_values(seed):
     policy, examples = a_policy(draw, known), draw.random() < 0.3
     inputs = variables(known)
     plain = compile_plain(inputs, GRAPHS[graph](*inputs))(*VALUES)
-    try:
-        fn = compiled(graph, known, policy, examples=examples)
-    except PolicyError as error:
-        assert "force" in str(error) or "No strategy is left" in str(error)
+    fn, refused = attempted(graph, known, policy, examples=examples)
+    if fn is None:
+        assert "force" in refused or "No strategy is left" in refused
         return
     assert same(fn, plain)
     with tempfile.TemporaryDirectory() as folder:
@@ -130,9 +137,5 @@ def test_pins_of_another_graph_change_no_result(graph, tmp_path):
     )
     inputs = variables(True)
     plain = compile_plain(inputs, GRAPHS[graph](*inputs))(*VALUES)
-    try:
-        fn = compiled(graph, True, pins)
-    except PolicyError as error:
-        assert "p.yaml" in str(error)
-    else:
-        assert same(fn, plain)
+    fn, refused = attempted(graph, True, pins)
+    assert "p.yaml" in refused if fn is None else same(fn, plain)

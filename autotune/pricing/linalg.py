@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from pytensor.tensor.blockwise import Blockwise
 
 from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
 from cost_models import KernelCall, call
@@ -144,14 +145,24 @@ def batched_dot(sized: SizedNode) -> Cost:
 
 
 def cholesky_or_lu(sized: SizedNode) -> Cost:
-    """Priced as its strategy is: for a positive definite matrix, and the look whether it is symmetric."""
+    """Priced as its strategy is: the factor, and the look whether it is symmetric."""
     n = sized.inputs[0].length(-1)
-    return cost(call("potrf", n=n), call("stream", n=n * n, count=2))
+    return cost(call(_by_factor(sized, "potrf", "getrf"), n=n), call("stream", n=n * n, count=2))
 
 
 def cholesky_or_lu_solve(sized: SizedNode) -> Cost:
     """By the factor that the matrix is priced to have, or is known to have."""
-    return solve("getrs" if sized.inputs[2].value == 0 else "potrs", rhs=3)(sized)
+    kernel = "getrs" if sized.inputs[2].value == 0 else _by_factor(sized, "potrs", "getrs")
+    return solve(kernel, rhs=3)(sized)
+
+
+def cholesky_or_lu_inverse(sized: SizedNode) -> Cost:
+    return factor(_by_factor(sized, "potri", "getri"))(sized)
+
+
+def _by_factor(sized: SizedNode, cholesky: str, lu: str) -> str:
+    """One matrix is priced as positive definite, those of a batch as general, as their strategy has it."""
+    return lu if isinstance(sized.node.op, Blockwise) else cholesky
 
 
 def low_rank_factor(sized: SizedNode) -> Cost:

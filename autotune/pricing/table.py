@@ -70,7 +70,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.LUInverse: linalg.factor("getri"),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
     ops.CholeskyOrLUSolve: linalg.cholesky_or_lu_solve,
-    ops.CholeskyOrLUInverse: linalg.factor("potri"),
+    ops.CholeskyOrLUInverse: linalg.cholesky_or_lu_inverse,
     ops.LowRankFactor: linalg.low_rank_factor,
     ops.LowRankSolve: linalg.low_rank_solve,
     ops.LowRankSolveColumns: linalg.low_rank_solve,

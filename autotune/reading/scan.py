@@ -207,8 +207,7 @@ class Scan(Idioms):
         return [r for r in self.readings.values() if r.requests]
 
     def _leave_second_steps(self) -> None:
-        """``L^-1 b`` that is needed itself is not computed again: its squares, and ``L'^-1`` of it, are
-        left."""
+        """``L^-1 b`` that is needed itself is not computed again: its squares and ``L'^-1`` of it stay."""
         needed = self._needed()
         left = [(out, reading) for out, whitened, reading in self.of_whitened if whitened in needed]
         for out, reading in left:
@@ -246,5 +245,5 @@ class Scan(Idioms):
             var = queue.pop()
             if var not in needed:
                 needed.add(var)
-                queue += new[var] if var in new else var.owner.inputs if var.owner else ()
+                queue += new.get(var, var.owner.inputs if var.owner else ())
         return needed

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from autotune.problem import Problem, known
+from autotune.problem import Problem, known, with_backward
 from autotune.solver import Solver
 from cost_models import KernelCall, call
 
@@ -82,6 +82,14 @@ class Strategy:
     def solver(self, system: Any, options: Any) -> Solver:
         """Graph builder for ``system`` (an operator with its facts)."""
         raise AttributeError(f"{type(self).__name__} defines no solver")
+
+
+def shares_nothing(problem: Problem) -> No | None:
+    """Of one request alone PyTensor's own routine factorises and solves in one pass, and keeps no factor."""
+    full = with_backward(problem, structured=False)
+    if len(full.requests) == 1 and full.requests[0].form in ("gen", "lu"):
+        return No("it does one request alone as PyTensor does, and keeps a factor for nothing")
+    return None
 
 
 def times(batch: int | None, calls: Iterable[KernelCall]) -> tuple[KernelCall, ...]:

@@ -9,7 +9,7 @@ from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorOrNaN
 from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
-from autotune.strategies.base import Strategy, Work, forming, outer_products, peak_of, times
+from autotune.strategies.base import Strategy, Work, forming, outer_products, peak_of, shares_nothing, times
 from autotune.strategies.cholesky import CholeskySolver
 from autotune.strategies.lu import LUSolver
 from cost_models import call
@@ -32,12 +32,14 @@ class CholeskyOrLUStrategy(Strategy):
     needs_own_ops = True
     provides = frozenset(REQUEST_KINDS)
 
+    def objects_to(self, problem, options):
+        return None if options.forced or may_be_definite(problem) else shares_nothing(problem)
+
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
         full = with_backward(problem, structured=False)
-        # In batches of small matrices the look costs more than it may save: they are priced as general.
-        symmetric = problem.batch == 1 and (problem.symmetric_terms or not problem.low_rank)
-        factor, solve, invert = ("potrf", "potrs", "potri") if symmetric else ("getrf", "getrs", "getri")
+        definite = may_be_definite(problem)
+        factor, solve, invert = ("potrf", "potrs", "potri") if definite else ("getrf", "getrs", "getri")
         calls = [call(factor, n=n), *forming(problem), *outer_products(problem)]
         calls.append(call("stream", n=n * n, count=2))
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
@@ -50,6 +52,14 @@ class CholeskyOrLUStrategy(Strategy):
 
     def solver(self, system, options):
         return CholeskyOrLUSolver(system.operator.to_dense())
+
+
+def may_be_definite(problem: Problem) -> bool:
+    """Whether it is priced as positive definite.
+
+    In batches of small matrices the look costs more than it may save: they are priced as general.
+    """
+    return problem.batch == 1 and (problem.symmetric_terms or not problem.low_rank)
 
 
 class CholeskyOrLUSolver(LUSolver):

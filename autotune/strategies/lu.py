@@ -19,6 +19,7 @@ from autotune.strategies.base import (
     forming,
     outer_products,
     peak_of,
+    shares_nothing,
     times,
 )
 from cost_models import call
@@ -37,6 +38,8 @@ class LUStrategy(Strategy):
     def objects_to(self, problem, options):
         if problem.checked:
             return No("the graph expects NaN where the matrix is not positive definite")
+        if not options.forced and shares_nothing(problem):
+            return shares_nothing(problem)
         inverse = with_backward(problem, structured=False)
         if (inverse.asks("inverse") or inverse.asks("inverse_diagonal")) and problem.linker not in OWN_OPS:
             return No("the linker in force cannot run its inverse")

@@ -41,6 +41,7 @@ CASES = {
     "CholeskyInverse": (ops.CholeskyInverse(), [np.linalg.cholesky(SPD)]),
     "LUInverse": (ops.LUInverse(), list(LU[:2])),
     "CholeskyOrLU": (ops.CholeskyOrLU(), [A]),
+    "FactorOrNaN": (ops.FactorOrNaN(), [SPD, *core_cholesky_or_lu.factor(SPD, False)[::2]]),
     "CholeskyOrLUSolve": (ops.CholeskyOrLUSolve(), [*LU, B]),
     "CholeskyOrLUInverse": (ops.CholeskyOrLUInverse(), list(LU)),
     "SharedCholesky": (ops.SharedCholesky(), [SPD]),
