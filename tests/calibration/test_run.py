@@ -272,6 +272,6 @@ def test_two_kernels_on_this_machine(
         profile = run.calibrate(quick=True, kernels=("call", "reduce"), budget=10.0)
     assert not [record for record in caplog.records if "Kernel" in record.message]
     assert load_profile(run.profile_path()) == profile
-    assert 0 < profile.seconds(call("call"), "float64") < 1
+    assert profile.seconds(call("call"), "float64") > 0
     assert profile.models["float64"]["reduce"].points > 3
     assert profile.models["float64"]["potrf"].points == 0
