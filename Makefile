@@ -3,7 +3,8 @@
 SHELL := /bin/sh
 STAMP := .venv/.stamp
 BIN := .venv/bin
-PYTEST_ARGS ?= -n 2
+# A file stays with one worker: what its tests compile and share is compiled once.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # One BLAS thread per test worker: two workers with two threads each would fight over two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 python \
@@ -11,12 +12,14 @@ CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 p
   $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
 IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help env demo test lint types docs bench lock clean
+.PHONY: help env demo test test-slow nightly lint types docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   run the demonstration"
-	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
+	@echo "make test   run the tests (PYTEST_ARGS='-n 2 --dist loadfile')"
+	@echo "make test-slow  run the tests marked slow, which \`make test\` leaves out"
+	@echo "make nightly    run all tests, with new random examples every time"
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make types  mypy"
 	@echo "make docs   build the pages into build/site, warnings as errors"
@@ -41,6 +44,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+
+nightly: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS) -m "" --hypothesis-profile nightly
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -153,20 +153,22 @@ def test_parts_that_do_not_fit_are_refused():
         core_cg.block_cg_arrays(EMPTY, B[:-1], 1e-8, 9, *identity(), EMPTY, D, U, C, *NONE)
 
 
-@pytest.mark.parametrize("linker", ["py", "NUMBA"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_operation_takes_parts(plain, linker, dtype):
+def test_the_operations_take_parts_under_both_linkers(plain, dtype):
     d, c = (pt.vector(name, dtype=dtype) for name in "dc")
     columns, rhs = (pt.matrix(name, dtype=dtype) for name in "UB")
     parts = PartialCholesky()(None, 4, d, columns, c)
     rtol = 1e-9 if dtype == "float64" else 1e-4
-    outputs = BlockCG()(None, rhs, rtol, 100, *parts, None, d, columns, c)[:2]
-    fn = pytensor.function([d, columns, c, rhs], outputs, mode=plain if linker == "py" else linker)
+    outputs = [*parts, *BlockCG()(None, rhs, rtol, 100, *parts, None, d, columns, c)[:2]]
     values = [value.astype(dtype) for value in (D, U, C, B)]
-    x, used = fn(*values)
-    assert x.dtype == dtype
-    assert used > 0
-    np.testing.assert_allclose(matrix_of(PARTS["diagonal_low_rank"]) @ x, B, atol=100 * rtol)
+    both = [pytensor.function([d, columns, c, rhs], outputs, mode=m)(*values) for m in (plain, "NUMBA")]
+    for *built, x, used in both:
+        assert {x.dtype, *(part.dtype for part in built)} == {np.dtype(dtype)}
+        assert [part.shape for part in built] == [(N,), (N, 4), (4,)]
+        assert used > 0
+        np.testing.assert_allclose(matrix_of(PARTS["diagonal_low_rank"]) @ x, B, atol=100 * rtol)
+    for python, numba in zip(both[0][:3], both[1][:3], strict=True):
+        np.testing.assert_array_equal(python, numba)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
