@@ -95,7 +95,7 @@ def test_a_pivot_outside_the_matrix_is_an_error(inverse_functions, linker):
         inverse_functions(LUInverse(), "float64", linker)(np.eye(3), np.array([0, 9, 2], dtype="int32"))
 
 
-@pytest.mark.parametrize("linker", ["py", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("linker", ["py", "numba"])
 def test_batches_and_integers(plain, linker):
     L = pt.tensor("L", shape=(None, 2, 2), dtype="int64")
     mode = plain if linker == "py" else "NUMBA"
