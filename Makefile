@@ -16,16 +16,16 @@ IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   run the demonstration"
-	@echo "make test   run the tests (PYTEST_ARGS='-n 2 --dist loadfile')"
+	@echo "make demo       run the demonstration"
+	@echo "make test       run the tests (PYTEST_ARGS='-n 2 --dist loadfile')"
 	@echo "make test-slow  run the tests marked slow, which \`make test\` leaves out"
 	@echo "make nightly    run all tests, with new random examples every time"
-	@echo "make lint   ruff check and ruff format --check"
-	@echo "make types  mypy"
-	@echo "make docs   build the pages into build/site, warnings as errors"
-	@echo "make bench  measure regret against every forced strategy"
-	@echo "make lock   write requirements.lock anew from pyproject.toml"
-	@echo "make clean  remove caches and build output (keeps .venv)"
+	@echo "make lint       ruff check and ruff format --check"
+	@echo "make types      mypy"
+	@echo "make docs       build the pages into build/site, warnings as errors"
+	@echo "make bench      measure regret against every forced strategy"
+	@echo "make lock       write requirements.lock anew from pyproject.toml"
+	@echo "make clean      remove caches and build output (keeps .venv)"
 
 $(STAMP): requirements.lock pyproject.toml scripts/setup_env.py
 	@for candidate in $(CANDIDATES); do \
