@@ -150,6 +150,18 @@ def test_any_memory_order_will_do(low_rank, linker):
         assert check(f, np.repeat(d, 2)[::2], np.repeat(U, 2, axis=1)[:, ::2], c[::-1], B[::-1]) == CHOLESKY
 
 
+def test_compiled_code_and_python_take_the_same_decision(low_rank):
+    rng = np.random.default_rng(3)
+    for scale in (1.0, 1e-3, 1e-7, 0.0):
+        d, U, c, B = rng.uniform(0.5, 2, 50), rng.normal(size=(50, 3)), np.ones(3), rng.normal(size=(50, 1))
+        d[:2] *= scale
+        plain, compiled = (
+            low_rank.function(True, True, linker=linker)(d, U, c, B) for linker in ("py", "numba")
+        )
+        for a, b in zip(plain, compiled, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
 shapes = st.tuples(st.integers(1, 12), st.integers(0, 6), st.integers(0, 3), st.integers(0, 10_000))
 
 
