@@ -164,7 +164,11 @@ def test_requests_survive_pytensors_rewrites_and_pickling():
 
 @pytest.mark.parametrize(
     "mode",
-    ["FAST_COMPILE", Mode(linker="py", optimizer=None), "NUMBA"],
+    [
+        "FAST_COMPILE",
+        Mode(linker="py", optimizer=None),
+        pytest.param("NUMBA", marks=pytest.mark.slow),
+    ],
     ids=["FAST_COMPILE", "no_rewrites", "NUMBA"],
 )
 def test_requests_compute_in_other_modes(mode):
