@@ -3,7 +3,8 @@
 SHELL := /bin/sh
 STAMP := .venv/.stamp
 BIN := .venv/bin
-PYTEST_ARGS ?= -n 2
+# A file stays with one worker: what its tests compile and share is compiled once.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # One BLAS thread per test worker: two workers with two threads each would fight over two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 python \
@@ -18,22 +19,24 @@ HOURS ?= 6
 FUZZ := PYTHONPATH=tests $(BIN)/python -m fuzz --jobs $(JOBS)
 IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
-.PHONY: help env demo test test-clients fuzz fuzz-nightly lint types docs bench lock clean
+.PHONY: help env demo test test-slow nightly test-clients fuzz fuzz-nightly lint types docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   run the demonstration"
-	@echo "make test   run the tests (PYTEST_ARGS='-n 2')"
-	@echo "make fuzz   random graphs against plain PyTensor (SEEDS=20000 START=0 LINKER=py|vm|numba|mix JOBS=2)"
+	@echo "make demo          run the demonstration"
+	@echo "make test          run the tests (PYTEST_ARGS='-n 2 --dist loadfile')"
+	@echo "make test-slow     run the tests marked slow, which \`make test\` leaves out"
+	@echo "make nightly       run all tests, with new random examples every time"
+	@echo "make test-clients  run the tests of other libraries, from their source trees, with autotune"
+	@echo "                   enabled (PYTENSOR=... PYMC=... PTGP=... PYMC_EXTRAS=...)"
+	@echo "make fuzz          random graphs against plain PyTensor (SEEDS=20000 START=0 LINKER=py|vm|numba|mix JOBS=2)"
 	@echo "make fuzz-nightly  the same for HOURS=6 from a seed of the day; small scripts in build/fuzz"
-	@echo "make test-clients PYTENSOR=... PYMC=... PTGP=... PYMC_EXTRAS=..."
-	@echo "            tests of other libraries, from their source trees, with autotune enabled"
-	@echo "make lint   ruff check and ruff format --check"
-	@echo "make types  mypy"
-	@echo "make docs   build the pages into build/site, warnings as errors"
-	@echo "make bench  measure regret against every forced strategy"
-	@echo "make lock   write requirements.lock anew from pyproject.toml"
-	@echo "make clean  remove caches and build output (keeps .venv)"
+	@echo "make lint          ruff check and ruff format --check"
+	@echo "make types         mypy"
+	@echo "make docs          build the pages into build/site, warnings as errors"
+	@echo "make bench         measure regret against every forced strategy"
+	@echo "make lock          write requirements.lock anew from pyproject.toml"
+	@echo "make clean         remove caches and build output (keeps .venv)"
 
 $(STAMP): requirements.lock pyproject.toml scripts/setup_env.py
 	@for candidate in $(CANDIDATES); do \
@@ -52,6 +55,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+
+nightly: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS) -m "" --hypothesis-profile nightly
 
 fuzz: $(STAMP)
 	$(ONE_THREAD) $(FUZZ) --start $(START) --count $(SEEDS) --linker $(LINKER)

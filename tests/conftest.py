@@ -1,13 +1,20 @@
-"""Every test starts without the user's settings, profiles or policy files."""
+"""Every test starts without the user's settings, profiles or policy files, and needs no C compiler."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Read when PyTensor is imported. Its own C code is not ours: a test of it takes a compiler, and seconds.
+os.environ["PYTENSORRC"] = os.devnull
+os.environ["PYTENSOR_FLAGS"] = ",".join(filter(None, [os.environ.get("PYTENSOR_FLAGS"), "cxx="]))
 
 import pytest
 from hypothesis import settings
 
-# A busy machine is no failure: pytest-timeout bounds a test.
-settings.register_profile("project", deadline=None)
+# The same examples on every machine and none remembered from the last run; pytest-timeout bounds a test.
+settings.register_profile("project", deadline=None, derandomize=True, database=None)
+# New examples every time: `make nightly`.
+settings.register_profile("nightly", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile("project")
 
 

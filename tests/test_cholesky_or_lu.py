@@ -64,7 +64,7 @@ def test_a_gaussian_process_with_gradient_agrees_under_numba():
 REQUESTS = [solve(M, b), solve(M.T, b), b @ inv(M) @ b, inv(M), pt.diagonal(inv(M)), det(M), *slogdet(M)]
 
 
-@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("linker", ["py", pytest.param("numba", marks=pytest.mark.slow)])
 def test_one_function_is_right_for_every_kind_of_matrix(linker):
     base = python_mode() if linker == "py" else "NUMBA"
     fn = compile_with([M, b], REQUESTS, base=base)

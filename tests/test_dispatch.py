@@ -180,10 +180,13 @@ def test_what_the_pass_wrote_it_leaves_alone():
     assert rewritten(fgraph.clone()) == once
 
 
-def test_what_an_ifelse_or_a_scan_holds_is_right():
+@pytest.mark.parametrize(
+    "base", [lazy_mode(), pytest.param(get_mode("NUMBA"), marks=pytest.mark.slow)], ids=["vm", "numba"]
+)
+def test_what_an_ifelse_or_a_scan_holds_is_right(base):
     condition = pt.scalar("condition")
     either = ifelse(condition, LOW_RANK[0], 2 * b)
-    fn = compiled([U, d, b, condition], either, base=get_mode("NUMBA"))
+    fn = compiled([U, d, b, condition], either, base=base)
     steps = pytensor.scan(
         lambda y: solve(K, y, assume_a="pos"), outputs_info=[b], n_steps=2, return_updates=False
     )

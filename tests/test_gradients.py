@@ -49,8 +49,13 @@ SERVED = {
     for operator in OPERATORS
 }
 # Strategies that form the matrix see no structure: low-rank ones are then tried with all requests at once.
+# What is kept is PyTensor's own.
 CASES = [
-    pytest.param(strategy, operator, request, id=f"{strategy.name}-{operator}-{request}")
+    pytest.param(
+        *(strategy, operator, request),
+        id=f"{strategy.name}-{operator}-{request}",
+        marks=[pytest.mark.slow] if strategy.name == "keep" else [],
+    )
     for (strategy, operator), requests in SERVED.items()
     for request in requests
     if strategy.structured or operator.startswith("dense")

@@ -1,5 +1,7 @@
 """Every way to write a request is read, at any shape, dtype and batch, and computes as plain PyTensor."""
 
+import shutil
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -245,12 +247,13 @@ def test_banded_and_triangular_solves_are_left_alone():
 # -- linkers and inner graphs --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("linker", ["numba", "vm", "cvm"])
+@pytest.mark.parametrize("linker", ["numba", "vm", pytest.param("cvm", marks=pytest.mark.slow)])
 def test_linkers(linker):
     from pytensor.compile.mode import Mode
 
     outputs = [*joint(P, b), pt.diagonal(inv(P))]
-    fn = compile_with([M, b], outputs, base=Mode(linker=linker, optimizer="fast_run"))
+    with pytensor.config.change_flags(cxx=shutil.which("g++") or "" if linker == "cvm" else ""):
+        fn = compile_with([M, b], outputs, base=Mode(linker=linker, optimizer="fast_run"))
     expected = [
         np.linalg.solve(SPD, b_value),
         np.linalg.inv(SPD),

@@ -45,7 +45,7 @@ def test_times_are_really_taken_and_shown_beside_prices():
     found = plan(compiled(MEASURE | {"effort": "exhaustive"}))
     timed = {c.name: c.measured for c in found.decisions[0].candidates if c.measured is not None}
     assert set(timed) >= {"keep", "cholesky", "lu"}
-    assert all(0 < seconds < 1 for seconds in timed.values())
+    assert all(seconds > 0 for seconds in timed.values())
     assert re.search(r"algorithm +time +measured +memory +why", str(found))
     in_json = json.loads(found.to_json())["decisions"][0]["candidates"]
     assert {c["name"]: c["measured"] for c in in_json if c["measured"]} == timed

@@ -170,7 +170,7 @@ def joint(model, way, policy=None):
     return model.joint(autotune.tune(model.objective, policy) if way == "after_tune" else None)
 
 
-@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+@pytest.mark.parametrize("kernel", [rbf, pytest.param(matern32, marks=pytest.mark.slow)], ids=KERNELS)
 @pytest.mark.parametrize(("name", "tagged", "way"), VARIANTS, ids=IDS)
 def test_value_and_gradients_with_one_factorisation_per_matrix(name, tagged, way, kernel):
     model = MODELS[name](kernel, *SMALL, tagged)

@@ -108,7 +108,11 @@ def points(model, count=5):
     return 0.3 * np.random.default_rng(8).normal(size=(count, size))
 
 
-@pytest.mark.parametrize("name", MODELS)
+# FITC and DTC are VFE but for a term.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ("FITC", "DTC") else []) for name in MODELS],
+)
 def test_value_and_gradient_at_random_points(name):
     plain = joint(MODELS[name]())
     with autotune.enabled(DENSE_RULES if name in SPARSE else RULES) as session:
@@ -149,6 +153,7 @@ def test_dims_without_static_sizes_anywhere_stay_right():
         assert relative_error(model.compile_dlogp(mode=python_mode())(point), gradient) < 1e-10
 
 
+@pytest.mark.slow
 def test_hessian_is_the_same():
     """Python only: PyTensor would build a loop in C."""
     with pytensor.config.change_flags(cxx=""):

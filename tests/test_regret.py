@@ -3,8 +3,11 @@
 import importlib
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytensor.tensor as pt
@@ -209,22 +212,19 @@ def test_an_inexact_rival_does_not_make_a_choice_look_slow(timings):
     assert len(asked) == 1
 
 
-def test_fast_functions_are_called_several_times_a_sample_and_slow_ones_once():
-    calls = dict.fromkeys(("fast", "slow"), 0)
+def test_fast_functions_are_called_several_times_a_sample_and_slow_ones_once(monkeypatch):
+    clock, calls = SimpleNamespace(now=0.0), Counter()
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    seconds = {"fast": timing.SHORTEST_SAMPLE / 50, "slow": 2 * timing.SHORTEST_SAMPLE}
 
-    def fast():
-        calls["fast"] += 1
+    def spend(name):
+        calls[name] += 1
+        clock.now += seconds[name]
 
-    def slow():
-        calls["slow"] += 1
-        until = timing.time.perf_counter() + 2 * timing.SHORTEST_SAMPLE
-        while timing.time.perf_counter() < until:
-            pass
-
-    times = timing.alternate({"fast": fast, "slow": slow}, [], rounds=(3, 3))
-    assert times["slow"] >= 2 * timing.SHORTEST_SAMPLE > times["fast"]
+    times = timing.alternate({name: partial(spend, name) for name in seconds}, [], rounds=(3, 3))
+    assert times == pytest.approx(seconds)
     assert calls["slow"] == 2 + 3  # to compile, to count the loops, then three rounds
-    assert calls["fast"] > 3 * 10
+    assert calls["fast"] >= 3 * 50
 
 
 @pytest.mark.parametrize(("iterations", "gave_up"), [(100, False), (2, True)])

@@ -104,7 +104,15 @@ def test_value_without_the_pass(name, kind):
     assert relative_error(actual, reference) < 1e-10
 
 
-@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[1] != "is_positive_definite"])
+# The other requests, as every strategy serves them, are differentiated twice in test_gradients.
+DIFFERENTIATED = [
+    case if case[1] in ("solve_transposed", "inv_quad") else pytest.param(*case, marks=pytest.mark.slow)
+    for case in CASES
+    if case[1] != "is_positive_definite"
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), DIFFERENTIATED)
 def test_gradient_and_its_gradient_are_exact(name, kind):
     operator, pd, symmetric, _ = SYSTEMS[name]
     wrt = INPUTS
@@ -156,7 +164,11 @@ def test_requests_survive_pytensors_rewrites_and_pickling():
 
 @pytest.mark.parametrize(
     "mode",
-    ["FAST_COMPILE", Mode(linker="py", optimizer=None), "NUMBA"],
+    [
+        "FAST_COMPILE",
+        Mode(linker="py", optimizer=None),
+        pytest.param("NUMBA", marks=pytest.mark.slow),
+    ],
     ids=["FAST_COMPILE", "no_rewrites", "NUMBA"],
 )
 def test_requests_compute_in_other_modes(mode):

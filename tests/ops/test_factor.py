@@ -97,12 +97,9 @@ def test_complex_matrices_are_refused():
         SharedCholesky()(pt.zmatrix())
 
 
-def test_integers_are_taken_as_floating_point_numbers():
-    x = pt.lmatrix()
-    K = np.array([[4, 2], [2, 5]])
-    for mode in ("NUMBA", None):
-        found = pytensor.function([x], SharedCholesky()(x), mode=mode)(K)
-        np.testing.assert_allclose(found, [[2, 0], [1, 2]])
+@pytest.mark.parametrize("linker", ["py", pytest.param("numba", marks=pytest.mark.slow)])
+def test_integers_are_taken_as_floating_point_numbers(factorise, linker):
+    np.testing.assert_allclose(factorise(np.array([[4, 2], [2, 5]]), linker), [[2, 0], [1, 2]])
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "strided"])

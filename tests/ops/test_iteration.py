@@ -64,7 +64,8 @@ def test_it_iterates_alike(name, kind, m):
 def test_it_takes_an_inverse_that_the_user_gives():
     inverse = as_operator(np.linalg.inv(DENSE + 0.1 * np.eye(N)), D / 100)
     (x, *_, used), (y, *_, also_used) = both(as_operator(DENSE), B, inverse, 1e-9, 100)
-    assert used == also_used < 12
+    assert abs(used - also_used) <= 1
+    assert used < 12
     np.testing.assert_allclose(y, x, rtol=1e-6, atol=1e-9)
 
 

@@ -1,11 +1,9 @@
-"""What all Ops promise: a light import, pickles that work in a fresh process, no gradient, cached machine
-code."""
+"""What all Ops promise: a light import, pickles that work in a fresh process, no gradient."""
 
 import pickle
 import subprocess
 import sys
 
-import numpy as np
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import grad
@@ -93,33 +91,3 @@ def test_the_leaf_package_imports_nothing_else_of_autotune():
         "print([m for m in sys.modules if m.startswith('autotune.') and not m.startswith('autotune.ops')])"
     )
     assert run_fresh(code) == "[]"
-
-
-def test_compiled_code_and_python_take_the_same_decision(low_rank):
-    rng = np.random.default_rng(3)
-    for scale in (1.0, 1e-3, 1e-7, 0.0):
-        d, U, c, B = rng.uniform(0.5, 2, 50), rng.normal(size=(50, 3)), np.ones(3), rng.normal(size=(50, 1))
-        d[:2] *= scale
-        plain, compiled = (
-            low_rank.function(True, True, linker=linker)(d, U, c, B) for linker in ("py", "numba")
-        )
-        for a, b in zip(plain, compiled, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
-
-
-def test_blas_products_in_python_are_those_under_numba():
-    from numba import njit
-
-    from autotune.ops import _thin
-
-    def products(A, B):
-        left, right, square = np.empty((3, 4)), np.empty((5, 5)), np.zeros((3, 3))
-        _thin.gemm(A, B, left, True)
-        _thin.gemm(A, A, right, False)
-        _thin.syrk(A, square)
-        return left, right, np.tril(square)
-
-    rng = np.random.default_rng(0)
-    A, B = rng.normal(size=(5, 3)), rng.normal(size=(5, 4))
-    for compiled, python in zip(njit(products)(A, B), products(A, B), strict=True):
-        np.testing.assert_allclose(compiled, python, rtol=1e-13)

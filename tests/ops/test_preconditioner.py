@@ -105,14 +105,11 @@ def test_indefinite_under_a_false_tag_is_preconditioned_by_something_positive():
     assert (np.linalg.eigvalsh(P) > 0).all()
 
 
-def test_the_op_runs_under_both_linkers(plain):
+def test_the_op_keeps_its_dtype(plain):
     A, rank = pt.fmatrix(), pt.lscalar()
-    a = rbf(20, 0.3, 0.1).astype("float32")
     outs = PartialCholesky()(A, rank)
     assert [out.type.dtype for out in outs] == ["float32"] * 3
-    results = [pytensor.function([A, rank], outs, mode=mode)(a, 5) for mode in (plain, "NUMBA")]
-    for python, numba in zip(*results, strict=True):
-        np.testing.assert_array_equal(python, numba)
-    assert results[0][1].shape == (20, 5)
+    found = pytensor.function([A, rank], outs, mode=plain)(rbf(20, 0.3, 0.1).astype("float32"), 5)
+    assert [x.shape for x in found] == [(20,), (20, 5), (5,)]
     with pytest.raises(TypeError, match="rank"):
         PartialCholesky()(A, 2.5)
