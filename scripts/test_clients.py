@@ -119,6 +119,9 @@ def main() -> int:
     trees = {library: tree.resolve() for library, tree in trees.items() if tree is not None}
     if not trees:
         parser.error("no source tree is given")
+    for tree in trees.values():
+        if not (tree / "tests").is_dir():
+            parser.error(f"{tree} has no folder 'tests'; give the source tree of the library")
     found = {library: run(tree, TESTS[library], given["words"]) for library, tree in trees.items()}
     as_it_should_be = [report(library, outcome, exceptions(library)) for library, outcome in found.items()]
     return 0 if all(as_it_should_be) else 1
