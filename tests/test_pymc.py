@@ -161,7 +161,8 @@ def start(model, seed=0):
     return 0.3 * np.random.default_rng(seed).normal(size=size)
 
 
-@pytest.mark.filterwarnings("ignore:pytensor.tensor.linalg.trace:FutureWarning")  # PyMC's MatrixNormal
+# of PyMC's MatrixNormal
+@pytest.mark.filterwarnings("ignore:(pytensor.tensor.linalg.trace|matrix_dot is deprecated):FutureWarning")
 @pytest.mark.parametrize("name", MODELS)
 def test_value_and_gradient_are_the_same(name):
     plain = joint(MODELS[name]())
