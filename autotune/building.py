@@ -59,7 +59,7 @@ def _system(reading, name, linker):
         operator = Dense(drop_leading_ones(reading.matrix))
     return SimpleNamespace(
         operator=operator,
-        positive_definite=reading.positive_definite,
+        positive_definite=reading.answered_by_factor,
         symmetric=reading.symmetric,
         linker=linker,
         kinds=frozenset(asked.request.kind for asked in reading.requests.values()),

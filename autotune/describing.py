@@ -78,7 +78,7 @@ def problem_of(reading, sizes, *, differentiated, linker):
         nonnegative_weights=low_rank is None or low_rank.c is None or nonnegative(low_rank.c),
         dtype=reading.dtype,
         batch=batch,
-        positive_definite=reading.positive_definite,
+        positive_definite=reading.answered_by_factor,
         symmetric=reading.symmetric,
         shared=reading.shared,
         differentiated=differentiated,

@@ -32,8 +32,7 @@ class GraphRequest:
 class Reading:
     """A matrix, its operator, facts and requests; ``replacements`` of variables by expressions in answers.
 
-    ``needs``: other readings whose answers a replacement uses too. ``positive_definite``: as far as the
-    requests go, see ``Problem``.
+    ``needs``: other readings whose answers a replacement uses too.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
     from before autodiff; the strategy is None when it is still to be chosen. ``left_alone``: a factor is
     taken of it that no request gives, and that PyTensor shares with all else that is asked.
@@ -93,12 +92,17 @@ class Reading:
         return not self.positive_definite and (form == "cholesky" if asked is None else asked)
 
     def conclude(self) -> None:
-        """Tell what all requests together leave to be known of the matrix."""
+        """What is known of the matrix in the end holds for all requests."""
         if self.positive_definite:
             for asked in self.requests.values():
                 asked.request = replace(asked.request, checked=False)
-        self.positive_definite |= all(asked.request.checked for asked in self.requests.values())
-        self.symmetric |= self.positive_definite
+        self.symmetric |= self.answered_by_factor
+
+    @property
+    def answered_by_factor(self) -> bool:
+        """Whether a Cholesky factor answers all requests: with NaN where there is none, if they are
+        checked."""
+        return self.positive_definite or all(asked.request.checked for asked in self.requests.values())
 
     def _placeholders(self, kind, rhs):
         n = self.operator.parts[0].type.shape[-1 if self.operator.structure == ("dense",) else 0]
