@@ -121,7 +121,7 @@ def _solve_once(U, root, w, F, B):
     X = _into_range(U, root, F, T)
     accurate, large = _finish_solve(w, B, X), False
     for a in range(F.shape[0]):
-        large = large or F[a, a] * F[a, a] > CANCELLATION_LIMIT
+        large = large or F[a, a] * F[a, a] > CANCELLATION_LIMIT * w.size
     if large:
         _correct(U, root, w, F, X, T)
     return accurate, X

@@ -44,9 +44,13 @@ def refined_where_needed(X, B, solve, d, w, U, V, safe):
     return refine(X, B, solve, d, U, V)
 
 
-def is_large(F):
-    """Whether ``|D^-1/2 Ue|`` is, as far as F, the Cholesky factor of ``I + Ue' D^-1 Ue``, tells. O(k)"""
-    return (np.diag(F) ** 2 > CANCELLATION_LIMIT).any()
+def is_large(F, n):
+    """Whether the signal of an average row exceeds its noise 64 times in some column; F as in `core_factor`.
+
+    Up to there the error of a solution in the range of U is ``64 n eps`` of that part, as of any sum of n
+    terms. O(k)
+    """
+    return (np.diag(F) ** 2 > CANCELLATION_LIMIT * n).any()
 
 
 def are_independent(F):
@@ -164,7 +168,7 @@ def symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, B):
 
     def apply(B):
         X, T = cholesky_apply(U, c, w, F, S, FS, B)
-        return cholesky_correct(U, c, w, F, X, T) if is_large(F) else X
+        return cholesky_correct(U, c, w, F, X, T) if is_large(F, d.size) else X
 
     return refined_where_needed(apply(B), B, apply, d, w, U, U * c, are_independent(F))
 
