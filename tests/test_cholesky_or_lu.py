@@ -52,6 +52,7 @@ def test_an_untagged_gaussian_process_is_factorised_once_and_agrees(form):
         assert relative_error(a, e) < 1e-9
 
 
+@pytest.mark.slow
 def test_a_gaussian_process_with_gradient_agrees_under_numba():
     inputs, loss, wrt = gaussian_process()
     fn = pytensor.function(inputs, with_gradient(loss, wrt, tuned=False), mode=autotune.mode(base="NUMBA"))

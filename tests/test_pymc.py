@@ -233,7 +233,7 @@ def test_compiled_wrappers_can_be_explained():
 
 def test_numba_is_the_default_mode():
     plain = factor_analysis(rows=2, n=40)
-    expected = plain.compile_logp()(plain.initial_point())
+    expected = plain.compile_logp(mode=python_mode())(plain.initial_point())
     with autotune.enabled(FORCE):
         model = factor_analysis(rows=2, n=40)
         assert model.compile_logp()(model.initial_point()) == pytest.approx(float(expected), rel=1e-10)
