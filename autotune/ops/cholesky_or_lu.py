@@ -68,15 +68,17 @@ class CholeskyOrLU(LinalgOp):
 
 
 class FactorOrNaN(LinalgOp):
-    """``L`` (n, n) of ``A = L L'``, of which only the lower triangle is read; NaN everywhere if there is
-    none.
+    """The lower triangle of the factor ``L`` (n, n) of ``A = L L'``, which has its own from A; NaN if there
+    is none.
 
-    Takes A, and F and is_cholesky of its `CholeskyOrLU`, and factorises only where that had to leave
-    Cholesky's way. Use it as ``Blockwise(FactorOrNaN())``.
+    Takes A, and F and is_cholesky of its `CholeskyOrLU`: F itself where that holds L, with what else stands
+    in it, and a factor of its own only where it had to leave Cholesky's way. Use it as
+    ``Blockwise(FactorOrNaN())``.
     """
 
     __props__ = ()
     gufunc_signature = "(m,m),(m,m),()->(m,m)"
+    view_map = {0: [1]}  # noqa: RUF012 (as PyTensor's Ops)
 
     def make_node(self, A, F, is_cholesky):
         ensure_numba_dispatch()

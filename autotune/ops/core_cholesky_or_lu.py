@@ -72,14 +72,13 @@ def pivots_are_significant(T, diagonal):
 
 
 def lower_factor(A, F, is_cholesky):
-    """``L`` (n, n) of ``L L'``, of which A has the lower triangle; NaN everywhere if there is none.
+    """``L`` of ``L L'``, of which A has the lower triangle, in the lower triangle; NaN if there is none.
 
-    From A's own factor if that is Cholesky's, else by potrf: A may be symmetric only by what one triangle
-    says.
+    A's own factor if that is Cholesky's, else by potrf: A may be symmetric only by what one triangle says.
     """
     check_same_order(A, F)
     if is_cholesky:
-        return kernels.upper_from_lower(F, False).T
+        return F
     return core_cholesky.factor(A, False)
 
 

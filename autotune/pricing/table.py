@@ -69,6 +69,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.CholeskyInverse: linalg.factor("potri"),
     ops.LUInverse: linalg.factor("getri"),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
+    ops.FactorOrNaN: moving.nothing,
     ops.CholeskyOrLUSolve: linalg.cholesky_or_lu_solve,
     ops.CholeskyOrLUInverse: linalg.cholesky_or_lu_inverse,
     ops.LowRankFactor: linalg.low_rank_factor,

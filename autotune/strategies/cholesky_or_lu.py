@@ -79,7 +79,7 @@ class CholeskyOrLUSolver(LUSolver):
     @cached_property
     def _of_factor(self):
         """What a Cholesky factor alone answers."""
-        return CholeskySolver(Blockwise(FactorOrNaN())(self.matrix, self.LU, self.is_cholesky))
+        return PackedCholeskySolver(Blockwise(FactorOrNaN())(self.matrix, self.LU, self.is_cholesky))
 
     def solve(self, rhs, transposed=False):
         solve = Blockwise(CholeskyOrLUSolve(transposed=transposed))
@@ -97,3 +97,10 @@ class CholeskyOrLUSolver(LUSolver):
         if self._inverse is None:
             self._inverse = Blockwise(CholeskyOrLUInverse())(self.LU, self.pivots, self.is_cholesky)
         return self._inverse
+
+
+class PackedCholeskySolver(CholeskySolver):
+    """By a factor of which the lower triangle counts."""
+
+    def factor(self):
+        return pt.tril(self.L)
