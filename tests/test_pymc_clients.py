@@ -167,7 +167,8 @@ def test_hessian_is_the_same():
 
 def test_find_map_finds_the_same():
     def run():
-        return pm.find_MAP(model=variance_model(), progressbar=False, compile_kwargs={"mode": python_mode()})
+        with pytensor.config.change_flags(linker="py"):  # PyMC 6.3 takes no mode
+            return pm.find_MAP(model=variance_model(), progressbar=False)
 
     expected = run()
     with autotune.enabled(RULES) as session:
@@ -231,14 +232,6 @@ def test_advi_takes_the_same_steps():
         found = history()
     assert session.plans
     assert relative_error(found, expected) < 1e-10
-
-
-def test_nutpie_samples_the_same_model():
-    nutpie = pytest.importorskip("nutpie")
-    with autotune.enabled(RULES):
-        compiled = nutpie.compile_pymc_model(variance_model())
-        trace = nutpie.sample(compiled, draws=4, tune=4, chains=1, progress_bar=False)
-    assert np.isfinite(trace.posterior["v"]).all()
 
 
 def predictions():
