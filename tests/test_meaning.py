@@ -261,3 +261,29 @@ def test_pieces_keep_the_dtype_that_numpy_gives(form, dtype):
     as_written = compile_plain(inputs, [matrix, read.to_dense()], Mode(linker="py", optimizer=None))
     plain, mine = as_written(*values)
     np.testing.assert_allclose(mine, plain, rtol=1e-6)
+
+
+# -- diagonals ----------------------------------------------------------------------------------------
+
+E, F = pt.matrix("E"), pt.matrix("F")  # (N, 4) and (N, 3)
+e = pt.vector("e")
+RECTANGULAR = {
+    "fill_diagonal": pt.fill_diagonal(pt.zeros((E.shape[1], F.shape[1])), 2.0),
+    "eye": pt.eye(E.shape[1], F.shape[1]),
+    "mask": pt.eye(E.shape[1], F.shape[1]) * e,
+    "constant": pt.constant(np.eye(4, 3)),
+}
+
+
+@pytest.mark.parametrize(
+    "policy", [None, {"margin": 0, "rules": [{"forbid": "keep"}]}], ids=["default", "acts"]
+)
+@pytest.mark.parametrize("form", RECTANGULAR)
+def test_a_rectangular_diagonal_is_not_taken_for_a_square_one(form, policy):
+    matrix = pt.diag(d) + E @ RECTANGULAR[form] @ F.T
+    inputs, outputs = [d, E, F, e, b], [solve(matrix, b), slogdet(matrix)[1], pt.diagonal(inv(matrix))]
+    values = d_value, rng.normal(size=(N, 4)), rng.normal(size=(N, 3)), np.arange(1.0, 4), b_value
+    for mine, plain in zip(
+        compile_with(inputs, outputs, policy)(*values), compile_plain(inputs, outputs)(*values), strict=True
+    ):
+        np.testing.assert_allclose(mine, plain, rtol=1e-9)
