@@ -64,10 +64,16 @@ def split_factors(factors):
 
 def same(a, b) -> bool:
     """One variable, equal constants, or the same view of one variable."""
-    if a is b:
-        return True
     if isinstance(a, Constant) and isinstance(b, Constant):
         return np.array_equal(a.data, b.data)
-    if not isinstance(a.owner_op, DimShuffle) or a.owner_op != b.owner_op:
-        return False
-    return a.owner.inputs[0] is b.owner.inputs[0]
+    (base_a, axes_a), (base_b, axes_b) = _view(a), _view(b)
+    return base_a is base_b and axes_a == axes_b
+
+
+def _view(var):
+    """``(base, axes)``: the axes of ``base`` that a chain of ``DimShuffle`` leaves, in their order."""
+    axes = tuple(range(var.type.ndim))
+    while isinstance(var.owner_op, DimShuffle):
+        axes = tuple(axis if axis == "x" else var.owner_op.new_order[axis] for axis in axes)
+        var = var.owner.inputs[0]
+    return var, axes
