@@ -178,7 +178,8 @@ class Recogniser:
         if not terms or (s is None and vector is None):
             return None
         if all(isinstance(term, Diagonal) for term in terms):
-            return [Diagonal(diagonal_of(terms) / (vector[1] if s is None else s))]
+            # cast first: PyTensor makes 1 / s of an integer s a reciprocal in less than double precision
+            return [Diagonal(diagonal_of(terms) / (vector[1] if s is None else s).astype(dtype))]
         return None if s is None else _scaled(terms, 1.0 / s.astype(dtype))
 
     # -- matrix products ----------------------------------------------------------------------------

@@ -227,7 +227,11 @@ class Trial:
                 self.outcome.status = "plain raises when run"
                 return
             evidence = self.evidence(all_values, before, plain, eps)
-            self.outcome.faults += judge(plain, tuned, evidence, labels, self.outcome.tags)
+            faults = judge(plain, tuned, evidence, labels, self.outcome.tags)
+        if faults and self.is_pytensors_own(before, tuned, eps):
+            self.outcome.tags["wrong by PyTensor itself"] += 1
+            return
+        self.outcome.faults += faults
         if self.pinned is not None:
             self.compare_pinned(before, tuned, labels, evidence)
 
@@ -243,6 +247,14 @@ class Trial:
             evidence.iterative,
         )
         return not judge(raw, tuned, quiet, labels, self.outcome.tags)
+
+    def is_pytensors_own(self, values, tuned, eps) -> bool:
+        """Whether plain PyTensor gives the same with the rewrites that the tuned function had."""
+        setting = self.setting
+        mode = base_mode(setting.linker, setting.inplace, setting.rewrites)
+        with limit(self.seconds):
+            same = Plain(self.case.variables, self.case.outputs, mode, self.seconds).run(values)
+        return same is not None and agree(tuned, same, eps)
 
     def call_tuned(self, values, before, number, raw):
         """Results of the tuned function, called twice; None where there is nothing to judge."""
