@@ -60,7 +60,7 @@ def _system(reading, name, linker):
     return SimpleNamespace(
         operator=operator,
         positive_definite=reading.answered_by_factor,
-        symmetric=reading.symmetric,
+        symmetric=reading.symmetric or reading.answered_by_factor,
         linker=linker,
         kinds=frozenset(asked.request.kind for asked in reading.requests.values()),
     )

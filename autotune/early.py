@@ -56,7 +56,7 @@ class Positions(ARange):
 
 def guard_structure(fgraph) -> None:
     """Keep identities and products of thin constants, outer products too, from being folded."""
-    _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype))
+    _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype) if _keeps_dtype(fgraph, node) else None)
     for product in (Dot, Blockwise):
         _swap(fgraph, product, _guarded_product)
     _swap(fgraph, Elemwise, lambda node: OuterProduct(scalar_mul) if _is_outer_product(node) else None)
@@ -101,6 +101,15 @@ def _swap(fgraph, old_class, new_op):
             pairs.append((node.outputs[0], op(*node.inputs)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_structure")
+
+
+def _keeps_dtype(fgraph, node) -> bool:
+    """Whether nothing mixes it with another dtype.
+
+    What is left of such sums in the end meets a rewrite of PyTensor 3.3 that drops their terms (into Gemm).
+    """
+    dtypes = {out.type.dtype for client, _ in fgraph.clients[node.outputs[0]] for out in client.outputs}
+    return dtypes <= {node.op.dtype}
 
 
 def _guarded_product(node):

@@ -76,6 +76,7 @@ class Problem:
     user gives, the order if it is dense, 0 if it is diagonal, None if there is none. ``given``: the dense
     matrix is an input of the function or a constant, so that nothing may overwrite it.
     ``positive_definite``: it is, or all requests are checked, so that its Cholesky factor answers them.
+    ``one_triangle``: it is not proven to be symmetric, and a factor of its lower triangle is asked for.
     """
 
     requests: tuple[Request, ...]
@@ -88,6 +89,7 @@ class Problem:
     batch: int | None = 1
     positive_definite: bool = False
     symmetric: bool = False
+    one_triangle: bool = False
     shared: bool = False
     differentiated: bool = False
     linker: str | None = "numba"

@@ -71,7 +71,7 @@ class RequestedSystem(Solver):
             signature=self.operator.signature,
             positive_definite=self.positive_definite,
             symmetric=self.symmetric,
-            transposed=transposed and not self.symmetric,
+            transposed=transposed and not (self.symmetric or self.checked),
             strategy=self.strategy,
             decision=self.decision,
             checked=self.checked,

@@ -57,10 +57,9 @@ def ill_scaled_rows(d, norms, k):
 def cholesky_factor(d, U, c):
     """Factor ``diag(d) + U diag(c) U'`` for ``c >= 0``; FAILED if it is not positive definite. O(n k^2).
 
-    An infinite d_i is noise without bound: the row weighs nothing, as in a dense factorisation.
-    With Ue = U sqrt(c), the well scaled rows R and the others S (at most k): C = I + Ue_R' D_R^-1 Ue_R = L
-    L',
-    G = Ue_S L'^-1, and the Schur complement of R is D_S + G G'.
+    An infinite d_i is noise without bound: the row weighs nothing, as in a dense factorisation. With Ue = U
+    sqrt(c), the well scaled rows R and the others S (at most k): C = I + Ue_R' D_R^-1 Ue_R = L L', G = Ue_S
+    L'^-1, and the Schur complement of R is D_S + G G'.
     """
     k = c.size
     nan = d.dtype.type(np.nan)
@@ -173,6 +172,25 @@ def is_positive_definite(d, U, c):
         A[a] *= root[a]
         A[a, a] += 1.0 if c[a] >= 0 else -1.0
     return np.sum(np.linalg.eigvalsh(A) < 0) == np.sum(d < 0) + np.sum(c < 0)
+
+
+def factor_of_two(d, U, V, positive_definite):
+    """Factor ``diag(d) + U V'``; ``positive_definite``: symmetric, and FAILED unless it has a Cholesky
+    factor.
+
+    For d > 0 it is definite where ``I + V' D^-1 U`` has positive eigenvalues: those of ``D^-1/2 K D^-1/2``
+    are these and ones. Else the dense matrix tells.
+    """
+    if not positive_definite:
+        return general_factor(d, U, V, False)
+    if not np.all(d > 0):
+        return dense_factor(d, U, V, True)
+    factor = general_factor(d, U, V, True)
+    if factor[0] == CAPACITANCE_LU:
+        M = np.eye(U.shape[1], dtype=d.dtype) + kernels.gram(V, 1 / d, U)
+        if not np.all(np.linalg.eigvals(M).real > 0):
+            return failed_factor(d, d.dtype.type(np.nan), d.dtype.type(np.nan))
+    return factor
 
 
 def symmetric_factor(d, U, c, positive_definite):

@@ -19,7 +19,7 @@ def factorise(positive_definite, d, U, last):
         if last.ndim == 1:
             factor = core_factor.symmetric_factor(d, U, last, positive_definite)
         else:
-            factor = core_factor.general_factor(d, U, last, False)
+            factor = core_factor.factor_of_two(d, U, last, positive_definite)
     dtypes = (np.int8, d.dtype, d.dtype, np.int32, np.int64, d.dtype, d.dtype, d.dtype)
     return tuple(
         np.array(x, dtype=dtype, order="C", copy=None) for x, dtype in zip(factor, dtypes, strict=True)

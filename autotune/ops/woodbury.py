@@ -47,18 +47,16 @@ class LowRankFactor(_LowRankOp):
     """``(mode, w, F, pivots, S, FS, sign, logabsdet)``: factors and determinant of a low rank plus diagonal.
 
     Which algorithm made it is decided at run time by the values, and recorded in ``mode`` (see
-    `core_factor`): Cholesky of ``I + Ue' D^-1 Ue`` with up to k ill-scaled rows eliminated last; LU of
-    ``I + V' D^-1 U``; LU of the dense matrix. ``positive_definite`` is the caller's knowledge: the matrix
-    then either has a Cholesky factor or everything is NaN, as with PyTensor's ``Cholesky``. Without it a
-    singular matrix has sign 0 and logabsdet -inf. Sources: Woodbury (1950); Haynsworth (1968) for the
-    inertia; Yip (1986) for the stability.
+    `core_factor`): Cholesky of ``I + Ue' D^-1 Ue`` with up to k ill-scaled rows eliminated last; LU of ``I +
+    V' D^-1 U``; LU of the dense matrix. ``positive_definite``: the matrix, which is symmetric, either has a
+    Cholesky factor or everything is NaN, as with PyTensor's ``Cholesky``. Without it a singular matrix has
+    sign 0 and logabsdet -inf. Sources: Woodbury (1950); Haynsworth (1968) for the inertia; Yip (1986) for the
+    stability.
     """
 
     __props__ = ("symmetric", "positive_definite")
 
     def __init__(self, *, symmetric: bool, positive_definite: bool = False):
-        if positive_definite and not symmetric:
-            raise ValueError("positive_definite=True needs symmetric=True.")
         self.symmetric = symmetric
         self.positive_definite = positive_definite
 

@@ -96,13 +96,19 @@ class Reading:
         if self.positive_definite:
             for asked in self.requests.values():
                 asked.request = replace(asked.request, checked=False)
-        self.symmetric |= self.answered_by_factor
 
     @property
     def answered_by_factor(self) -> bool:
         """Whether a Cholesky factor answers all requests: with NaN where there is none, if they are
         checked."""
         return self.positive_definite or all(asked.request.checked for asked in self.requests.values())
+
+    @property
+    def one_triangle(self) -> bool:
+        """Whether a factor is asked for of what may not be symmetric: its lower triangle is all that
+        counts."""
+        proven = self.symmetric or self.positive_definite
+        return not proven and any(asked.request.checked for asked in self.requests.values())
 
     def _placeholders(self, kind, rhs):
         n = self.operator.parts[0].type.shape[-1 if self.operator.structure == ("dense",) else 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.decomposition.cholesky import cholesky
@@ -122,11 +124,19 @@ class PlainSolver(Solver):
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
         if checked and not self.positive_definite:
-            return PlainSolver(self.matrix, True, True).answer(kind, rhs, transposed)
+            return self._checked.answer(kind, rhs, transposed)
         return super().answer(kind, rhs, transposed)
 
-    def factor(self):
+    @cached_property
+    def _checked(self):
+        return PlainSolver(self.matrix, True, True)
+
+    @cached_property
+    def _factor(self):
         return cholesky(self.matrix, lower=True)
+
+    def factor(self):
+        return self._factor
 
     def solve(self, rhs, transposed=False):
         matrix = self.matrix.mT if transposed and self.assume_a == "gen" else self.matrix

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
-from types import SimpleNamespace
 
 import pytensor.tensor as pt
+from pytensor.conditional.op import IfElse
 
 from autotune.operators import Diagonal, LowRank
 from autotune.ops.woodbury import (
@@ -40,8 +41,8 @@ class WoodburyStrategy(Strategy):
             return No("the matrix is not diagonal plus low rank")
         if None not in (problem.n, problem.rank) and problem.rank >= problem.n and not options.forced:
             return No("its rank is not below its order")
-        if problem.checked and not problem.symmetric_terms:
-            return No("its low-rank term has two factors, and the graph expects NaN where it is not definite")
+        if problem.one_triangle and not problem.symmetric_terms:
+            return No("its low-rank term has two factors, and the graph may give but one triangle of it")
         return None
 
     def work(self, problem: Problem, options) -> Work:
@@ -68,7 +69,6 @@ class WoodburyStrategy(Strategy):
 
 class WoodburySolver(Solver):
     def __init__(self, system):
-        self.system = system
         d, low_rank = _diagonal_and_low_rank(system.operator)
         self.symmetric = low_rank.symmetric
         if self.symmetric:
@@ -76,10 +76,9 @@ class WoodburySolver(Solver):
             right = pt.ones((k,), dtype=d.dtype) if low_rank.c is None else low_rank.c
         else:
             right = low_rank.V if low_rank.c is None else low_rank.V * low_rank.c
-        self.positive_definite = system.positive_definite and self.symmetric
-        factor = LowRankFactor(symmetric=self.symmetric, positive_definite=self.positive_definite)
+        self.positive_definite = system.positive_definite
         self.parts = (d, low_rank.U, right)
-        *self.factor, self.sign, self.logabsdet = factor(*self.parts)
+        *self.factor, self.sign, self.logabsdet = self._factorised(self.positive_definite)
         self.order = d.shape[0]
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
@@ -87,10 +86,24 @@ class WoodburySolver(Solver):
             return self._checked.answer(kind, rhs, transposed)
         return super().answer(kind, rhs, transposed)
 
+    def _factorised(self, positive_definite):
+        factor = LowRankFactor(symmetric=self.symmetric, positive_definite=positive_definite)
+        return factor(*self.parts, return_list=True)
+
     @cached_property
     def _checked(self):
-        """One whose answers are NaN where the matrix has no Cholesky factor."""
-        return WoodburySolver(SimpleNamespace(operator=self.system.operator, positive_definite=True))
+        """One whose answers are NaN where the matrix has no Cholesky factor: with the same where it surely
+        has."""
+        checked = copy(self)
+        made = [*self.factor, self.sign, self.logabsdet]
+        again = self._factorised(True)
+        if self.symmetric:
+            d, _, c = self.parts
+            definite = pt.all(d > 0) & pt.all(c >= 0)
+            again = IfElse(len(made))(definite, *made, *again, return_list=True)
+        *checked.factor, checked.sign, checked.logabsdet = again
+        checked.positive_definite = True
+        return checked
 
     def solve(self, rhs, transposed=False):
         if self.symmetric and rhs is self.parts[1]:

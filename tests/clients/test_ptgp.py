@@ -18,7 +18,7 @@ Z = np.linspace(0.2, 4.8, M)[:, None]
 # ptgp tells no sizes: left alone, small problems would stay as they are.
 FORCED = {
     "rules": [
-        {"match": {"structure": "dense"}, "force": "cholesky"},
+        {"match": {"structure": "dense"}, "force": "cholesky_or_lu"},
         {"match": {"structure": "low_rank"}, "force": "woodbury"},
     ]
 }

@@ -228,10 +228,10 @@ class Trial:
                 return
             evidence = self.evidence(all_values, before, plain, eps)
             faults = judge(plain, tuned, evidence, labels, self.outcome.tags)
-        if faults and self.is_pytensors_own(before, tuned, eps):
-            self.outcome.tags["wrong by PyTensor itself"] += 1
-            return
-        self.outcome.faults += faults
+            if faults and self.is_pytensors_own(before, tuned, eps):
+                self.outcome.tags["wrong by PyTensor itself"] += 1
+                return
+            self.outcome.faults += faults
         if self.pinned is not None:
             self.compare_pinned(before, tuned, labels, evidence)
 

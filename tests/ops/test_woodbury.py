@@ -202,8 +202,6 @@ def test_static_shapes_dtypes_and_refusals():
         LowRankSolve(symmetric=True)(d, U, c, *factor[1:7], pt.matrix())
     with pytest.raises(TypeError, match="8 inputs"):
         LowRankSolve(symmetric=True)(d, U, c, *factor[1:], pt.matrix())
-    with pytest.raises(ValueError, match="symmetric=True"):
-        LowRankFactor(symmetric=False, positive_definite=True)
 
 
 @pytest.mark.parametrize("linker", ["py", "numba"])
