@@ -3,8 +3,8 @@
 SHELL := /bin/sh
 STAMP := .venv/.stamp
 BIN := .venv/bin
-# A file stays with one worker: what its tests compile and share is compiled once.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# A worker takes the files in turn, whose tests share what they compile, and half of what the other has left.
+PYTEST_ARGS ?= -n 2 --dist worksteal
 # One BLAS thread per test worker: two workers with two threads each would fight over two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 CANDIDATES := $(PYTHON) $(BIN)/python python3 python3.12 python3.13 python3.14 python \
@@ -24,7 +24,7 @@ IS_NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12
 
 help:
 	@echo "make demo          run the demonstration"
-	@echo "make test          run the tests (PYTEST_ARGS='-n 2 --dist loadfile')"
+	@echo "make test          run the tests (PYTEST_ARGS='-n 2 --dist worksteal')"
 	@echo "make test-slow     run the tests marked slow, which \`make test\` leaves out"
 	@echo "make nightly       run all tests, with new random examples every time"
 	@echo "make test-clients  run the tests of other libraries, from their source trees, with autotune"

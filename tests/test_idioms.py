@@ -247,7 +247,10 @@ def test_banded_and_triangular_solves_are_left_alone():
 # -- linkers and inner graphs --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("linker", ["numba", "vm", pytest.param("cvm", marks=pytest.mark.slow)])
+LINKERS = ["vm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("numba", "cvm"))]
+
+
+@pytest.mark.parametrize("linker", LINKERS)
 def test_linkers(linker):
     from pytensor.compile.mode import Mode
 

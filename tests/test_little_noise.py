@@ -16,6 +16,7 @@ from little_noise import INDEFINITE, KINDS, NAMES, RANKS, REQUESTS, K, N, exact,
 import autotune
 
 NOISES = (1.0, 1e-4, 1e-8, 1e-11, 1e-14)
+BETWEEN = (1e-4, 1e-11)
 SEEDS = range(3)
 FLOOR = 8 * N * np.finfo(float).eps
 
@@ -57,7 +58,9 @@ def check(request, kind, noise, door):
     )
 
 
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize(
+    "noise", [pytest.param(n, marks=[pytest.mark.slow] if n in BETWEEN else []) for n in NOISES]
+)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("door", ["mode", "tune"])
 @pytest.mark.parametrize("request_", REQUESTS)

@@ -43,7 +43,10 @@ REQUESTS = {
 }
 SIZES = {"small": (30, 1), "large": (700, 1), "batch": (20, 200), "batch of small": (8, 5000)}
 CASES = [
-    (strategy, structure, request, size)
+    pytest.param(
+        *(strategy, structure, request, size),
+        marks=[pytest.mark.slow] if size == "batch of small" and request != "all" else [],
+    )
     for strategy, structure, request, size in product(DIRECT, STRUCTURES, REQUESTS, SIZES)
     if structure in SERVED.get(strategy, STRUCTURES) and not (structure == "low rank" and SIZES[size][1] > 1)
 ]

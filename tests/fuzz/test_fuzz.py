@@ -5,11 +5,13 @@ import pytest
 from fuzz.command import described
 from fuzz.trial import run_seed
 
-SEEDS, CHUNK = 300, 10
+SEEDS, ALWAYS, CHUNK = 300, 200, 10
+STARTS = [*range(0, ALWAYS, CHUNK)]
+STARTS += [pytest.param(start, marks=pytest.mark.slow) for start in range(ALWAYS, SEEDS, CHUNK)]
 
 
 @pytest.mark.filterwarnings("ignore")  # random values overflow, divide by zero, are deprecated in NumPy
-@pytest.mark.parametrize("start", range(0, SEEDS, CHUNK))
+@pytest.mark.parametrize("start", STARTS)
 def test_autotune_changes_no_meaning(start):
     outcomes = [run_seed(seed, linker="py") for seed in range(start, start + CHUNK)]
     failed = [o for o in outcomes if o.faults or o.status.startswith("error")]

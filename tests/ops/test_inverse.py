@@ -47,7 +47,10 @@ CASES = [("py", n, dtype, layout) for n in SIZES for dtype in ("float64", "float
 CASES += [("numba", n, "float64", layout) for n in (0, 1, 70) for layout in ("C", "F")]
 
 
-@pytest.mark.parametrize(("linker", "n", "dtype", "layout"), [*CASES, ("numba", 33, "float32", "C")])
+FLOAT32 = pytest.param("numba", 33, "float32", "C", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("linker", "n", "dtype", "layout"), [*CASES, FLOAT32])
 def test_cholesky_inverse_is_the_inverse_and_exactly_symmetric(inverse_functions, linker, n, dtype, layout):
     K = positive_definite(n, dtype)
     L = with_layout(np.linalg.cholesky(K) if n else K, layout)
@@ -95,11 +98,14 @@ def test_a_pivot_outside_the_matrix_is_an_error(inverse_functions, linker):
         inverse_functions(LUInverse(), "float64", linker)(np.eye(3), np.array([0, 9, 2], dtype="int32"))
 
 
-@pytest.mark.parametrize("linker", ["py", "numba"])
-def test_batches_and_integers(plain, linker):
-    L = pt.tensor("L", shape=(None, 2, 2), dtype="int64")
+INTEGERS = [("py", "int64"), pytest.param("numba", "int64", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("linker", "dtype"), [("py", "float64"), ("numba", "float64"), *INTEGERS])
+def test_batches_and_integers(plain, linker, dtype):
+    L = pt.tensor("L", shape=(None, 2, 2), dtype=dtype)
     mode = plain if linker == "py" else "NUMBA"
-    value = np.array([[[1, 0], [2, 1]], [[2, 0], [0, 2]]])
+    value = np.array([[[1, 0], [2, 1]], [[2, 0], [0, 2]]], dtype=dtype)
     inverse = pytensor.function([L], Blockwise(CholeskyInverse())(L), mode=mode)(value)
     np.testing.assert_allclose(inverse, np.linalg.inv(value @ value.transpose(0, 2, 1)))
 

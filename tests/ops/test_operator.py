@@ -153,7 +153,7 @@ def test_parts_that_do_not_fit_are_refused():
         core_cg.block_cg_arrays(EMPTY, B[:-1], 1e-8, 9, *identity(), EMPTY, D, U, C, *NONE)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_the_operations_take_parts_under_both_linkers(plain, dtype):
     d, c = (pt.vector(name, dtype=dtype) for name in "dc")
     columns, rhs = (pt.matrix(name, dtype=dtype) for name in "UB")

@@ -141,7 +141,7 @@ def test_a_singular_matrix_has_determinant_zero(low_rank):
     assert np.isnan(solution).all()
 
 
-@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("linker", ["py", pytest.param("numba", marks=pytest.mark.slow)])
 def test_any_memory_order_will_do(low_rank, linker):
     d, U, c, B = problem(24, 3)
     f = low_rank.function(True, True, linker=linker)

@@ -119,21 +119,26 @@ def changed(array, axis, by):
     return np.concatenate([array, np.ones(shape, array.dtype)], axis)
 
 
+def in_rows(inputs):
+    """All in C order: another memory order is another compilation to Numba."""
+    return [np.array(x, order="C") for x in inputs]
+
+
 def wrong_inputs(name, which):
     """``(input, axis, by)`` and all inputs. What is empty and stays so has nothing to read."""
-    inputs = [np.asarray(x) for x in case(name, which)[1]]
+    inputs = in_rows(case(name, which)[1])
     for i, array in enumerate(inputs):
         for axis, by in itertools.product(range(array.ndim), (-1, 1)):
             if (i, axis) in FREE.get(name, ()) or array.shape[axis] + by < 0:
                 continue
-            wrong = changed(array, axis, by)
+            wrong = np.array(changed(array, axis, by), order="C")
             if wrong.size or array.size:
                 yield (i, axis, by), [*inputs[:i], wrong, *inputs[i + 1 :]]
 
 
 def accepted(name, which, linker):
     """The wrong inputs that did not raise ValueError; anything else that is raised fails the test."""
-    call(name, which, linker, case(name, which)[1])
+    call(name, which, linker, in_rows(case(name, which)[1]))
     found = []
     for what, inputs in wrong_inputs(name, which):
         with contextlib.suppress(ValueError):
