@@ -137,6 +137,8 @@ def solve_lower(L, rows, transposed):
 def getrf(A, pivots):
     """In place: ``A.T`` to its packed LU factors, and ``pivots`` (n,) int32 to its row exchanges, counted
     from 1."""
+    if not A.size:
+        return 0  # LAPACK through SciPy refuses it, on stderr
     _, found, info = get_lapack_funcs("getrf", (A,))(A.T, overwrite_a=True)
     pivots[:] = found + 1
     return info
