@@ -19,6 +19,8 @@ from typing import Any
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.graph.replace import _vectorize_node
+from pytensor.tensor.blockwise import vectorize_node_fallback
 
 from autotune.operators import Operator, operator_from, part_axes
 from autotune.solver import Solver
@@ -118,14 +120,14 @@ class RequestOp(SymbolicOp):
     @property
     def gufunc_signature(self):
         """Names for the axes, so that under ``vectorize_graph`` a result keeps the lengths that are known."""
-        parts = part_axes(self.spec.signature, count())
         results = RESULT_AXES[self.spec.kind]
-        inputs, outputs = ([f"({axes})" for axes in side] for side in ([*parts, *self._rhs_axes], results))
+        inputs, outputs = ([f"({axes})" for axes in side] for side in (self.input_axes, results))
         return f"{','.join(inputs)}->{','.join(outputs)}"
 
     @property
-    def _rhs_axes(self):
-        return ["n,m"] if self.has_rhs else []
+    def input_axes(self):
+        """The axes of each input of a request on one matrix."""
+        return [*part_axes(self.spec.signature, count()), *(["n,m"] if self.has_rhs else [])]
 
     @property
     def has_rhs(self):
@@ -162,7 +164,25 @@ class RequestOp(SymbolicOp):
             return [disconnected_type() for _ in inputs]
         if isinstance(output_grads[-1].type, DisconnectedType):
             return [i.zeros_like() for i in inputs]  # of the sign of a determinant alone
-        return PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
+        bars = PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
+        ndims = [len(axes.split(",")) for axes in self.input_axes]
+        return [summed_to(i, bar, ndim) for i, bar, ndim in zip(inputs, bars, ndims, strict=True)]
+
+
+@_vectorize_node.register(RequestOp)
+def vectorize_request(op, node, *inputs):
+    """Of a request on one matrix a ``Blockwise``; one on a batch of matrices is made for more of them."""
+    ndims = [len(axes.split(",")) for axes in op.input_axes]
+    batch = max(i.type.ndim - ndim for i, ndim in zip(node.inputs, ndims, strict=True))
+    if batch == 0:
+        return vectorize_node_fallback(op, node, *inputs)
+    added = [new.type.ndim - old.type.ndim for new, old in zip(inputs, node.inputs, strict=True)]
+    widened = []
+    for new, old, ndim, more in zip(inputs, node.inputs, ndims, added, strict=True):
+        own = old.type.ndim - ndim  # batch axes of the old input: ones stand for those that it lacks
+        new = pt.expand_dims(new, tuple(range(more, more + batch - own)))
+        widened.append(pt.expand_dims(new, tuple(range(max(added) - more))))
+    return RequestOp(spec=op.spec)(*widened, return_list=True)
 
 
 RESULT_AXES = {
@@ -270,17 +290,15 @@ class SandwichCotangent:
 # -- pullbacks (Giles 2008, "An extended collection of matrix derivative results") ---------------------
 
 
-def summed_to(rhs, b_bar):
-    """The cotangent of ``rhs``: ``b_bar`` summed over the batch axes along which ``rhs`` has length 1.
+def summed_to(var, bar, ndim):
+    """The cotangent of ``var``: ``bar`` summed over the batch axes, all but the last ``ndim``, along which
+    ``var`` has length 1.
 
     PyTensor broadcasts no axis whose length 1 it learns when the function runs.
     """
-    axes = [
-        axis
-        for axis, (one, broadcast) in enumerate(zip(rhs.type.shape[:-2], b_bar.type.shape[:-2], strict=True))
-        if one == 1 and broadcast != 1
-    ]
-    return b_bar.sum(axis=axes, keepdims=True) if axes else b_bar
+    lengths = zip(var.type.shape[:-ndim], bar.type.shape[:-ndim], strict=True)
+    axes = [axis for axis, (one, broadcast) in enumerate(lengths) if one == 1 and broadcast != 1]
+    return bar.sum(axis=axes, keepdims=True) if axes else bar
 
 
 def _solve_pullback(spec, system, rhs, outputs, output_grads):
@@ -288,7 +306,7 @@ def _solve_pullback(spec, system, rhs, outputs, output_grads):
     [x], [x_bar] = outputs, output_grads
     b_bar = system.solve(x_bar, transposed=not spec.transposed)
     cotangent = OuterCotangent(x, b_bar) if spec.transposed else OuterCotangent(b_bar, x)
-    return [*system.operator.pullback(cotangent), summed_to(rhs, b_bar)]
+    return [*system.operator.pullback(cotangent), b_bar]
 
 
 def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
@@ -296,7 +314,7 @@ def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
     [g] = output_grads
     x = system.solve(rhs)
     weighted = x * g[..., None, :]
-    return [*system.operator.pullback(OuterCotangent(weighted, x)), summed_to(rhs, 2 * weighted)]
+    return [*system.operator.pullback(OuterCotangent(weighted, x)), 2 * weighted]
 
 
 def _logdet_pullback(spec, system, rhs, outputs, output_grads):

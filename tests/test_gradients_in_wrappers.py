@@ -9,7 +9,7 @@ import pytest
 from helpers import compile_plain, compile_with
 from pytensor.compile.builders import OpFromGraph
 from pytensor.conditional.op import ifelse
-from pytensor.gradient import pushforward
+from pytensor.gradient import jacobian, pushforward
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.tensor.linalg import inv, slogdet, solve
 
@@ -119,6 +119,19 @@ def test_a_batch_of_gradients(name):
         for out in (autotune.tune(OUTPUTS[name], EXACT), OUTPUTS[name])
     ]
     assert_same(*batches)
+
+
+@pytest.mark.parametrize("name", ["y", "batch_d"])
+def test_a_batch_of_a_batch_that_was_tuned(name):
+    """More right-hand sides for each of the matrices, more matrices for each right-hand side."""
+    of_batch = V["batch_U"] @ V["batch_U"].mT + pt.eye(N) * V["batch_d"][:, :, None]
+    out = (y * solve(of_batch, y, b_ndim=1)).sum(axis=-1) * slogdet(of_batch)[1]
+    more = {V[name]: pt.stack([V[name], 2 * V[name], V[name] + 1])}
+    tuned, original = (
+        [*with_gradients(vectorize_graph(o, more)), *jacobian(o, [V[name], V["batch_U"]], vectorize=True)]
+        for o in (autotune.tune(out, EXACT), out)
+    )
+    assert_same(tuned, original)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

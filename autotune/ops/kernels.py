@@ -111,6 +111,8 @@ def mirror(A, upper):
 
 def getri(A, pivots):
     """In place: ``A.T`` from its packed LU factors to its inverse; ``pivots`` count from 1. Returns INFO."""
+    if not A.size:
+        return 0
     _, info = get_lapack_funcs("getri", (A,))(A.T, pivots - 1, overwrite_lu=True)
     return info
 
@@ -137,6 +139,8 @@ def solve_lower(L, rows, transposed):
 def getrf(A, pivots):
     """In place: ``A.T`` to its packed LU factors, and ``pivots`` (n,) int32 to its row exchanges, counted
     from 1."""
+    if not A.size:
+        return 0  # SciPy's wrapper passes a leading dimension that LAPACK refuses, on stderr
     _, found, info = get_lapack_funcs("getrf", (A,))(A.T, overwrite_a=True)
     pivots[:] = found + 1
     return info

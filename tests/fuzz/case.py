@@ -33,6 +33,11 @@ class Case:
     def variables(self):
         return [i.var for i in self.g.inputs if not i.shared]
 
+    @property
+    def used_dtypes(self):
+        """Those of the real inputs."""
+        return self.g.used_dtypes
+
     def derived(self, values):
         """``values`` (those of the case, or the tuned ones) and their derivatives."""
         extra = [] if self.derivatives is None else self.derivatives.of(values, self.g.inputs)

@@ -27,7 +27,7 @@ def messages(records):
 def mixed(case, setting):
     """Whether gradients may have another precision: after `tune` that of what they are by, as elsewhere in
     PyTensor; its matrix products and solves give the higher one of their inputs."""
-    return setting.door == "tune" and "float32" in case.g.used_dtypes
+    return setting.door == "tune" and "float32" in case.used_dtypes
 
 
 def types(case, setting, fn):
@@ -107,14 +107,19 @@ THIN_WITHOUT_GRADIENT = THIN_VALUES | {"trace(inv)", "diag(inv)"}
 
 
 def square_arrays(case, setting, fn, chosen):
-    """Where Woodbury serves all there is, and only thin things are asked, no n x n array is made."""
+    """Where Woodbury serves all there is, and only thin things are asked, no n x n array is made.
+
+    Not of two precisions: the gradient of a sum is rounded to that of each term as the matrix that it is.
+    """
     g = case.g
     asked = THIN_VALUES if case.derivatives else THIN_WITHOUT_GRADIENT
     n = g.dims["n"]
     told_apart = n >= 5 and list(g.dims.values()).count(n) == 1 and g.modes["n"] != "unknown"
     thin = g.all_thin and set(g.requests) <= asked and not any(i.dims.count("n") > 1 for i in g.inputs)
     higher = case.derivatives and (case.derivatives.hvp or case.derivatives.jacobian)
-    if not (told_apart and thin and set(chosen) == {"woodbury"}) or higher or setting.rewrites != "full":
+    one_precision = len({"float32", "float64"} & case.used_dtypes) == 1
+    served = told_apart and thin and one_precision and set(chosen) == {"woodbury"}
+    if not served or higher or setting.rewrites != "full":
         return []
     g.tag("checked for n x n arrays")
     made = [

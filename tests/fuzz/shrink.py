@@ -100,7 +100,7 @@ def programs(trial, kind):
     )
     tune = dataclasses.replace(simple, door="tune")
     policy = trial.outcome.facts.get("policy", (None, None))[1]
-    eps = np.finfo("float32" if "float32" in case.g.used_dtypes else "float64").eps
+    eps = np.finfo("float32" if "float32" in case.used_dtypes else "float64").eps
     inputs = {i.var: pt.tensor(shape=i.var.type.shape, dtype=i.var.type.dtype) for i in case.g.inputs}
 
     def program(outs, numbers, setting, **derivatives):
@@ -241,35 +241,36 @@ def faults_of(program):
         mode = base_mode(program.setting.linker, program.setting.inplace)
         variables, outputs = list(program.variables), program.outputs
         plain = Plain(variables, outputs, mode, STEP_SECONDS)
+        compiled = _Compiled(program, outputs)
         try:
-            fn = tuned_function(_Compiled(program, outputs), program.setting, program.policy)
+            fn = tuned_function(compiled, program.setting, program.policy)
         except autotune.PolicyError:
             return []
         except Cycle as error:
             return [Fault("cycle", str(error))]
         except Exception as error:
             return [Fault("compile", str(error))] if plain.compiled is not None else []
-        faults = checks.messages(ours) + checks.types(_Compiled(program, outputs), fn)
+        faults = checks.messages(ours) + checks.types(compiled, program.setting, fn)
         if program.kind in ("pins", "explain"):
             explained, more = checks.explanation(fn)
             faults += more
             if explained is not None:
-                faults += checks.saved_pins(
-                    _Compiled(program, outputs), program.setting, explained, ours, STEP_SECONDS
-                )[1]
-        return faults + faults_of_values(program, plain, fn, outputs)
+                faults += checks.saved_pins(compiled, program.setting, explained, ours, STEP_SECONDS)[1]
+        mixed = checks.mixed(compiled, program.setting)
+        return faults + faults_of_values(program, plain, fn, outputs, mixed)
 
 
 class _Compiled:
-    """What `tuned_function` needs of a case."""
+    """What `tuned_function` and the checks need of a case."""
 
     def __init__(self, program, outputs):
         self.variables, self.outputs = list(program.variables), outputs
         self.values, self.inner, self.wrap = list(program.values), program.inner, None
         self.derived = program.derived
+        self.used_dtypes = {v.type.dtype for v in program.variables}
 
 
-def faults_of_values(program, plain, fn, outputs):
+def faults_of_values(program, plain, fn, outputs, mixed):
     results = plain.run(program.numbers)
     try:
         tuned = call(fn, [np.array(v) for v in program.numbers])
@@ -285,5 +286,5 @@ def faults_of_values(program, plain, fn, outputs):
     def truth():
         return evaluate(program.variables, outputs, program.numbers)
 
-    evidence = Evidence(truth, lambda: program.condition, noise, program.eps)
+    evidence = Evidence(truth, lambda: program.condition, noise, program.eps, mixed=mixed)
     return judge(results, tuned, evidence, [""] * len(results), Counter())

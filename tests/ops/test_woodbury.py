@@ -51,6 +51,15 @@ def test_every_shape_is_right(low_rank, linker, dtype, n, k, m):
 
 
 @pytest.mark.parametrize("linker", ["py", "numba"])
+def test_no_columns_and_no_signature(low_rank, linker, capfd):
+    """A diagonal of both signs alone is thin too: LAPACK is not asked for a matrix of no size."""
+    d, *rest = problem(5, 0)
+    f = low_rank.function(True, False, linker=linker)
+    assert check(f, np.where(np.arange(5) % 2, d, -d), *rest) == CAPACITANCE_LU
+    assert "illegal value" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("linker", ["py", "numba"])
 def test_no_rows_at_all(low_rank, linker):
     solution, diagonal, sign, logabsdet, _ = low_rank.function(True, True, linker=linker)(*problem(0, 3))
     assert solution.shape == (0, 2)
