@@ -147,14 +147,15 @@ def sum_diagonals_of_products(fgraph) -> None:
     """``diag(A @ B) -> sum(A * B.T, axis=1)``, so also a trace: n^2 instead of n^3 operations.
 
     Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides. A product that is
-    used elsewhere too is computed anyway.
+    used elsewhere too is computed anyway, unless it may yet be read as the low rank that it is.
     """
     pairs = []
     for node in fgraph.apply_nodes:
         match node.op:
             case ExtractDiag(offset=0) if node.inputs[0].ndim == 2:
                 product, out = node.inputs[0], node.outputs[0]
-                if _is_product_of_one_dtype(product) and len(fgraph.clients[product]) == 1:
+                alone = len(fgraph.clients[product]) == 1
+                if _is_product_of_one_dtype(product) and (alone or _is_thin(*product.owner.inputs)):
                     pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_traces")
@@ -163,6 +164,12 @@ def sum_diagonals_of_products(fgraph) -> None:
 def _is_product_of_one_dtype(var) -> bool:
     """Of two, the gradients of an elementwise product have other dtypes than those of a matrix product."""
     return isinstance(_core_op(var), Dot) and all(i.type.dtype == var.type.dtype for i in var.owner.inputs)
+
+
+def _is_thin(left, right) -> bool:
+    """A product whose inner dimension is known to be the smallest by far: row products cost little."""
+    (rows, inner), columns = left.type.shape[-2:], right.type.shape[-1]
+    return None not in (rows, inner, columns) and 2 * inner < min(rows, columns)
 
 
 def _core_op(var):

@@ -88,11 +88,11 @@ def test_only_the_branch_taken_is_run(monkeypatch):
 
     for node in compiled([U, d, b], LOW_RANK).maker.fgraph.apply_nodes:
         kind = type(node.op)
-        if kind.__name__ in ("LowRankFactor", "Cholesky", "SharedCholesky"):
+        if kind.__name__ in ("LowRankFactor", "Cholesky", "SharedCholesky", "CholeskyOrLU"):
             monkeypatch.setattr(kind, "perform", partialmethod(counted, perform=kind.perform))
     fn = compiled([U, d, b], LOW_RANK)
     fn(*values(*BELOW))
-    assert ran == ["LowRankFactor"]
+    assert set(ran) == {"LowRankFactor"}  # with a look at definiteness for the solve, without for the other
     ran.clear()
     fn(*values(*ABOVE))
     assert ran

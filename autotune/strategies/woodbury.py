@@ -6,7 +6,6 @@ from copy import copy
 from functools import cached_property
 
 import pytensor.tensor as pt
-from pytensor.conditional.op import IfElse
 
 from autotune.operators import Diagonal, LowRank
 from autotune.ops.woodbury import (
@@ -48,7 +47,9 @@ class WoodburyStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n, k = known(problem.n), known(problem.rank)
         full = with_backward(problem, structured=True)
-        calls = [call("low_rank_factor", n=n, k=k, count=1 if problem.symmetric_terms else 2)]
+        both = problem.checked and not problem.positive_definite  # with the check, and without
+        factors = (1 if problem.symmetric_terms else 2) * (1 + both)
+        calls = [call("low_rank_factor", n=n, k=k, count=factors)]
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
         calls += [call("low_rank_solve", n=n, k=k, m=m) for m in columns]
@@ -92,16 +93,9 @@ class WoodburySolver(Solver):
 
     @cached_property
     def _checked(self):
-        """One whose answers are NaN where the matrix has no Cholesky factor: with the same where it surely
-        has."""
+        """One whose answers are NaN where the matrix has no Cholesky factor."""
         checked = copy(self)
-        made = [*self.factor, self.sign, self.logabsdet]
-        again = self._factorised(True)
-        if self.symmetric:
-            d, _, c = self.parts
-            definite = pt.all(d > 0) & pt.all(c >= 0)
-            again = IfElse(len(made))(definite, *made, *again, return_list=True)
-        *checked.factor, checked.sign, checked.logabsdet = again
+        *checked.factor, checked.sign, checked.logabsdet = self._factorised(True)
         checked.positive_definite = True
         return checked
 
