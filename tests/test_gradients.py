@@ -48,7 +48,7 @@ SERVED = {
     if strategy.exact  # the others have their own tests
     for operator in OPERATORS
 }
-# In the default run these too: request by request the same strategies are tried on other matrices.
+# Nightly only request by request, as other matrices are; always with all requests at once.
 ALL_AT_ONCE = {
     ("cholesky_or_lu", "dense_spd"),
     ("lu", "dense_spd"),
