@@ -36,8 +36,7 @@ def lazy_mode() -> Mode:
 
 
 def compiled(inputs, outputs, policy=None, base=None):
-    mode = autotune.mode(policy, base=base or lazy_mode())
-    return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
+    return pytensor.function(inputs, outputs, mode=autotune.mode(policy, base=base or lazy_mode()))
 
 
 def values(n, rank):
@@ -60,22 +59,18 @@ def decision_of(fn):
 
 @pytest.mark.parametrize(
     ("base", "asked"),
-    [
-        (lazy_mode(), slice(None)),
-        (get_mode("NUMBA"), slice(1, None)),
-        pytest.param(get_mode("NUMBA"), slice(None), marks=pytest.mark.slow),
-    ],
+    [(lazy_mode(), 2), (get_mode("NUMBA"), 1), pytest.param(get_mode("NUMBA"), 2, marks=pytest.mark.slow)],
     ids=["vm", "numba", "numba_jointly"],
 )
 def test_both_sides_of_the_crossover_are_right(base, asked):
-    fn = compiled([U, d, b], LOW_RANK[asked], base=base)
+    fn = compiled([U, d, b], LOW_RANK[:asked], base=base)
     assert len(conditionals(fn)) == 1
     decision = decision_of(fn)
     assert decision.chosen == decision.crossover.name
     assert decision.crossover.below == "woodbury"
     for n, rank in (BELOW, ABOVE, (5, 5), (1, 1), (1, 0), (0, 0)):
         arguments = values(n, rank)
-        for actual, wanted in zip(fn(*arguments), expected(*arguments)[asked], strict=True):
+        for actual, wanted in zip(fn(*arguments), expected(*arguments)[:asked], strict=True):
             assert relative_error(actual, wanted) < 1e-10
 
 

@@ -48,13 +48,22 @@ SERVED = {
     if strategy.exact  # the others have their own tests
     for operator in OPERATORS
 }
+# Nightly only request by request, as other matrices are; always with all requests at once.
+ALL_AT_ONCE = {
+    ("cholesky_or_lu", "dense_spd"),
+    ("lu", "dense_spd"),
+    ("woodbury", "low_rank_indefinite"),
+    ("woodbury", "low_rank_weighted"),
+}
 # Strategies that form the matrix see no structure: low-rank ones are then tried with all requests at once.
 # What is kept is PyTensor's own.
 CASES = [
     pytest.param(
         *(strategy, operator, request),
         id=f"{strategy.name}-{operator}-{request}",
-        marks=[pytest.mark.slow] if strategy.name == "keep" else [],
+        marks=[pytest.mark.slow]
+        if strategy.name == "keep" or (strategy.name, operator) in ALL_AT_ONCE
+        else [],
     )
     for (strategy, operator), requests in SERVED.items()
     for request in requests

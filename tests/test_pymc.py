@@ -231,6 +231,7 @@ def test_compiled_wrappers_can_be_explained():
         assert [d.chosen for d in autotune.explain(fn).decisions] == ["woodbury"]
 
 
+@pytest.mark.slow  # nutpie's test holds values and gradients of such a model under Numba
 def test_numba_is_the_default_mode():
     plain = factor_analysis(rows=2, n=40)
     expected = plain.compile_logp(mode=python_mode())(plain.initial_point())
