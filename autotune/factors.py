@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pytensor.graph.basic import Constant
 from pytensor.tensor.elemwise import DimShuffle
@@ -72,7 +74,7 @@ def same(a, b) -> bool:
 
 def _view(var):
     """``(base, axes)``: the axes of ``base`` that a chain of ``DimShuffle`` leaves, in their order."""
-    axes = tuple(range(var.type.ndim))
+    axes: tuple[Any, ...] = tuple(range(var.type.ndim))
     while isinstance(var.owner_op, DimShuffle):
         axes = tuple(axis if axis == "x" else var.owner_op.new_order[axis] for axis in axes)
         var = var.owner.inputs[0]
