@@ -15,7 +15,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 
-from autotune.operators import Diagonal, LowRank, scale_columns
+from autotune.operators import Diagonal, LowRank, of_one_length, scale_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +193,7 @@ def rmatmul_of(terms, x):
 
 def diagonal_of(terms):
     """``diag(A)``, for terms that have one cheaply, see ``is_supported``."""
-    return _total(term.diagonal() for term in terms)
+    return _total(of_one_length([term.diagonal() for term in terms]))
 
 
 def row_sums_of(terms):

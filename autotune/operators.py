@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
 
@@ -32,6 +37,55 @@ def length(var: TensorVariable, axis: int) -> Any:
     """
     known = var.type.shape[axis]
     return var.shape[axis] if known is None else known
+
+
+def of_one_length(vectors: Sequence[TensorVariable]) -> list[TensorVariable]:
+    """``vectors``, to be combined elementwise, so that lengths which differ are still refused.
+
+    PyTensor's rewrites drop an ``Alloc`` beside another vector, and with it its length: it is specified of
+    that other.
+    """
+    filled = [filled_length(v) for v in vectors]
+    vectors = list(vectors)
+    if None not in filled:
+        return vectors
+    firm = filled.index(None)
+    for n in filled:
+        if n is not None and not _has_length(vectors[firm], n):
+            vectors[firm] = pt.specify_shape(vectors[firm], (n,))
+    return vectors
+
+
+def filled_length(v: TensorVariable) -> Any:
+    """The symbolic length that a vector has only because it was filled so; else None."""
+    if v.type.shape != (None,):
+        return None
+    match v.owner_op_and_inputs:
+        case (Alloc(), value, n) if all(value.type.broadcastable):
+            return n
+        case (Elemwise(scalar_op=ps.Second()), like, value) if all(value.type.broadcastable):
+            return like.shape[0]
+        case (Elemwise(), *inputs):
+            lengths = [filled_length(i) for i in inputs if not i.type.broadcastable[0]]
+            return None if None in lengths else lengths[0]
+    return None
+
+
+def _has_length(v, n) -> bool:
+    """Whether ``n`` is seen to be the length of vector ``v``, or of what it is made of elementwise."""
+    match n.owner_op_and_inputs:
+        case (Subtensor(), shape, *_) if isinstance(shape.owner_op, Shape):
+            of = shape.owner.inputs[0]
+        case (Shape_i(), of):
+            pass
+        case _:
+            return False
+    while v is not of and isinstance(v.owner_op, Elemwise):
+        inputs = [i for i in v.owner.inputs if not i.type.broadcastable[0]]
+        if of in inputs or not inputs:
+            return bool(inputs)
+        v = inputs[0]
+    return v is of and v.type.ndim == 1
 
 
 def equal_weights(U: TensorVariable, value: Any = 1.0) -> TensorVariable:
@@ -150,7 +204,8 @@ class Diagonal(Operator):
         return Diagonal(self.d * s)
 
     def scale_rows(self, v):
-        return Diagonal(self.d * v)
+        d, v = of_one_length([self.d, v])
+        return Diagonal(d * v)
 
     def pullback(self, cotangent):
         return [cotangent.diagonal()]
@@ -380,7 +435,8 @@ def sum_of(terms: Sequence[Dense | Diagonal | LowRank]) -> Any:
     if dense:
         found.append(Dense(sum((t.matrix for t in dense[1:]), dense[0].matrix)))
     if diagonals:
-        found.append(Diagonal(sum((t.d for t in diagonals[1:]), diagonals[0].d)))
+        first, *others = of_one_length([t.d for t in diagonals])
+        found.append(Diagonal(sum(others, first)))
     if low_ranks:
         found.append(_join_columns(low_ranks))
     return found[0] if len(found) == 1 else Sum(tuple(found))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,18 @@ from autotune.contractions import (
 )
 from autotune.factors import row_or_column, same, scalar_of, split_factors, split_scalars
 from autotune.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.operators import Dense, Diagonal, LowRank, Marked, Operator, Sum, equal_weights, length, sum_of
+from autotune.operators import (
+    Dense,
+    Diagonal,
+    LowRank,
+    Marked,
+    Operator,
+    Sum,
+    equal_weights,
+    length,
+    of_one_length,
+    sum_of,
+)
 
 
 class Recogniser:
@@ -178,8 +190,10 @@ class Recogniser:
         if not terms or (s is None and vector is None):
             return None
         if all(isinstance(term, Diagonal) for term in terms):
+            d = diagonal_of(terms)
+            d, divisor = of_one_length([d, vector[1]]) if s is None else (d, s)
             # cast first: PyTensor makes 1 / s of an integer s a reciprocal in less than double precision
-            return [Diagonal(diagonal_of(terms) / (vector[1] if s is None else s).astype(dtype))]
+            return [Diagonal(d / divisor.astype(dtype))]
         return None if s is None else _scaled(terms, 1.0 / s.astype(dtype))
 
     # -- matrix products ----------------------------------------------------------------------------
@@ -361,13 +375,12 @@ def _masked_diagonal(d, factors, vectors):
         return None
 
     def make():
-        product = d
-        for matrix, terms in factors:
-            own = diagonal_of(terms) if terms in inverses else pt.diagonal(drop_leading_ones(matrix))
-            product = product * own
-        for _, v in vectors:
-            product = product * v
-        return Diagonal(product)
+        own = [
+            diagonal_of(terms) if terms in inverses else pt.diagonal(drop_leading_ones(matrix))
+            for matrix, terms in factors
+        ]
+        first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
+        return Diagonal(prod(others, start=first))
 
     readings = readings_of(term for terms in inverses for term in terms)
     return [Lazy(Diagonal, readings, make)] if readings else [make()]
