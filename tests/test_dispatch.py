@@ -59,7 +59,11 @@ def decision_of(fn):
 
 @pytest.mark.parametrize(
     ("base", "asked"),
-    [(lazy_mode(), 2), (get_mode("NUMBA"), 1), pytest.param(get_mode("NUMBA"), 2, marks=pytest.mark.slow)],
+    [
+        (lazy_mode(), 2),
+        pytest.param(get_mode("NUMBA"), 1, marks=pytest.mark.slow),
+        pytest.param(get_mode("NUMBA"), 2, marks=pytest.mark.slow),
+    ],
     ids=["vm", "numba", "numba_jointly"],
 )
 def test_both_sides_of_the_crossover_are_right(base, asked):

@@ -92,7 +92,10 @@ class StandIn:
         else:
             solvers = [self._solver(decision, name)] * len(problem.requests)
         asked = zip(solvers, problem.requests, self.rhs, strict=True)
-        return [solver.answer(r.kind, b, r.transposed, r.checked)[-1] for solver, r, b in asked]
+        by_form = name == "keep"  # says already which requests are checked
+        return [
+            solver.answer(r.kind, b, r.transposed, r.checked and not by_form)[-1] for solver, r, b in asked
+        ]
 
     def _solver(self, decision: Decision, name: str) -> Solver:
         from autotune.choosing.candidates import Options, strategy

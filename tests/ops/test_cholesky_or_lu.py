@@ -37,7 +37,9 @@ def indefinite(n):
 
 def mixed(n):
     A = rng.normal(size=(n, n))
-    return A + A.T
+    A = A + A.T
+    A[-1, -1] = -1 - abs(A[-1, -1])  # a small one is definite by chance
+    return A
 
 
 def general(n):

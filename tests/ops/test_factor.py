@@ -42,9 +42,10 @@ def factorise(plain):
 
 CASES = [("py", n, dtype, "C") for n in (0, 1, 33) for dtype in ("float64", "float32")]
 CASES += [("numba", n, "float64", layout) for n in (0, 1, 7, 8, 33, 70) for layout in ("C", "F")]
+FLOAT32 = pytest.param("numba", 33, "float32", "C", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("linker", "n", "dtype", "layout"), [*CASES, ("numba", 33, "float32", "C")])
+@pytest.mark.parametrize(("linker", "n", "dtype", "layout"), [*CASES, FLOAT32])
 def test_the_factor_is_numpys(factorise, linker, n, dtype, layout):
     K = with_layout(positive_definite(n, dtype), layout)
     before = K.copy()

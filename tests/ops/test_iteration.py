@@ -88,6 +88,7 @@ def test_an_indefinite_matrix_and_nan_end_it():
             assert used <= 3
 
 
+@pytest.mark.slow
 def test_single_precision_and_memory_that_must_not_be_written():
     A, b = DENSE.astype(np.float32), B.astype(np.float32)
     for array in (A, b):

@@ -188,7 +188,8 @@ def test_parts_that_are_not_positive_definite_have_no_inverse():
 # -- the Ops --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_ops_run_alike_under_both_linkers(plain, dtype):
     A, d, U = pt.matrix("A", dtype=dtype), pt.vector("d", dtype=dtype), pt.matrix("U", dtype=dtype)
     rtol, c = pt.dscalar("rtol"), pt.ones(U.shape[1:], dtype=dtype)
