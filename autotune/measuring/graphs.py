@@ -221,13 +221,7 @@ class AsWritten(PlainSolver):
     def __init__(self, inputs: StandIn, form: str):
         super().__init__(inputs.matrix, form == "cholesky", inputs.problem.symmetric)
         self.form, self.zeros = form, inputs.zeros
-        self._factor: Any = None
         self._inverse: Any = None
-
-    def factor(self):
-        if self._factor is None:
-            self._factor = super().factor()
-        return self._factor
 
     def inverse(self):
         if self._inverse is None:
