@@ -287,3 +287,36 @@ def test_a_rectangular_diagonal_is_not_taken_for_a_square_one(form, policy):
         compile_with(inputs, outputs, policy)(*values), compile_plain(inputs, outputs)(*values), strict=True
     ):
         np.testing.assert_allclose(mine, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "float32"])
+def test_the_dtype_of_a_divisor_costs_no_digits(dtype):
+    i = pt.scalar("i", dtype=dtype)
+    matrix = U @ U.T + pt.eye(N) / (i + 2)
+    value = U_value @ U_value.T + np.eye(N) / 7
+    fn = compile_with([U, i], slogdet(matrix)[1], only("woodbury"))
+    np.testing.assert_allclose(fn(U_value, np.array(5, dtype)), np.linalg.slogdet(value)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
+def test_identities_of_any_dtype_stay_in_a_sum(dtype):
+    """PyTensor 3.3 drops terms of another dtype where it makes a sum with a product one Gemm."""
+    backwards, s = pt.arange(N)[::-1], pt.scalar("s")
+    K = pt.eye(N, dtype=dtype) * s + F @ F.T + pt.eye(N) * d[:, None]
+    fn = compile_with([s, F, d, b], solve(K[backwards][:, backwards], b))
+    F_value = rng.normal(size=(N, 3))
+    value = 0.7 * np.eye(N) + F_value @ F_value.T + np.diag(d_value)
+    right = np.linalg.solve(value[::-1, ::-1], b_value)
+    np.testing.assert_allclose(fn(0.7, F_value, d_value, b_value), right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 3), (4, 1)])
+def test_quadratic_forms_of_stacked_vectors_keep_their_axes(shape):
+    B = pt.tensor("B", shape=(*shape, N))
+    L = cholesky(A)
+    whitened = solve_triangular(L, B, lower=True, b_ndim=1)
+    outputs = [(whitened**2).sum(axis=-1), pt.log(pt.diagonal(L)).sum()]
+    fn = compile_with([A, B], outputs, only("cholesky"))
+    values = rng.normal(size=(*shape, N))
+    right = (values * np.linalg.solve(MATRICES["definite"], values[..., None])[..., 0]).sum(axis=-1)
+    np.testing.assert_allclose(fn(MATRICES["definite"], values)[0], right, rtol=1e-9)
