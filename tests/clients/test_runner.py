@@ -44,6 +44,7 @@ def runner():
     del sys.modules["runner"]
 
 
+@pytest.mark.slow
 def test_what_fails_runs_again_without_autotune(runner, tmp_path):
     tests = tmp_path / "tree" / "tests"
     tests.mkdir(parents=True)

@@ -333,7 +333,7 @@ def test_static_shapes_and_refusals(run):
         run(np.eye(3), np.ones((2, 1)))
 
 
-@pytest.mark.parametrize("linker", LINKERS)
+@pytest.mark.parametrize("linker", ["py", pytest.param("numba", marks=pytest.mark.slow)])
 def test_a_pivot_outside_the_matrix_is_an_error(plain, linker):
     F, pivots, is_cholesky = pt.matrix(), pt.ivector(), pt.bscalar()
     mode = plain if linker == "py" else "NUMBA"

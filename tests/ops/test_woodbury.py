@@ -50,7 +50,7 @@ def test_every_shape_is_right(low_rank, linker, dtype, n, k, m):
     assert check(f, *problem(n, k, m, dtype=dtype), tolerance=TOLERANCE[dtype]) == CHOLESKY
 
 
-@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("linker", ["py", pytest.param("numba", marks=pytest.mark.slow)])
 def test_no_columns_and_no_signature(low_rank, linker, capfd):
     """A diagonal of both signs alone is thin too: LAPACK is not asked for a matrix of no size."""
     d, *rest = problem(5, 0)
