@@ -90,7 +90,7 @@ def outcomes(seeds, options):
             yield run(seed, options)
     else:
         yield from outcomes_of_workers(
-            [Worker(seeds[i :: options.jobs], options) for i in range(options.jobs)]
+            [Worker(seeds[i :: options.jobs], options, work) for i in range(options.jobs)]
         )
 
 

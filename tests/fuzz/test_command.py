@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fuzz.command import Summary, Worker, outcomes_of_workers, parser
+from fuzz.command import Summary, Worker, outcomes, outcomes_of_workers, parser
 
 FINE = {"status": "ok", "faults": [], "tags": {"met": 1}, "seconds": 0.1}
 
@@ -24,6 +24,11 @@ def test_a_process_that_dies_is_a_fault_of_its_seed_and_the_others_run():
     assert sorted(found) == list(range(6))
     assert found[3]["faults"] == [["crash", "the process ended or hung in this seed, exit code 11"]]
     assert all(found[seed]["status"] == "ok" for seed in (0, 1, 2, 4, 5))
+
+
+def test_two_processes_run_real_seeds():
+    options = parser().parse_args(["--count", "2", "--jobs", "2", "--linker", "py"])
+    assert sorted(outcome["seed"] for outcome in outcomes(range(2), options)) == [0, 1]
 
 
 def test_faults_are_counted_by_graph_and_kind(capsys):
