@@ -31,7 +31,7 @@ help:
 	@echo "                   enabled (PYTENSOR=... PYMC=... PTGP=... PYMC_EXTRAS=...)"
 	@echo "make fuzz          random graphs against plain PyTensor (SEEDS=20000 START=0 LINKER=py|vm|numba|mix JOBS=2)"
 	@echo "make fuzz-nightly  the same for HOURS=6 from a seed of the day; small scripts in build/fuzz"
-	@echo "make lint          ruff check and ruff format --check"
+	@echo "make lint          ruff check, ruff format --check, and which way imports go (lint-imports)"
 	@echo "make types         mypy"
 	@echo "make docs          build the pages into build/site, warnings as errors"
 	@echo "make bench         measure regret against every forced strategy"
@@ -79,6 +79,7 @@ test-clients: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(STAMP)
 	$(BIN)/python -m mypy

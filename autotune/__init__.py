@@ -18,16 +18,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "mode": "autotune.doors",
-    "enable": "autotune.doors",
-    "disable": "autotune.doors",
-    "enabled": "autotune.doors",
-    "tune": "autotune.doors",
-    "explain": "autotune.explaining.explain",
-    "precondition": "autotune.marks",
-    "assume_condition_number": "autotune.marks",
+    "mode": "autotune.rewrite.doors",
+    "enable": "autotune.rewrite.doors",
+    "disable": "autotune.rewrite.doors",
+    "enabled": "autotune.rewrite.doors",
+    "tune": "autotune.rewrite.doors",
+    "explain": "autotune.report.explain",
+    "precondition": "autotune.algebra.marks",
+    "assume_condition_number": "autotune.algebra.marks",
     "Plan": "autotune.plan",
-    "Decision": "autotune.plan",
+    "Decision": "autotune.problem",
     "Policy": "autotune.policy",
     "PolicyError": "autotune.policy",
 }

@@ -29,9 +29,10 @@ from tables import MarkdownTable
 from timing import geometric_mean
 
 import autotune
-from autotune.measuring.choice import measured
-from autotune.plan import Decision
+from autotune.evidence.measured import measured
 from autotune.policy import Policy
+from autotune.problem import Decision
+from autotune.rewrite.passes import modes_to_time
 from calibration.worker import silence_numpy_threads
 from cost_models import find_profile, fingerprint
 
@@ -40,7 +41,7 @@ Row = dict[str, Any]
 
 def choose_measured(decision: Decision, policy: Policy) -> Decision:
     """The decision that a compile under ``policy`` takes where prices took ``decision``."""
-    [found] = measured([decision], policy, find_profile(), get_default_mode())
+    [found] = measured([decision], policy, find_profile(), modes_to_time(get_default_mode()))
     return found
 
 

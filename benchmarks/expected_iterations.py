@@ -19,9 +19,9 @@ import numpy as np
 from iterative_matrices import SPECTRA, with_spectrum
 from tables import MarkdownTable
 
+from autotune.evidence.convergence import rank_of, try_out
 from autotune.ops import core_cg, core_preconditioner
-from autotune.probing.spectrum import NEVER
-from autotune.probing.trial import rank_of, try_out
+from autotune.problem.spectrum import NEVER
 from autotune.strategies.iterations import chebyshev_bound, default_rank
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)

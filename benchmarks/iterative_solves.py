@@ -22,10 +22,9 @@ from pytensor.assumptions import assume
 from timing import alternate
 
 import autotune
-from autotune.choose import Options
-from autotune.choosing.candidates import within_guard
+from autotune.choose.candidates import within_guard
 from autotune.ops import BlockCG, PartialCholesky
-from autotune.problem import Problem, Request
+from autotune.problem import Options, Problem, Request
 from autotune.strategies.iterations import expected_iterations, is_known, rank_for
 from cost_models import find_profile
 

@@ -25,10 +25,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autotune.choose import Options, choose, strategy
-from autotune.plan import Decision
+from autotune.choose import choose, strategy
 from autotune.policy import Policy
-from autotune.problem import known
+from autotune.problem import Decision, Options, known
 from cost_models import KERNEL_BY_NAME, generic_profile
 
 GPYTORCH_MAX_CHOLESKY_SIZE = 800

@@ -30,8 +30,8 @@ from whole_nodes import print_nodes
 from whole_problems import LARGEST, problem
 
 import autotune
-from autotune.explaining.inside import compiled_function
 from autotune.pricing import ExampleSizes, Price, price
+from autotune.report.inside import compiled_function
 from calibration.run import calibrate
 from calibration.worker import silence_numpy_threads
 from cost_models import find_profile

@@ -21,8 +21,8 @@ from pytensor.graph.basic import Constant
 from tables import MarkdownTable
 from whole_problems import LARGEST, problem
 
-from autotune.explaining.inside import compiled_function
 from autotune.pricing import ExampleSizes, price_by_node
+from autotune.report.inside import compiled_function
 from calibration.worker import silence_numpy_threads
 from cost_models import Profile, find_profile
 

@@ -33,8 +33,8 @@ def _no_matrix_is_factorised_twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """In every graph that a test compiles under the default policy."""
     from cubic import factorisations, factorised_again
 
-    from autotune.rewriting import AutotunePass
-    from autotune.session import enabled_policies
+    from autotune.plan.session import enabled_policies
+    from autotune.rewrite.passes import AutotunePass
 
     attempt, found = AutotunePass.attempt, []
 

@@ -4,7 +4,7 @@ import pytensor.tensor as pt
 from helpers import compile_with
 from pytensor.assumptions import assume
 
-from autotune.measuring import store, trials
+from autotune.evidence import store, trials
 from autotune.plan.feature import compiled_plan
 from autotune.problem import Problem, Request
 

@@ -11,10 +11,10 @@ from pytensor.assumptions import assume
 
 import autotune
 from autotune.choose import choose
+from autotune.evidence import probe
+from autotune.evidence.convergence import rank_of, try_out
 from autotune.ops import core_preconditioner
 from autotune.policy.files import load_policy
-from autotune.probing import probe
-from autotune.probing.trial import rank_of, try_out
 from autotune.problem import Problem, Request
 from cost_models import generic_profile
 

@@ -171,7 +171,7 @@ def test_functions_travel_through_pickle():
 
 
 def test_running_twice_changes_nothing():
-    from autotune.rewriting import AutotunePass, PlanFeature
+    from autotune.rewrite.passes import AutotunePass, PlanFeature
 
     fgraph = compile_with([M, b], REQUESTS).maker.fgraph.clone()
     for feature in [f for f in fgraph._features if isinstance(f, PlanFeature)]:

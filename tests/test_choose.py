@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.choose import Options, choose, seconds
+from autotune.choose import choose, seconds
 from autotune.policy import PolicyError
 from autotune.policy.files import load_policy
-from autotune.problem import Problem, Request, with_backward
+from autotune.problem import Options, Problem, Request, with_backward
 from autotune.strategies import STRATEGIES
 from cost_models import KERNEL_BY_NAME, generic_profile
 

@@ -3,8 +3,8 @@
 import pytest
 from cli_helpers import run
 
-from autotune.measuring import store
-from autotune.measuring.store import Entry
+from autotune.evidence import store
+from autotune.evidence.store import Entry
 from autotune.problem import Problem, Request
 
 PROBLEM = Problem((Request("solve"), Request("logdet")), n=123, structure=("diagonal", "low_rank"), rank=4)

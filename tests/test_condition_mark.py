@@ -18,11 +18,11 @@ from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 
 import autotune
-from autotune.marks import Mark
+from autotune.algebra.marks import Mark
+from autotune.algebra.requests import RequestOp
+from autotune.evidence import probe
 from autotune.policy.files import load_policy
-from autotune.probing import probe
-from autotune.probing.spectrum import Spectrum
-from autotune.request_ops import RequestOp
+from autotune.problem.spectrum import Spectrum
 
 BIG, N, K = 3000, 30, 4
 big, M = pt.matrix("big", shape=(BIG, BIG)), pt.matrix("M", shape=(BIG, BIG))

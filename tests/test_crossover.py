@@ -9,11 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autotune.choose import choose, with_crossover
-from autotune.choosing.candidates import Options, seconds, strategy
+from autotune.choose.candidates import seconds, strategy
 from autotune.policy import Policy, PolicyError
 from autotune.policy.crossover import Crossover
 from autotune.policy.files import load_policy
-from autotune.problem import Problem, Request
+from autotune.problem import Options, Problem, Request
 from cost_models import generic_profile
 
 PROFILE = generic_profile()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import autotune.demo as demo
-from autotune.demo import examples
-from autotune.demo.compare import TOLERANCE, Case, Times, compare, difference
-from autotune.demo.examples import EXAMPLES, Example
+import autotune.report.demo as demo
 from autotune.plan import Plan
+from autotune.report.demo import examples
+from autotune.report.demo.compare import TOLERANCE, Case, Times, compare, difference
+from autotune.report.demo.examples import EXAMPLES, Example
 
 EXPECTED = (2.0, np.array([1.0, -4.0]))
 

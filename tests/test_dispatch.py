@@ -16,9 +16,9 @@ from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-import autotune.branching
 import autotune.choose
-from autotune.rewriting import AutotunePass
+import autotune.rewrite.branches
+from autotune.rewrite.passes import AutotunePass
 
 U, d, b, A, B = pt.matrix("U"), pt.vector("d"), pt.vector("b"), pt.matrix("A"), pt.matrix("B")
 K = U @ U.T + pt.diag(d)
@@ -226,9 +226,9 @@ def test_compiled_functions_travel_through_pickle():
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (autotune.branching, "branches"),
-        (autotune.choosing.crossing, "_along"),
-        (autotune.branching, "separable"),
+        (autotune.rewrite.branches, "branches"),
+        (autotune.choose.crossing, "_along"),
+        (autotune.rewrite.branches, "separable"),
     ],
 )
 def test_an_error_leaves_the_plain_graph(module, name, monkeypatch, caplog):

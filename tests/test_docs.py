@@ -20,9 +20,9 @@ from helpers import python_mode, register
 import autotune
 import autotune.strategies
 from autotune.cli import app
+from autotune.plan.session import enabled_policies
 from autotune.policy import Policy
 from autotune.policy.files import load_policy
-from autotune.session import enabled_policies
 from autotune.strategies import Strategy
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-from autotune.request_ops import RequestOp
+from autotune.algebra.requests import RequestOp
 
 N, K = 50, 2
 U, d, b = pt.matrix("U", shape=(N, K)), pt.vector("d", shape=(N,)), pt.vector("b", shape=(N,))
@@ -58,7 +58,7 @@ def test_import_registers_nothing():
     code = (
         "import pytensor; from pytensor.compile.mode import optdb; before = set(optdb._names);"
         "import sys, autotune; assert set(optdb._names) == before;"
-        "assert not {'sklearn', 'autotune.doors'} & set(sys.modules)"
+        "assert not {'sklearn', 'autotune.rewrite.doors'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -24,7 +24,7 @@ import autotune
 from autotune.cli import app
 from autotune.plan import Plan
 from autotune.plan.pins_table import agreement, load_pins
-from autotune.session import switched_off
+from autotune.plan.session import switched_off
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "reading-a-plan.md").read_text(encoding="utf-8")
@@ -338,7 +338,7 @@ def test_json_is_all_that_is_printed(script):
 
 
 def test_a_function_that_plain_pytensor_never_gets_is_not_compared(script):
-    only_tuned = "import autotune.session as s\nif s.is_switched_off(): raise SystemExit\n"
+    only_tuned = "import autotune.plan.session as s\nif s.is_switched_off(): raise SystemExit\n"
     script.write_text(SCRIPT.replace("f = ", only_tuned + "f = "))
     result = run("explain", "--compare", "--seconds", 0, script)
     assert result.exit_code == 0

@@ -289,7 +289,7 @@ def test_inner_graphs_of_opfromgraph_and_scan():
 
 
 def test_running_twice_changes_nothing():
-    from autotune.rewriting import AutotunePass, PlanFeature
+    from autotune.rewrite.passes import AutotunePass, PlanFeature
 
     fn = compile_with([M, b], joint(P, b), {"rules": [{"force": "cholesky"}]})
     fgraph = fn.maker.fgraph.clone()

@@ -11,11 +11,11 @@ from helpers import compile_with, python_mode, relative_error
 from pytensor.assumptions import assume
 
 import autotune
-from autotune.choose import Options, choose, seconds, strategy
-from autotune.operators import Dense
+from autotune.algebra.operators import Dense
+from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG, PartialCholesky, core_cg, core_direct
 from autotune.policy.files import load_policy
-from autotune.problem import Problem, Request
+from autotune.problem import Options, Problem, Request
 from autotune.strategies.iterations import expected_iterations
 from cost_models import generic_profile
 

@@ -13,10 +13,10 @@ from lanczos_helpers import with_spectrum
 from pytensor.assumptions import assume
 
 import autotune
-from autotune.choose import Options, choose, seconds, strategy
-from autotune.operators import Dense
+from autotune.algebra.operators import Dense
+from autotune.choose import choose, seconds, strategy
 from autotune.policy.files import load_policy
-from autotune.problem import Problem, Request
+from autotune.problem import Options, Problem, Request
 from cost_models import generic_profile
 
 PROFILE = generic_profile()

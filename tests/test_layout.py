@@ -1,50 +1,56 @@
-"""The one-way rule between the packages, and what importing them costs."""
+"""The rooms of the package: their map for newcomers, and what importing them costs.
+
+Which way imports go is checked by import-linter (`make lint`).
+"""
 
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT = {
-    "cost_models": {"cost_models"},
-    "calibration": {"calibration", "cost_models", "autotune.ops", "pytensor"},
-    "autotune/ops": {"autotune.ops", "pytensor"},
-    "autotune": {"autotune", "cost_models", "pytensor", "pymc"},
-}
-WATCHED = ("cost_models", "calibration", "autotune", "pytensor", "pymc")
-# The command line, and it alone, runs calibrations.
-EXCEPTIONS = {path: {"calibration"} for path in ("autotune/cli/main.py", "autotune/cli/map.py")}
 
 
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name.split(".")[0] in WATCHED}
+def rooms() -> list[str]:
+    """The rooms of autotune, the highest first, as the contract on imports has them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [c["layers"] for c in settings["contracts"] if c["id"] == "rooms"]
+    names = [name.strip() for layer in layers for name in layer.split("|")]
+    return [name.removeprefix("autotune.") for name in names if name.startswith("autotune.")]
 
 
-def files(package: str) -> list[Path]:
-    found = sorted((ROOT / package).rglob("*.py"))
-    return [p for p in found if package != "autotune" or "ops" not in p.relative_to(ROOT).parts]
+def test_every_room_has_its_place_in_the_contract():
+    folders = {path.parent.name for path in (ROOT / "autotune").glob("*/__init__.py")}
+    assert set(rooms()) == folders
+    files = {path.name for path in (ROOT / "autotune").glob("*.py")}
+    assert files == {"__init__.py", "__main__.py"}
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_packages_import_one_way(package):
-    wrong = {}
-    for path in files(package):
-        relative = path.relative_to(ROOT).as_posix()
-        allowed = MAY_IMPORT[package] | EXCEPTIONS.get(relative, set())
-        bad = {n for n in imported(path) if not any(n == a or n.startswith(a + ".") for a in allowed)}
-        parents = {a.rsplit(".", 1)[0] for a in allowed if "." in a}
-        if bad - parents:
-            wrong[relative] = sorted(bad - parents)
-    assert wrong == {}
+def test_the_map_for_newcomers_says_what_the_rooms_say():
+    rows = [f"| `{room}/` | {first_line(room)} |" for room in rooms()]
+    assert "\n".join(rows) in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def first_line(room: str) -> str:
+    text = ast.get_docstring(ast.parse((ROOT / "autotune" / room / "__init__.py").read_text()))
+    return text.split("\n\n")[0].replace("\n", " ")
+
+
+def test_imports_inside_functions_have_a_reason():
+    """Of the package's own modules: said by the module's first lines or the function's."""
+    unsaid = []
+    for path in sorted((ROOT / "autotune").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            said = "import" in f"{ast.get_docstring(tree)} {ast.get_docstring(function)}"
+            if not said and any(map(is_own_import, ast.walk(function))):
+                unsaid.append(f"{path.relative_to(ROOT)}: {function.name}")
+    assert unsaid == []
+
+
+def is_own_import(node) -> bool:
+    return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "autotune"
 
 
 def loaded_by(code: str, names: tuple[str, ...]) -> list[str]:

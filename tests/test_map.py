@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from autotune.choose import choose
 from autotune.cli import app
-from autotune.map.choice_map import FORMS, PLANES, STRUCTURES, Question, choice_map
 from autotune.policy import Policy
 from autotune.policy.files import load_policy
 from autotune.problem import REQUEST_KINDS
+from autotune.report.map.choice_map import FORMS, PLANES, STRUCTURES, Question, choice_map
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
@@ -99,7 +99,7 @@ def test_a_picture_has_a_label_for_each_region_and_the_profile_in_its_title(stru
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_a_title_stays_inside_the_picture(structure):
-    picture = pytest.importorskip("autotune.map.picture", exc_type=ImportError)
+    picture = pytest.importorskip("autotune.report.map.picture", exc_type=ImportError)
     heading = (
         "Intel(R) Xeon(R) Platinum 8480CL CPU @ 2.00GHz, 112 cores, openblas 0.3.29 with 112 threads; " * 2
     )
@@ -152,7 +152,7 @@ def test_a_mistake_is_one_message(words, message, here):
 
 
 def test_without_matplotlib_the_message_says_what_to_install(here, monkeypatch):
-    monkeypatch.delitem(sys.modules, "autotune.map.picture", raising=False)
+    monkeypatch.delitem(sys.modules, "autotune.report.map.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run(*TINY)
     assert result.exit_code == 1

@@ -11,11 +11,11 @@ from helpers import chosen, compile_plain, compile_with, forced, python_mode, re
 from pytensor.assumptions import assume
 
 import autotune
-from autotune.choose import Options, choose, seconds, strategy
-from autotune.marks import SpecifyPreconditioner
+from autotune.algebra.marks import SpecifyPreconditioner
+from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG
 from autotune.policy.files import load_policy
-from autotune.problem import Problem, Request
+from autotune.problem import Options, Problem, Request
 from cost_models import generic_profile
 
 PROFILE = generic_profile()

@@ -15,7 +15,7 @@ from pytensor.compile.mode import Mode
 from pytensor.tensor.linalg import cho_solve, cholesky, det, inv, slogdet, solve, solve_triangular
 
 import autotune
-from autotune.recognise import recognise
+from autotune.read.matrices import recognise
 
 pytestmark = pytest.mark.filterwarnings("ignore:An ill-conditioned matrix")  # that of NaN
 

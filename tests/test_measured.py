@@ -13,9 +13,9 @@ from helpers import compile_plain, compile_with, op_names, python_mode, relative
 from measuring_helpers import MEASURE, OUTPUTS, A, Clock, K, N, b, compiled, plan
 
 import autotune
-from autotune.measuring import choice, graphs, store, timing, trials
+from autotune.algebra.plain import PlainSolver
+from autotune.evidence import measured, stand_ins, store, timing, trials
 from autotune.strategies import STRATEGIES
-from autotune.strategies.keep import PlainSolver
 
 U, d = pt.matrix("U", shape=(N, K)), pt.vector("d", shape=(N,))
 
@@ -25,7 +25,7 @@ U, d = pt.matrix("U", shape=(N, K)), pt.vector("d", shape=(N,))
 
 def test_estimate_times_nothing_and_stores_nothing(monkeypatch):
     monkeypatch.setattr(timing, "_sample", lambda *_: pytest.fail("timed"))
-    monkeypatch.setattr(graphs.StandIn, "function", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(stand_ins.StandIn, "function", lambda *_: pytest.fail("compiled"))
     decision = plan(compiled({"effort": "estimate"})).decisions[0]
     assert all(c.measured is None for c in decision.candidates)
     assert not store.measured_dir().exists()
@@ -70,7 +70,7 @@ def test_a_plan_without_times_has_no_column_for_them():
     ],
 )
 def test_of_nearly_equal_times_the_choice_by_prices_stands_or_else_keep(seconds, chosen):
-    assert choice.fastest(seconds, "cholesky") == chosen
+    assert measured.fastest(seconds, "cholesky") == chosen
 
 
 def test_the_measured_choice_is_what_is_built_and_right(monkeypatch):
@@ -153,7 +153,7 @@ def test_before_autodiff_the_backward_pass_is_timed_too(monkeypatch):
     clock = Clock(monkeypatch, keep=3.0, cholesky=2.0, woodbury=1.0)
     structured = U @ U.T + pt.diag(d)  # not known to be positive definite
     loss = b @ pt.linalg.solve(structured, b) + pt.linalg.slogdet(structured)[1]
-    monkeypatch.setattr("autotune.rewriting.get_active_mode", lambda fgraph: python_mode())
+    monkeypatch.setattr("autotune.rewrite.passes.get_active_mode", lambda fgraph: python_mode())
     tuned = autotune.tune(loss, MEASURE | {"effort": "exhaustive"})
     gradients = pt.grad(tuned, [U, d])
     fn = compile_with([U, d, b], [tuned, *gradients])

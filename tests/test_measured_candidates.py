@@ -6,7 +6,7 @@ from helpers import compile_with, forced
 from measuring_helpers import DENSE, MEASURE, OUTPUTS, A, Clock, b, compiled, plan
 
 from autotune.choose import choose
-from autotune.measuring import choice
+from autotune.evidence import measured
 from autotune.plan.pins import pins_of
 from autotune.policy import Policy
 from autotune.problem import Problem, Request
@@ -19,7 +19,7 @@ def decision_on(problem, **policy):
 
 def wanted(problem, effort="measure", **policy):
     in_force = Policy.model_validate({"effort": effort, **policy})
-    return choice._wanted(choose(problem, in_force, generic_profile()), in_force)
+    return measured._wanted(choose(problem, in_force, generic_profile()), in_force)
 
 
 GENERAL = Problem((Request("solve", 1, form="gen"), Request("logdet", form="lu")), n=500)
@@ -54,7 +54,7 @@ def test_conjugate_gradients_are_not_timed_without_a_reason():
 
 def test_a_budget_leaves_out_the_slowest_by_price():
     seconds = {c.name: c.seconds for c in decision_on(DENSE).candidates}
-    just_two = 1.01 * (choice.ROUNDS[0] + 2) * (seconds["cholesky"] + seconds["cholesky_or_lu"])
+    just_two = 1.01 * (measured.ROUNDS[0] + 2) * (seconds["cholesky"] + seconds["cholesky_or_lu"])
     assert wanted(DENSE, "exhaustive", effort_budget=just_two) == ("cholesky", "cholesky_or_lu")
     assert len(wanted(DENSE, "exhaustive", effort_budget=just_two / 3)) < 2
 

@@ -6,9 +6,10 @@ from helpers import compile_with, op_names, python_mode
 from measuring_helpers import A, P, b, plan
 
 from autotune.choose import choose
-from autotune.measuring import graphs, trials
+from autotune.evidence import stand_ins, trials
 from autotune.policy import Policy
 from autotune.problem import Problem, Request
+from autotune.rewrite.passes import modes_to_time
 from cost_models import generic_profile
 
 STAND_INS = {
@@ -58,11 +59,13 @@ STAND_INS = {
 def test_every_candidate_agrees_on_the_stand_in(name, differentiated):
     given = STAND_INS[name]
     problem = Problem(**{**vars(given), "differentiated": differentiated, "linker": "perform"})
-    assert graphs.has_stand_in(problem)
+    assert stand_ins.has_stand_in(problem)
     decision = choose(problem, Policy(), generic_profile())
     applicable = [c.name for c in decision.candidates if c.seconds is not None]
     candidates = dict.fromkeys(applicable, decision)
-    functions, ruled_out = trials._agreeing(graphs.stand_in(problem), candidates, python_mode())
+    functions, ruled_out = trials._agreeing(
+        stand_ins.stand_in(problem), candidates, modes_to_time(python_mode())
+    )
     assert ruled_out == {}
     assert set(functions) == set(applicable) >= {"keep"}
 
@@ -71,8 +74,10 @@ def test_keep_on_a_stand_in_solves_in_the_form_that_was_written():
     ops = {}
     for form in ("gen", "sym", "inverse", "cholesky"):
         problem = Problem((Request("solve", 1, form=form),), n=5, positive_definite=form == "cholesky")
-        inputs = graphs.stand_in(problem)
-        fn = inputs.function(choose(problem, Policy(), generic_profile()), "keep", python_mode())
+        inputs = stand_ins.stand_in(problem)
+        fn = inputs.function(
+            choose(problem, Policy(), generic_profile()), "keep", modes_to_time(python_mode())
+        )
         ops[form] = " ".join(op_names(fn))
     assert "Cholesky" in ops["cholesky"]
     assert "MatrixInverse" in ops["inverse"]
@@ -91,4 +96,4 @@ def test_there_is_no_stand_in_for_what_is_not_known():
     unknown = Problem((Request("solve"),), n=None)
     jax = Problem((Request("solve"),), n=5, linker=None)
     other = Problem((Request("solve"),), n=5, structure=("banded",))
-    assert not any(map(graphs.has_stand_in, (unknown, jax, other)))
+    assert not any(map(stand_ins.has_stand_in, (unknown, jax, other)))

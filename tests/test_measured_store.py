@@ -6,8 +6,8 @@ import re
 import pytest
 from measuring_helpers import DENSE, Clock, compiled, plan, stored_files
 
-from autotune.measuring import store
-from autotune.measuring.store import Entry
+from autotune.evidence import store
+from autotune.evidence.store import Entry
 from autotune.problem import Problem, Request
 from cost_models.fingerprint import Fingerprint
 

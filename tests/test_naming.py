@@ -106,7 +106,7 @@ def test_the_source_is_the_line_that_makes_the_matrix():
 
 
 def test_without_traces_there_is_no_source():
-    from autotune.reading.naming import source_of
+    from autotune.read.naming import source_of
 
     A = pt.matrix("A")
     A.tag.trace = []

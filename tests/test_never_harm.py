@@ -10,12 +10,12 @@ from helpers import FORCE_WOODBURY, compile_plain, compile_with, op_names, pytho
 from pytensor.tensor.linalg import slogdet, solve
 
 import autotune
-import autotune.building
 import autotune.choose
-import autotune.choosing.candidates
-import autotune.early
-import autotune.reading
-import autotune.rewriting
+import autotune.choose.candidates
+import autotune.read
+import autotune.rewrite.build
+import autotune.rewrite.early
+import autotune.rewrite.passes
 import cost_models
 
 N = 60
@@ -33,15 +33,15 @@ MATRICES = {
     "constant": X @ X.T + pt.diag(d),
 }
 PLACES = [
-    (autotune.reading, "has_roots"),
-    (autotune.early, "guard_structure"),
-    (autotune.early, "split_determinants"),
-    (autotune.reading, "read"),
-    (autotune.rewriting, "problem_of"),
+    (autotune.read, "has_roots"),
+    (autotune.rewrite.early, "guard_structure"),
+    (autotune.rewrite.early, "split_determinants"),
+    (autotune.read, "read"),
+    (autotune.rewrite.passes, "problem_of"),
     (autotune.choose, "choose"),
-    (autotune.choosing.candidates, "seconds"),
-    (autotune.building, "lower"),
-    (autotune.rewriting, "copy_stack_trace"),
+    (autotune.choose.candidates, "seconds"),
+    (autotune.rewrite.build, "lower"),
+    (autotune.rewrite.passes, "copy_stack_trace"),
     (cost_models, "find_profile"),
 ]
 

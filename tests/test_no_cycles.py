@@ -16,7 +16,7 @@ from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-import autotune.building
+import autotune.rewrite.build
 
 U, d, y, B = pt.matrix("U"), pt.vector("d"), pt.vector("y"), pt.matrix("B")
 INPUTS = [U, d, y, B]
@@ -97,9 +97,9 @@ def test_results_made_of_results_with_numba(name):
 
 def test_a_cycle_is_not_committed(monkeypatch, caplog):
     """If all else fails: the graph is left as PyTensor's, which never ends on a cyclic one."""
-    wire = autotune.building.wire
+    wire = autotune.rewrite.build.wire
     monkeypatch.setattr(
-        autotune.building, "wire", lambda *args: [(old, new + 0 * old) for old, new in wire(*args)]
+        autotune.rewrite.build, "wire", lambda *args: [(old, new + 0 * old) for old, new in wire(*args)]
     )
     A = pt.matrix("A", shape=(6, 6))
     out = slogdet(A)[1]

@@ -13,7 +13,7 @@ from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-from autotune.choosing.candidates import seconds
+from autotune.choose.candidates import seconds
 from cost_models import call, generic_profile
 
 PROFILE = generic_profile()

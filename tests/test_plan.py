@@ -12,11 +12,11 @@ from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
 from autotune.plan import Plan
-from autotune.plan.formats import counted, format_bytes, format_seconds, three_digits
 from autotune.plan.pins_table import agreement, renderable
 from autotune.plan.table import as_text, render, whole_function
 from autotune.policy.files import load_policy
 from autotune.pricing.whole import NodePrice, Price
+from autotune.problem.formats import counted, format_bytes, format_seconds, three_digits
 
 N = 400
 U, d, b = pt.matrix("U", shape=(N, 3)), pt.vector("d", shape=(N,)), pt.vector("b", shape=(N,))

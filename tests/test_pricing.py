@@ -20,7 +20,7 @@ from autotune.pricing import ExampleSizes, price
 from autotune.pricing.elementwise import SPECIAL, UNITS, VECTORISED, weight
 from autotune.pricing.table import COSTS, rule_of
 from autotune.pricing.whole import _refill, fresh_bytes
-from autotune.sizes import Sizes
+from autotune.read.sizes import Sizes
 from cost_models import KERNEL_BY_NAME, KernelCall, call, generic_profile
 from cost_models.model import FRESH
 

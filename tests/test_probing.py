@@ -28,8 +28,8 @@ from probing_cases import (
 from pytensor.assumptions import assume
 
 import autotune
-from autotune.probing import probe
-from autotune.probing.examples import Examples, examples_from, joined
+from autotune.evidence import probe
+from autotune.evidence.examples import Examples, examples_from, joined
 
 
 @pytest.mark.parametrize("keys", ["variables", "names"])

@@ -16,13 +16,14 @@ from probing_cases import (
     stiffness,
 )
 
-from autotune.choose import Options, strategy
-from autotune.choosing.candidates import GUARD
+from autotune.choose import strategy
+from autotune.choose.candidates import GUARD
+from autotune.evidence import probe
+from autotune.evidence.convergence import try_out
 from autotune.policy.files import load_policy
 from autotune.policy.sections import Preconditioner
-from autotune.probing import probe
-from autotune.probing.spectrum import Convergence, Spectrum
-from autotune.probing.trial import try_out
+from autotune.problem import Options
+from autotune.problem.spectrum import Convergence, Spectrum
 
 
 @pytest.mark.parametrize(

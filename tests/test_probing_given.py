@@ -12,10 +12,10 @@ from probing_cases import DENSE, decide, geometric, reflected
 from pytensor.assumptions import assume
 
 import autotune
+from autotune.evidence import probe
+from autotune.evidence.convergence import try_out
 from autotune.policy.files import load_policy
-from autotune.probing import probe
-from autotune.probing.spectrum import GIVEN
-from autotune.probing.trial import try_out
+from autotune.problem.spectrum import GIVEN
 
 N = 1500
 A, M = pt.matrix("A", shape=(N, N)), pt.matrix("M", shape=(N, N))

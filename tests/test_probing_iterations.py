@@ -17,13 +17,13 @@ from probing_cases import (
     reflected,
 )
 
-from autotune.choose import Options
+from autotune.evidence.bounds import bound, is_uniform
+from autotune.evidence.convergence import try_out
 from autotune.ops import core_cg
 from autotune.ops.core_operator import as_operator
-from autotune.probing.bounds import bound, is_uniform
-from autotune.probing.spectrum import GIVEN, NEVER, Convergence, Spectrum
-from autotune.probing.trial import try_out
-from autotune.recognise import recognise
+from autotune.problem import Options
+from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
+from autotune.read.matrices import recognise
 from autotune.strategies.iterations import SHARE_OF_BOUND, expected_iterations, iterations_to_allow
 
 # -- by a probe, and by a condition number ----------------------------------------------------------------

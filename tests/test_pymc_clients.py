@@ -9,8 +9,8 @@ from pytensor.compile import mode as modes
 from pytensor.graph.fg import FunctionGraph
 
 import autotune
+from autotune.algebra.requests import RequestOp
 from autotune.ops._base import LinalgOp
-from autotune.request_ops import RequestOp
 
 pm = pytest.importorskip("pymc")
 pytestmark = [pytest.mark.pymc, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -24,8 +24,8 @@ from helpers import (
 from pytensor.graph.traversal import ancestors
 
 import autotune
-from autotune.operators import Dense, Diagonal, LowRank, Sum, operator_from, sum_of
-from autotune.recognise import recognise
+from autotune.algebra.operators import Dense, Diagonal, LowRank, Sum, operator_from, sum_of
+from autotune.read.matrices import recognise
 
 b = pt.vector("b", shape=(N,))
 B = pt.matrix("B", shape=(N, 4))
@@ -139,7 +139,7 @@ def test_operator_answers_as_its_matrix(name):
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name != "joined"])
 def test_pullback_is_that_of_the_dense_matrix(name):
     """``sum(M * A(parts))`` differentiated by PyTensor, against the operator's own rule."""
-    from autotune.request_ops import DenseCotangent, OuterCotangent
+    from autotune.algebra.requests import DenseCotangent, OuterCotangent
 
     operator = OPERATORS[name]
     left, right = pt.matrix("left", shape=(N, 2)), pt.matrix("right", shape=(N, 2))
@@ -160,7 +160,7 @@ def test_pullback_is_that_of_the_dense_matrix(name):
 
 def test_one_column_is_symmetric_however_it_is_written():
     """A product with one column becomes elementwise, rows and columns views of one vector."""
-    from autotune.request_ops import RequestOp
+    from autotune.algebra.requests import RequestOp
 
     column, vector = pt.matrix("column", shape=(N, 1)), pt.vector("vector", shape=(N,))
     forms = [

@@ -16,9 +16,8 @@ from helpers import compile_plain, python_mode, relative_error
 
 import autotune
 from autotune.choose import choose
-from autotune.plan import Candidate, Decision
 from autotune.policy import Policy
-from autotune.problem import Problem, Request
+from autotune.problem import Candidate, Decision, Problem, Request
 from calibration.grids import grid
 from cost_models import KERNELS, generic_profile
 

@@ -10,7 +10,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-from autotune.request_ops import RequestOp
+from autotune.algebra.requests import RequestOp
 
 N = 30
 RNG = np.random.default_rng(8)

@@ -1,4 +1,4 @@
-"""The command line `autotune`: one module for each group of commands, `main` with the app and the others.
+"""The command line `autotune`: a module for each group of commands, `main` with the app and the others.
 
 `terminal` is what they share: errors on one line, the log, the console, a progress bar.
 """

@@ -41,12 +41,12 @@ def explain(
     Example: autotune explain --policy exact-only.yaml model.py --draws 100
     """
     import autotune
-    from autotune.explaining.comparing import compare_script, forgetting, recording
-    from autotune.explaining.pricing import pricing, with_prices
-    from autotune.explaining.running import json_text, print_plans, run_script, told
     from autotune.plan.pins import report_lost
     from autotune.plan.pins_table import agreement, load_pins, renderable
     from autotune.policy.files import load_policy
+    from autotune.report.compare_script import compare_script, forgetting, recording
+    from autotune.report.priced import pricing, with_prices
+    from autotune.report.run_script import json_text, print_plans, run_script, told
 
     if not script.is_file():
         raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
@@ -89,8 +89,8 @@ def _aside(run: Callable[[], None], to_stderr: bool) -> Callable[[], None]:
 
 def _outcome(run: Callable[[], None], script: Path) -> BaseException | None:
     """How a script fails: a policy error, its `SystemExit`, or exit code 1 after its traceback; else None."""
-    from autotune.explaining.running import print_traceback
     from autotune.policy import PolicyError
+    from autotune.report.run_script import print_traceback
 
     try:
         run()

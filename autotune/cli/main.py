@@ -247,7 +247,7 @@ def demo() -> None:
 
     Example: autotune demo
     """
-    from autotune.demo import run
+    from autotune.report.demo import run
 
     if not run(console()):
         raise typer.Exit(1)

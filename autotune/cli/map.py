@@ -52,9 +52,9 @@ def draw_map(
     Example: autotune map --structure low_rank --request solve,logdet --gradient -o map.svg
     """
     with told(ValueError, ImportError):
-        from autotune.map.choice_map import Question, choice_map
-        from autotune.map.picture import save
         from autotune.policy.files import load_policy
+        from autotune.report.map.choice_map import Question, choice_map
+        from autotune.report.map.picture import save
         from calibration.report import machine_line
         from cost_models import find_profile, load_profile
         from cost_models.find import named_path

@@ -28,7 +28,7 @@ def list_measured() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from autotune.measuring.store import measured_dir, stored
+    from autotune.evidence.store import measured_dir, stored
 
     table = Table("problem", "fastest to slowest", "when", "", box=None, pad_edge=False)
     for path, data in stored():
@@ -51,7 +51,7 @@ def clear(
 
     Example: autotune measured clear
     """
-    from autotune.measuring.store import clear as forget
+    from autotune.evidence.store import clear as forget
 
     count = forget(everywhere=everywhere)
     typer.echo(f"Forgot the times of {count} problem{'' if count == 1 else 's'}.")
@@ -59,8 +59,8 @@ def clear(
 
 def _row(data: dict[str, Any]) -> tuple[str, str, str, str]:
     """The cells of an entry; the last says why it does not hold here and now, if it does not."""
-    from autotune.measuring.store import outdated
-    from autotune.plan.formats import format_seconds
+    from autotune.evidence.store import outdated
+    from autotune.problem.formats import format_seconds
 
     times = sorted(data["seconds"].items(), key=lambda item: item[1])
     told = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in times)

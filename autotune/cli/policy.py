@@ -92,8 +92,8 @@ def check(
 def _check_with(own: Policy, in_force: Policy, script: Path, arguments: Sequence[str]) -> None:
     """Run ``script`` with autotune enabled under ``own``, then print what the rules ``in_force`` did."""
     import autotune
-    from autotune.explaining.running import print_traceback, run_script
     from autotune.policy import PolicyError
+    from autotune.report.run_script import print_traceback, run_script
 
     with autotune.enabled(own) as session:
         try:

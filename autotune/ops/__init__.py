@@ -1,5 +1,4 @@
-"""Ops that the pass emits after differentiation: factorisations, solves and inverses that PyTensor does not
-have.
+"""Ops of our own: factorisations, solves and inverses that PyTensor does not have.
 
 A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`factor`, `inverse`,
 `cholesky_or_lu`, `woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in

@@ -10,12 +10,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from autotune.plan.formats import counted, format_seconds
+from autotune.choose import strategy
 from autotune.plan.table import as_text, handle
+from autotune.problem.formats import counted, format_seconds
 
 if TYPE_CHECKING:
-    from autotune.plan.model import Decision, Plan
-    from autotune.problem import Problem
+    from autotune.plan.model import Plan
+    from autotune.problem import Decision, Problem
 
 # A relative difference up to this is the same price.
 SAME_PRICE = 0.01
@@ -110,8 +111,6 @@ def _served(decision: Decision) -> set[tuple[str, str]]:
 
 
 def _is_exact(decision: Decision) -> bool:
-    from autotune.choose import strategy
-
     return all(strategy(name).exact for name in decision.assignment)
 
 

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.plan.model import Decision, Plan
+    from autotune.plan.model import Plan
     from autotune.pricing import Price
+    from autotune.problem import Decision
 
 VERSION = 1
 

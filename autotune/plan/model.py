@@ -1,68 +1,20 @@
-"""Decisions, and the plan of one compiled function as a table, as data and as a policy file."""
+"""The plan of one compiled function: its decisions, as a table, as data and as a policy file.
+
+What shows a plan is imported when one is shown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from autotune.problem import Problem
+from autotune.problem import Decision
 
 if TYPE_CHECKING:
     from autotune.plan.diff import PlanDiff
-    from autotune.policy.crossover import Crossover
     from autotune.pricing import Price
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to serve a problem, and why it won or lost.
-
-    ``seconds`` and ``peak_bytes`` are predicted; None when not priced. ``measured``: seconds that it took
-    when it was timed (``effort: measure``), None when it was not. ``could_serve``: nothing but unknown sizes
-    speaks against it.
-    """
-
-    name: str
-    seconds: float | None
-    peak_bytes: float | None
-    reason: str
-    measured: float | None = None
-    could_serve: bool = False
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The outcome for one problem.
-
-    ``chosen`` is a candidate's name, strategies joined by "+" when requests are split.
-    ``assignment`` names the strategy of each of ``problem.requests``. ``condition_number``,
-    ``max_iterations`` and ``solve_rtol`` are what an iterative strategy was built with.
-    ``undecided``: taken with sizes unknown, so it had better be taken again when they are known.
-    ``crossover``: how run-time sizes choose between two candidates; ``chosen`` then names both.
-    """
-
-    problem: Problem
-    chosen: str
-    assignment: tuple[str, ...]
-    candidates: tuple[Candidate, ...]
-    profile: str = ""
-    before_autodiff: bool = False
-    condition_number: float | None = None
-    max_iterations: int | None = None
-    solve_rtol: float = 1e-10
-    logdet_rtol: float | None = None
-    preconditioner: Any = None
-    undecided: bool = False
-    crossover: Crossover | None = None
-
-    @property
-    def winner(self) -> Candidate:
-        return next(c for c in self.candidates if c.name == self.chosen)
-
-    def candidate(self, name: str) -> Candidate:
-        return next(c for c in self.candidates if c.name == name)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from autotune.plan.model import Decision, Plan
+from autotune.choose import strategy as named
+from autotune.plan.model import Plan
 from autotune.policy import Accuracy, Options, Policy, PolicyError, Rule, yaml_loader
 from autotune.policy.files import as_written
+from autotune.problem import Decision
 
 logger = logging.getLogger("autotune")
 MOST_LISTED = 5
@@ -66,8 +68,6 @@ def pin_match(decision: Decision) -> dict[str, Any]:
 
 def _options(decision: Decision, strategy: str) -> dict[str, Any]:
     """What an iterative strategy was built with; exact ones take no options."""
-    from autotune.choose import strategy as named
-
     if named(strategy).exact:
         return {}
     values = {key: getattr(decision, key) for key in Options.model_fields}

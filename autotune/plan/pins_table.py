@@ -10,12 +10,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from autotune.plan.formats import counted
-from autotune.plan.model import Decision
 from autotune.plan.pins import missing_pins
 from autotune.plan.table import handle
 from autotune.policy import Policy, PolicyError, Rule
 from autotune.policy.files import load_policy
+from autotune.problem import Decision
+from autotune.problem.formats import counted
 
 AS_PINNED = "as pinned"
 NO_PIN = "no pin"

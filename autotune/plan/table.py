@@ -12,12 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from autotune.plan.formats import counted, format_bytes, format_seconds
+from autotune.choose.candidates import strategy
+from autotune.problem.formats import counted, format_bytes, format_seconds
+from autotune.strategies.iterations import iterations_told
 
 if TYPE_CHECKING:
-    from autotune.plan.model import Candidate, Decision, Plan
+    from autotune.plan.model import Plan
     from autotune.pricing import Price
-    from autotune.problem import Problem
+    from autotune.problem import Candidate, Decision, Problem
 
 WIDTH = 110
 # What tells problems of the same name apart, the most telling first.
@@ -160,9 +162,6 @@ def _title(decision: Decision, told: str) -> str:
 def _iterations(decision: Decision) -> str:
     """Where the iterations of the problem are known from, on a line of its own; what was probed is told
     always, what the structure says only where a candidate iterates."""
-    from autotune.choosing.candidates import strategy
-    from autotune.strategies.iterations import iterations_told
-
     spectrum = decision.problem.spectrum
     priced = [name for c in decision.candidates if c.seconds is not None for name in c.name.split("+")]
     if spectrum is None or (spectrum.origin == "bound" and all(strategy(name).exact for name in priced)):

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.plan import Decision
 from autotune.policy.model import Match, Policy, Resolved, Rule
 from autotune.policy.names import did_you_mean, shown
-from autotune.problem import Problem, Traits
+from autotune.problem import Decision, Problem, Traits
 
 # What a rule is matched with: name, request, structure, number of rows, and the rest.
 Asked = tuple[str | None, str, tuple[str, ...], int | None, Traits]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -17,6 +17,9 @@ from autotune.pricing.elementwise import loop
 from autotune.pricing.peak import peak_bytes
 from cost_models import KernelCall
 
+CostOf = Callable[[SizedNode], Cost]
+"""The price of any node: `autotune.pricing.table.cost_of`, which looks these rules up."""
+
 IN_THE_LOOP = (
     ScalarOp,
     TensorFromScalar,
@@ -28,13 +31,11 @@ IN_THE_LOOP = (
 """What a fused loop does with the numbers that it reads or writes anyway."""
 
 
-def fused(sized: SizedNode) -> Cost:
+def fused(sized: SizedNode, cost_of: CostOf) -> Cost:
     """Loops that PyTensor has fused with the indexing before and the reductions after them.
 
     A result that is only reduced stays in a register.
     """
-    from autotune.pricing.table import cost_of
-
     graph = sized.graph.inner(sized.op.fgraph, sized.node.inputs)
     calls: list[KernelCall] = []
     for node in graph.nodes:
@@ -60,10 +61,8 @@ def repeated(calls: tuple[KernelCall, ...], times: float) -> tuple[KernelCall, .
     return tuple(KernelCall(c.kernel, c.dims, c.count * times) for c in calls)
 
 
-def blockwise(sized: SizedNode) -> Cost:
+def blockwise(sized: SizedNode, cost_of: CostOf) -> Cost:
     """The core's cost for every item of the batch."""
-    from autotune.pricing.table import cost_of
-
     op = sized.op
     cores = [len(core) for core in (*op.inputs_sig, *op.outputs_sig)]
     arrays = (*sized.inputs, *sized.outputs)
@@ -88,26 +87,26 @@ def _or_unknown(length: int | None) -> int:
     return length
 
 
-def inner_graph(sized: SizedNode) -> Cost:
+def inner_graph(sized: SizedNode, cost_of: CostOf) -> Cost:
     """All nodes of the inner graph; what it holds at its peak beyond its outputs is work space."""
-    return _cost_of_graph(sized.graph.inner(sized.op.fgraph, sized.node.inputs))
+    return _cost_of_graph(sized.graph.inner(sized.op.fgraph, sized.node.inputs), cost_of)
 
 
-def conditional(sized: SizedNode) -> Cost:
+def conditional(sized: SizedNode, cost_of: CostOf) -> Cost:
     """The dearer of two lazy branches."""
     branches = [
-        _cost_of_graph(sized.graph.inner(fgraph, sized.node.inputs[1:]))
+        _cost_of_graph(sized.graph.inner(fgraph, sized.node.inputs[1:]), cost_of)
         for fgraph in sized.op.inner_graphs.values()
     ]
     return max(branches, key=lambda branch: sum(c.count * prod(c.dims) for c in branch.calls))
 
 
-def scan(sized: SizedNode) -> Cost:
+def scan(sized: SizedNode, cost_of: CostOf) -> Cost:
     """Every step runs the inner graph."""
     op, steps = sized.op, sized.inputs[0].value
     if steps is None:
         raise Unknown("the number of steps is unknown")
-    one = _cost_of_graph(sized.graph.inner(op.fgraph, _step_inputs(op, sized)))
+    one = _cost_of_graph(sized.graph.inner(op.fgraph, _step_inputs(op, sized)), cost_of)
     return Cost(repeated(one.calls, steps), one.workspace)
 
 
@@ -126,9 +125,7 @@ def _row(array: Array) -> Array:
     return replace(array, shape=array.shape[1:], fortran=False, value=None)
 
 
-def _cost_of_graph(graph: Any) -> Cost:
-    from autotune.pricing.table import cost_of
-
+def _cost_of_graph(graph: Any, cost_of: CostOf) -> Cost:
     costs = {node: cost_of(graph.sized(node)) for node in graph.nodes}
     calls = [c for one in costs.values() for c in one.calls]
     return cost(*calls, workspace=_workspace(graph, costs))

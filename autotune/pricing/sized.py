@@ -1,6 +1,6 @@
 """Lengths, memory order and small integer values of all variables of a final graph.
 
-A forward pass. The lengths of the inputs come from `autotune.sizes` (static shapes, hints, shared
+A forward pass. The lengths of the inputs come from `autotune.read.sizes` (static shapes, hints, shared
 variables) or from example inputs; those of every other variable from its Op's ``infer_shape``.
 """
 
@@ -24,7 +24,7 @@ from autotune.ops import BlockCG, LanczosLogdet, LowRankFactor, PartialCholesky
 from autotune.pricing.arrays import Array, SizedNode
 from autotune.pricing.layout import is_fortran
 from autotune.pricing.linalg import PROBES
-from autotune.sizes import Sizes
+from autotune.read.sizes import Sizes
 
 Lengths = tuple[int | None, ...]
 FEW = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pytensor.compile.builders import FinalizedOpFromGraph, OpFromGraph
@@ -30,6 +31,12 @@ from autotune.pricing import elementwise as loops
 from autotune.pricing import inner, linalg, moving
 from autotune.pricing.arrays import Cost, SizedNode, Unknown
 from cost_models import call
+
+
+def _of_parts(rule: Callable[[SizedNode, inner.CostOf], Cost]) -> linalg.Rule:
+    """A rule that asks this table for the cost of what is inside."""
+    return lambda sized: rule(sized, cost_of)
+
 
 COSTS: dict[type, linalg.Rule] = {
     # Linear algebra.
@@ -84,7 +91,7 @@ COSTS: dict[type, linalg.Rule] = {
     # Loops over all numbers.
     elemwise.Elemwise: loops.elementwise,
     elemwise.CAReduce: loops.reduction,
-    FinalizedOpFromGraph: inner.fused,
+    FinalizedOpFromGraph: _of_parts(inner.fused),
     Argmax: moving.cumulative,
     extra_ops.CumOp: moving.cumulative,
     SortOp: moving.sorting,
@@ -132,11 +139,11 @@ COSTS: dict[type, linalg.Rule] = {
     ScalarOp: moving.nothing,
     IfElse: moving.nothing,
     # Graphs inside.
-    Blockwise: inner.blockwise,
-    OpWithCoreShape: inner.inner_graph,
-    OpFromGraph: inner.inner_graph,
-    LazyIfElse: inner.conditional,
-    Scan: inner.scan,
+    Blockwise: _of_parts(inner.blockwise),
+    OpWithCoreShape: _of_parts(inner.inner_graph),
+    OpFromGraph: _of_parts(inner.inner_graph),
+    LazyIfElse: _of_parts(inner.conditional),
+    Scan: _of_parts(inner.scan),
 }
 """The nearest class of an Op that is listed here has its rule."""
 

@@ -58,7 +58,7 @@ class Price:
 def price(fgraph: Any, sizes: Any, profile: Profile) -> Price:
     """What one call of the compiled ``fgraph`` is predicted to take. Never raises, whatever the graph.
 
-    ``sizes``: an `autotune.sizes.Sizes` or, from actual arguments, an `ExampleSizes`. What an Op with no
+    ``sizes``: an `autotune.read.sizes.Sizes` or, from actual arguments, an `ExampleSizes`. What an Op with no
     rule, a size that is not known or an error leaves open is listed under ``unknown``, never free.
     """
     try:

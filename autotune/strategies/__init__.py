@@ -1,4 +1,4 @@
-"""The registry of strategies. Adding one is a file in this folder and an entry here."""
+"""The ways to serve a problem, one a file, and their registry: adding one is a file and an entry here."""
 
 from autotune.strategies.base import No, Solver, Strategy, Work
 from autotune.strategies.cg import ConjugateGradientsStrategy

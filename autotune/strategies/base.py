@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from autotune.algebra.solver import Solver
 from autotune.problem import Problem, known, with_backward
-from autotune.solver import Solver
 from cost_models import KernelCall, call
 
 # The linkers that run Ops of ours: Numba's, and those that call an Op's Python code.

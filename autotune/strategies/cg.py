@@ -6,11 +6,11 @@ import math
 
 import pytensor.tensor as pt
 
-from autotune.operators import Dense, Diagonal, LowRank
+from autotune.algebra.operators import Dense, Diagonal, LowRank
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.core_preconditioner import JACOBI
-from autotune.probing.spectrum import NEVER
 from autotune.problem import Problem, known, with_backward
+from autotune.problem.spectrum import NEVER
 from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
 from autotune.strategies.iterations import (
     chebyshev_bound,
@@ -33,7 +33,7 @@ class ConjugateGradientsStrategy(Strategy):
 
     ``diag(d) + U diag(c) U'``, and such columns beside a dense matrix, are multiplied by their parts:
     4 n k m flops an iteration, and no n x n matrix for the former. Needs a reason to expect few iterations:
-    a condition number in the policy or in the code (`autotune.marks`), a probe, or ``force``. Where a
+    a condition number in the policy or in the code (`autotune.algebra.marks`), a probe, or ``force``. Where a
     preconditioner is named, it is the condition number of the preconditioned matrix.
     Convergence: ``|e_j|_A <= 2 ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))^j |e_0|_A``. The true
     residual is checked against ``solve_rtol``; on failure the Op falls back to Cholesky, or to Woodbury's

@@ -1,6 +1,6 @@
 """How many iterations conjugate gradients are expected to take.
 
-What the user declares comes first, then what a probe or the structure tells (`autotune.probing.spectrum`).
+What the user declares comes first, then what a probe or the structure tells (`autotune.problem.spectrum`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import math
 from dataclasses import replace
 
 from autotune.ops.core_preconditioner import JACOBI
-from autotune.probing.spectrum import GIVEN, NEVER, Convergence, Spectrum
 from autotune.problem import Problem, known
+from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
 
 # Iterations needed, as a share of the Chebyshev bound, where no more than the condition number is known: over
 # uniform, geometric and clustered spectra (n 500 to 8000, condition 10 to 1000, rtol 1e-2 to 1e-12) the

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import pytensor.tensor as pt
 
-from autotune.operators import Diagonal, LowRank
+from autotune.algebra.operators import Diagonal, LowRank
 from autotune.ops.woodbury import (
     LowRankFactor,
     LowRankInverseDiagonal,

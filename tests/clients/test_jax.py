@@ -8,9 +8,9 @@ from helpers import compile_with, forced, python_mode, relative_error
 from pytensor.tensor.linalg import inv, slogdet
 
 import autotune
+from autotune.algebra.requests import RequestOp
 from autotune.choose import strategy
 from autotune.ops._base import LinalgOp
-from autotune.request_ops import RequestOp
 
 pm = pytest.importorskip("pymc")
 pytest.importorskip("jax")

@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TREE = """
 import pytest
-from autotune.session import enabled_policies
+from autotune.plan.session import enabled_policies
 
 def test_passes():
     pass

@@ -1,0 +1,341 @@
+"""Request Ops: the stable intermediate form of the pass.
+
+Before automatic differentiation a decision cannot be written in PyTensor's own ``Solve`` and
+``Det``: its rewrites lower those to Cholesky in the same step. A request Op is unknown to them. It
+stands for one request on one operator, carries the decision, and its exact pullback is again made
+of requests on the same operator, so that autodiff by itself produces the cheap joint graph.
+
+Each is an ``OpFromGraph`` whose inner graph is the plain dense algorithm: a request that nothing
+lowers (autotune switched off in between, another mode or linker, a pickled graph) still computes.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
+from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.graph.replace import _vectorize_node
+from pytensor.tensor.blockwise import vectorize_node_fallback
+
+from autotune.algebra.operators import Operator, operator_from, part_axes
+from autotune.algebra.plain import PlainSolver
+from autotune.algebra.solver import Solver
+
+
+@dataclass(frozen=True)
+class RequestSpec:
+    """What a request Op stands for, without its variables.
+
+    ``kind`` and ``transposed`` as in ``problem.Request``; ``signature`` rebuilds the operator from
+    the Op's first inputs (a right-hand side comes last); ``checked`` as in ``problem.Request``; ``strategy``
+    serves it, by ``decision``, or None when that is to be decided with sizes known, after automatic
+    differentiation.
+    """
+
+    kind: str
+    signature: tuple[Any, ...]
+    positive_definite: bool
+    symmetric: bool
+    transposed: bool = False
+    strategy: str | None = "keep"
+    decision: Any = None
+    checked: bool = False
+
+
+class RequestedSystem(Solver):
+    """An operator with its facts, and the strategy decided on: answers requests with request Ops.
+
+    ``checked``: those of a pullback are, as the request that it is of.
+    """
+
+    def __init__(
+        self, operator: Operator, *, positive_definite, symmetric, strategy, decision, checked=False
+    ):
+        self.operator = operator
+        self.positive_definite = positive_definite
+        self.symmetric = symmetric
+        self.strategy = strategy
+        self.decision = decision
+        self.checked = checked
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        asked = copy(self)
+        asked.checked = checked
+        return super(RequestedSystem, asked).answer(kind, rhs, transposed)
+
+    def request(self, kind, *rhs, transposed=False):
+        spec = RequestSpec(
+            kind=kind,
+            signature=self.operator.signature,
+            positive_definite=self.positive_definite,
+            symmetric=self.symmetric,
+            transposed=transposed and not (self.symmetric or self.checked),
+            strategy=self.strategy,
+            decision=self.decision,
+            checked=self.checked,
+        )
+        return RequestOp(spec=spec)(*self.operator.parts, *rhs)
+
+    def solve(self, rhs, transposed=False):
+        return self.request("solve", rhs, transposed=transposed)
+
+    def logdet(self):
+        return self.request("logdet")
+
+    def inverse(self):
+        return self.request("inverse")
+
+    def inverse_diagonal(self):
+        return self.request("inverse_diagonal")
+
+    def inv_quad(self, rhs):
+        return self.request("inv_quad", rhs)
+
+    def is_positive_definite(self):
+        return self.request("is_positive_definite")
+
+
+class RequestOp(SymbolicOp):
+    """One request on an operator given by its parts. Inputs: the parts, then the right-hand side if any."""
+
+    __props__ = ("spec",)
+
+    def __init__(self, input_types=None, *, spec, **kwargs):
+        self.spec = spec
+        super().__init__(input_types, **kwargs)
+
+    def __str__(self):
+        s = self.spec
+        flag = ".T" if s.transposed else ""
+        return f"Request{{{s.kind}{flag}, {'+'.join(self.structure)}, {s.strategy or 'undecided'}}}"
+
+    @property
+    def structure(self):
+        return _names(self.spec.signature)
+
+    @property
+    def gufunc_signature(self):
+        """Names for the axes, so that under ``vectorize_graph`` a result keeps the lengths that are known."""
+        results = RESULT_AXES[self.spec.kind]
+        inputs, outputs = ([f"({axes})" for axes in side] for side in (self.input_axes, results))
+        return f"{','.join(inputs)}->{','.join(outputs)}"
+
+    @property
+    def input_axes(self):
+        """The axes of each input of a request on one matrix."""
+        return [*part_axes(self.spec.signature, count()), *(["n,m"] if self.has_rhs else [])]
+
+    @property
+    def has_rhs(self):
+        return self.spec.kind in ("solve", "inv_quad")
+
+    def system(self, inputs) -> tuple[RequestedSystem, Any]:
+        """The operator with its facts, and the right-hand side or None, of this Op's ``inputs``."""
+        parts, rhs = (inputs[:-1], inputs[-1]) if self.has_rhs else (inputs, None)
+        spec = self.spec
+        system = RequestedSystem(
+            operator_from(spec.signature, parts),
+            positive_definite=spec.positive_definite,
+            symmetric=spec.symmetric,
+            strategy=spec.strategy,
+            decision=spec.decision,
+            checked=spec.checked,
+        )
+        return system, rhs
+
+    def build_inner_graph(self, *inputs):
+        system, rhs = self.system(inputs)
+        solver = PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
+        return solver.answer(self.spec.kind, rhs, self.spec.transposed, self.spec.checked)
+
+    def connection_pattern(self, node):
+        connected = self.spec.kind != "is_positive_definite"
+        return [[connected] * len(node.outputs) for _ in node.inputs]
+
+    def pullback(self, inputs, outputs, output_grads):
+        system, rhs = self.system(inputs)
+        if self.spec.kind == "is_positive_definite":
+            return [disconnected_type() for _ in inputs]
+        if isinstance(output_grads[-1].type, DisconnectedType):
+            return [i.zeros_like() for i in inputs]  # of the sign of a determinant alone
+        bars = PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
+        ndims = [len(axes.split(",")) for axes in self.input_axes]
+        return [summed_to(i, bar, ndim) for i, bar, ndim in zip(inputs, bars, ndims, strict=True)]
+
+
+@_vectorize_node.register(RequestOp)
+def vectorize_request(op, node, *inputs):
+    """Of a request on one matrix a ``Blockwise``; one on a batch of matrices is made for more of them."""
+    ndims = [len(axes.split(",")) for axes in op.input_axes]
+    batch = max(i.type.ndim - ndim for i, ndim in zip(node.inputs, ndims, strict=True))
+    if batch == 0:
+        return vectorize_node_fallback(op, node, *inputs)
+    added = [new.type.ndim - old.type.ndim for new, old in zip(inputs, node.inputs, strict=True)]
+    widened = []
+    for new, old, ndim, more in zip(inputs, node.inputs, ndims, added, strict=True):
+        own = old.type.ndim - ndim  # batch axes of the old input: ones stand for those that it lacks
+        new = pt.expand_dims(new, tuple(range(more, more + batch - own)))
+        widened.append(pt.expand_dims(new, tuple(range(max(added) - more))))
+    return RequestOp(spec=op.spec)(*widened, return_list=True)
+
+
+RESULT_AXES = {
+    "solve": ("n,m",),
+    "inv_quad": ("m",),
+    "logdet": ("", ""),
+    "inverse": ("n,n",),
+    "inverse_diagonal": ("n",),
+    "is_positive_definite": ("",),
+}
+
+
+def _names(signature):
+    if signature[0] == "sum":
+        return tuple(name for part in signature[1:] for name in _names(part))
+    return (signature[0],)
+
+
+# -- cotangents: matrices M of which only products, diagonals or, at worst, entries are asked ----------
+
+
+@dataclass(frozen=True, eq=False)
+class OuterCotangent:
+    """``M = -left right.T``, thin."""
+
+    left: Any
+    right: Any
+
+    def matmul(self, x):
+        return -(self.left @ (self.right.mT @ x))
+
+    def rmatmul(self, x):
+        return -(self.right @ (self.left.mT @ x))
+
+    def diagonal(self):
+        return -(self.left * self.right).sum(axis=-1)
+
+    def to_dense(self):
+        return -(self.left @ self.right.mT)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseCotangent:
+    """``M = g A^-T``, asked of ``A`` by further requests."""
+
+    system: RequestedSystem
+    g: Any
+
+    def matmul(self, x):
+        return self.g[..., None, None] * self.system.solve(x, transposed=True)
+
+    def rmatmul(self, x):
+        return self.g[..., None, None] * self.system.solve(x)
+
+    def diagonal(self):
+        return self.g[..., None] * self.system.inverse_diagonal()
+
+    def to_dense(self):
+        inverse = self.system.inverse()
+        return self.g[..., None, None] * (inverse if self.system.symmetric else inverse.mT)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseCotangent:
+    """``M`` itself."""
+
+    matrix: Any
+
+    def matmul(self, x):
+        return self.matrix @ x
+
+    def rmatmul(self, x):
+        return self.matrix.mT @ x
+
+    def diagonal(self):
+        return pt.diagonal(self.matrix, axis1=-2, axis2=-1)
+
+    def to_dense(self):
+        return self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class SandwichCotangent:
+    """``M = -A^-T diag(g) A^-T``: products are two solves, entries need the inverse."""
+
+    system: RequestedSystem
+    g: Any
+
+    def matmul(self, x):
+        inner = self.g[..., :, None] * self.system.solve(x, transposed=True)
+        return -self.system.solve(inner, transposed=True)
+
+    def rmatmul(self, x):
+        return -self.system.solve(self.g[..., :, None] * self.system.solve(x))
+
+    def diagonal(self):
+        inverse = self.system.inverse()
+        return -((inverse.mT * inverse) @ self.g[..., :, None])[..., 0]
+
+    def to_dense(self):
+        transposed = self.system.inverse().mT
+        return -((transposed * self.g[..., None, :]) @ transposed)
+
+
+# -- pullbacks (Giles 2008, "An extended collection of matrix derivative results") ---------------------
+
+
+def summed_to(var, bar, ndim):
+    """The cotangent of ``var``: ``bar`` summed over the batch axes, all but the last ``ndim``, along which
+    ``var`` has length 1.
+
+    PyTensor broadcasts no axis whose length 1 it learns when the function runs.
+    """
+    lengths = zip(var.type.shape[:-ndim], bar.type.shape[:-ndim], strict=True)
+    axes = [axis for axis, (one, broadcast) in enumerate(lengths) if one == 1 and broadcast != 1]
+    return bar.sum(axis=axes, keepdims=True) if axes else bar
+
+
+def _solve_pullback(spec, system, rhs, outputs, output_grads):
+    """``x = A^-1 b``: ``b_bar = A^-T x_bar``, ``A_bar = -b_bar x.T``."""
+    [x], [x_bar] = outputs, output_grads
+    b_bar = system.solve(x_bar, transposed=not spec.transposed)
+    cotangent = OuterCotangent(x, b_bar) if spec.transposed else OuterCotangent(b_bar, x)
+    return [*system.operator.pullback(cotangent), b_bar]
+
+
+def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
+    """``q_j = b_j' A^-1 b_j``, A symmetric: ``b_bar = 2 x diag(g)``, ``A_bar = -x diag(g) x.T``."""
+    [g] = output_grads
+    x = system.solve(rhs)
+    weighted = x * g[..., None, :]
+    return [*system.operator.pullback(OuterCotangent(weighted, x)), 2 * weighted]
+
+
+def _logdet_pullback(spec, system, rhs, outputs, output_grads):
+    """``A_bar = g A^-T``."""
+    return system.operator.pullback(InverseCotangent(system, output_grads[-1]))
+
+
+def _inverse_pullback(spec, system, rhs, outputs, output_grads):
+    """``Y = A^-1``: ``A_bar = -Y.T Y_bar Y.T``."""
+    [Y], [Y_bar] = outputs, output_grads
+    return system.operator.pullback(DenseCotangent(-(Y.mT @ Y_bar @ Y.mT)))
+
+
+def _inverse_diagonal_pullback(spec, system, rhs, outputs, output_grads):
+    """``w = diag(A^-1)``: ``A_bar = -Y.T diag(g) Y.T`` with ``Y = A^-1``."""
+    return system.operator.pullback(SandwichCotangent(system, output_grads[0]))
+
+
+PULLBACKS = {
+    "solve": _solve_pullback,
+    "inv_quad": _inv_quad_pullback,
+    "logdet": _logdet_pullback,
+    "inverse": _inverse_pullback,
+    "inverse_diagonal": _inverse_diagonal_pullback,
+}

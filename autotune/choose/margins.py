@@ -1,0 +1,49 @@
+"""When a candidate is really cheaper: by more than the margin and than the error of its price.
+
+    gain = 1 - (kernels that only ours runs) / (kernels that only theirs runs)
+
+Kernels that both run have the same error, so only the rest tells which is faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+from autotune.choose.candidates import parts
+from cost_models import KernelCall
+
+# Standard error of a gain in batches: kernels are timed alone, not in a loop over the items.
+BATCH_ERROR = 0.1
+
+
+def distinct_work(problem, names, others, options) -> list[KernelCall]:
+    """What an assignment runs beyond what ``others`` run as well."""
+    mine, theirs = _calls(problem, names, options), _calls(problem, others, options)
+    return [
+        KernelCall(kernel, dims, count - min(count, theirs[kernel, dims]))
+        for (kernel, dims), count in mine.items()
+    ]
+
+
+def _calls(problem, names, options) -> defaultdict[Any, float]:
+    calls: defaultdict[Any, float] = defaultdict(float)
+    for served_by, part in parts(problem, names):
+        for c in served_by.work(part, options).calls:
+            calls[c.kernel, c.dims] += c.count
+    return calls
+
+
+def predicted_gain(problem, names, others, options, profile) -> tuple[float, float]:
+    """The share of the time of ``others`` that ``names`` saves, of what differs, and its standard error.
+
+    The error is that of prices which err apart. Sizes must be known.
+    """
+    ours = distinct_work(problem, names, others, options)
+    theirs = distinct_work(problem, others, names, options)
+    mine, other = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in (ours, theirs))
+    if not other:
+        return 0.0, 0.0
+    error = math.hypot(*(profile.uncertainty(c, problem.dtype) for c in (*ours, *theirs))) / other
+    return 1 - mine / other, error if problem.batch == 1 else math.hypot(error, BATCH_ERROR)

@@ -1,0 +1,22 @@
+"""Plain data: what is asked of a matrix, what is known of it, and what was decided.
+
+`problem` (requests and their matrix), `spectrum` (its eigenvalues), `options` (what a strategy is told),
+`decision` (the outcome), `formats` (numbers as people read them).
+"""
+
+from autotune.problem.decision import Candidate, Decision
+from autotune.problem.options import Options
+from autotune.problem.problem import REQUEST_KINDS, UNKNOWN, Problem, Request, Traits, known, with_backward
+
+__all__ = [
+    "REQUEST_KINDS",
+    "UNKNOWN",
+    "Candidate",
+    "Decision",
+    "Options",
+    "Problem",
+    "Request",
+    "Traits",
+    "known",
+    "with_backward",
+]

@@ -1,0 +1,445 @@
+"""Read what a matrix variable is from the graph that computes it.
+
+This is the only module that reads graph patterns of matrices. It looks for
+``diag(d) + U diag(c) V.T`` in the forms in which people and PyTensor's canonicalisation write it,
+such terms beside a dense matrix, and, in graphs that were differentiated, sums of these with inverses of
+such matrices; anything else is ``Dense``. Nothing is built in the graph that is read: new variables (a
+scaled diagonal, joined columns) hang off it and appear only if a rewrite uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.assumptions import SpecifyAssumptions
+from pytensor.graph.basic import Apply, Constant
+from pytensor.tensor.basic import Alloc, AllocDiag, ARange, Eye
+from pytensor.tensor.blockwise import Blockwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.extra_ops import FillDiagonal
+from pytensor.tensor.math import Dot
+from pytensor.tensor.subtensor import AdvancedIncSubtensor
+
+from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
+from autotune.algebra.operators import (
+    Dense,
+    Diagonal,
+    LowRank,
+    Marked,
+    Operator,
+    Sum,
+    equal_weights,
+    length,
+    of_one_length,
+    sum_of,
+)
+from autotune.read.contractions import (
+    InverseTerm,
+    Lazy,
+    diagonal_of,
+    is_supported,
+    is_thin,
+    product_of,
+    readings_of,
+)
+from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_scalars
+
+
+class Recogniser:
+    """Reads terms of matrices; ``inverses`` says which variables are inverses of matrices being read."""
+
+    def __init__(self, inverses: Mapping[Any, InverseTerm] | None = None):
+        self.inverses = {} if inverses is None else inverses
+        self._read: dict[Any, list | None] = {}
+
+    def operator(self, matrix) -> Operator:
+        """The operator of ``matrix``: a ``Sum`` of ``Dense``, ``Diagonal``, ``LowRank`` when it is read so.
+
+        Else ``Dense``.
+
+        Leading dimensions of static length 1 are dropped. A matrix with neither a diagonal base nor a
+        low-rank term stays ``Dense``: PyTensor handles pure diagonals, and a pure Gram product has no
+        base to apply Woodbury to.
+        """
+        dense = Dense(drop_leading_ones(matrix))
+        if dense.matrix.ndim != 2:
+            return dense
+        terms = self.terms(matrix) or self._beside_dense(dense.matrix)
+        if not terms or not all(isinstance(term, Dense | Diagonal | LowRank) for term in terms):
+            return dense
+        operator = sum_of(terms)
+        if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
+            return dense
+        return operator
+
+    def _beside_dense(self, matrix) -> list | None:
+        """Terms of a sum that is dense but for symmetric low-rank terms of known, small rank; else None."""
+        terms = self._terms_or_dense(matrix)
+        low_ranks = [term for term in terms if isinstance(term, LowRank)]
+        full = any(isinstance(t, Dense) and not any(t.matrix.type.broadcastable) for t in terms)
+        return terms if full and low_ranks and all(map(_is_small, low_ranks)) else None
+
+    def _terms_or_dense(self, var) -> list:
+        match var.owner_op_and_inputs:
+            case (Mark(), inner, *_):
+                return self._terms_or_dense(inner)
+            case (Elemwise(scalar_op=ps.Add()), *addends) if self.terms(var) is None:
+                return [term for a in addends for term in self._terms_or_dense(a)]
+            case (Elemwise(scalar_op=ps.Mul()), *factors) if self.terms(var) is None:
+                scalar, vectors, matrices = split_factors(factors)
+                if scalar is not None and len(matrices) == 1 and not vectors:
+                    return _scaled(self._terms_or_dense(matrices[0]), scalar)
+        return self.terms(var) or [Dense(var)]
+
+    def marked(self, operator, matrix) -> Any:
+        """``operator`` with what the user says of ``matrix``, or of what it is a view or a multiple of."""
+        for node in marks_of(matrix):
+            known = operator if isinstance(operator, Marked) else Marked(operator)
+            match node.op:
+                case SpecifyPreconditioner() if known.inverse is None:
+                    operator = replace(known, inverse=self._inverse(node.inputs[1]))
+                case SpecifyConditionNumber(condition_number=number):
+                    operator = replace(known, condition_number=min(number, known.condition_number or number))
+        return operator
+
+    def _inverse(self, matrix) -> Operator:
+        """A preconditioner: in its parts where all of them are thin."""
+        terms = self.terms(matrix) or [Dense(matrix)]
+        thin = all(isinstance(term, Diagonal | LowRank) for term in terms)
+        return sum_of(terms) if thin else Dense(matrix)
+
+    def terms(self, var) -> list | None:
+        """Terms whose sum is ``var``, or None when some part of it is not thin.
+
+        Integers wrap around and a bool absorbs: a sum of such is one diagonal in its own dtype, or is not
+        read.
+        """
+        if var not in self._read:
+            terms = self._terms(var)
+            if terms and var.type.numpy_dtype.kind in "biu":
+                whole = all(isinstance(term, Diagonal) for term in terms)
+                terms = [Diagonal(diagonal_of(terms))] if whole else None
+            self._read[var] = terms and [_cast(term, var.dtype) for term in terms]
+        return self._read[var]
+
+    def _terms(self, var) -> list | None:
+        if var in self.inverses:
+            return [self.inverses[var]]
+        if var.type.ndim < 2 or any(var.type.broadcastable[-2:]):
+            return None
+        if isinstance(var, Constant):
+            return _constant_terms(var)
+        match var.owner_op_and_inputs:
+            case (DimShuffle(is_left_expand_dims=True), inner):
+                return self.terms(inner)
+            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+                terms = self.terms(inner)
+                return terms and [term.transpose() for term in terms]
+            case (SpecifyAssumptions() | Mark(), inner, *_):
+                return self.terms(inner)
+            case (Elemwise(scalar_op=ps.Add()), *addends):
+                return _concatenated([self.terms(a) for a in addends])
+            case (Elemwise(scalar_op=ps.Sub()), left, right):
+                return _concatenated([self.terms(left), _scaled(self.terms(right), _minus_one(var))])
+            case (Elemwise(scalar_op=ps.Neg()), inner):
+                return _scaled(self.terms(inner), _minus_one(var))
+            case (Elemwise(scalar_op=ps.Mul()), *factors):
+                return self._product_terms(factors)
+            case (Elemwise(scalar_op=ps.TrueDiv()), numerator, denominator):
+                return self._quotient_terms(numerator, denominator, var.dtype)
+            case (Dot() | Blockwise(core_op=Dot()), left, right):
+                return self._dot_terms(left, right)
+            case (AllocDiag(offset=0), d) if d.type.ndim == 1:
+                return [Diagonal(d)]
+            case (Eye(), rows, columns, Constant() as offset) if (
+                same(rows, columns) and not offset.data.any()
+            ):
+                return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
+            case (FillDiagonal(), base, value) if _is_zero(base) and _is_square(base):
+                return [Diagonal(pt.full((length(base, -1),), value, dtype=var.dtype))]
+            case (AdvancedIncSubtensor() as op, base, value, *index):
+                return self._indexed_diagonal(op, base, value, index)
+        return None
+
+    # -- elementwise products -----------------------------------------------------------------------
+
+    def _product_terms(self, factors):
+        scalar, vectors, matrices = split_factors(factors)
+        terms = self._masked_terms(matrices, vectors) if matrices else _outer_terms(vectors)
+        return terms if scalar is None or not terms else _scaled(terms, scalar)
+
+    def _masked_terms(self, matrices, vectors):
+        """``diag(a) A diag(b)`` for one structured ``A``; a diagonal one masks every other factor."""
+        read = [self.terms(m) for m in matrices]
+        masks = [i for i, t in enumerate(read) if t and all(isinstance(term, Diagonal) for term in t)]
+        if masks:
+            factors = [(m, t) for i, (m, t) in enumerate(zip(matrices, read, strict=True)) if i != masks[0]]
+            return _masked_diagonal(diagonal_of(read[masks[0]]), factors, vectors)
+        if len(matrices) != 1 or read[0] is None:
+            return None
+        return [scale_sides(term, vectors) for term in read[0]]
+
+    def _quotient_terms(self, numerator, denominator, dtype):
+        terms, s, vector = self.terms(numerator), scalar_of(denominator), row_or_column(denominator)
+        if not terms or (s is None and vector is None):
+            return None
+        if all(isinstance(term, Diagonal) for term in terms):
+            d = diagonal_of(terms)
+            d, divisor = of_one_length([d, vector[1]]) if s is None else (d, s)
+            # cast first: PyTensor makes 1 / s of an integer s a reciprocal in less than double precision
+            return [Diagonal(d / divisor.astype(dtype))]
+        return None if s is None else _scaled(terms, 1.0 / s.astype(dtype))
+
+    # -- matrix products ----------------------------------------------------------------------------
+
+    def _dot_terms(self, left, right):
+        """``U diag(c) V.T`` from a matrix product, scalars and column weights moved into ``c``.
+
+        With an inverse among the terms of a factor, the product of the terms.
+        """
+        left, right = drop_leading_ones(left), drop_leading_ones(right)
+        if left.ndim != 2 or right.ndim != 2:
+            return None
+        if self.has_inverse(left) or self.has_inverse(right):
+            a, b = self.terms(left), self.terms(right)
+            return product_of(a, b) if a and b and all(map(is_thin, [*a, *b])) else None
+        U, c_left = _split_weights(left, axis="row")
+        Vt, c_right = _split_weights(right, axis="column")
+        U, c_middle = self._split_middle(U)
+        V, transposed = strip_view(Vt)
+        V = V if transposed and V.ndim == 2 else Vt.mT
+        core, flipped = strip_view(U)
+        if (flipped and core is Vt) or _are_transposed_constants(U, Vt):
+            V = U
+        weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
+        c = None
+        for w in weights:
+            c = w if c is None else c * w
+        return [LowRank(U, c, V)]
+
+    def has_inverse(self, var) -> bool:
+        """Whether ``var`` is read as a sum in which an inverse occurs."""
+        if not self.inverses:
+            return False
+        terms = self.terms(var) or []
+        return any(not isinstance(term, Diagonal | LowRank) for term in terms)
+
+    def _split_middle(self, U):
+        """``U @ diag(c)`` written as a product with a diagonal matrix."""
+        match U.owner_op_and_inputs:
+            case (Dot() | Blockwise(core_op=Dot()), base, middle):
+                terms = self.terms(middle)
+                if terms and all(isinstance(term, Diagonal) for term in terms):
+                    return base, diagonal_of(terms)
+        return U, None
+
+    # -- diagonals written through an index ---------------------------------------------------------
+
+    def _indexed_diagonal(self, op, base, value, index):
+        """``zeros[arange, arange].set(d)`` and ``base[arange, arange].inc(d)``."""
+        if base.ndim != 2 or len(index) != 2 or value.ndim > 1:
+            return None
+        if not all(_is_full_range(i, base) for i in index):
+            return None
+        d = pt.broadcast_to(value, (length(base, -1),)).astype(base.dtype)
+        if _is_zero(base):
+            return [Diagonal(d)]
+        if op.set_instead_of_inc:
+            return None
+        return _concatenated([self.terms(base), [Diagonal(d)]])
+
+
+def recognise(matrix) -> Operator:
+    """The operator of one ``matrix``, see ``Recogniser.operator``."""
+    return Recogniser().operator(matrix)
+
+
+def drop_leading_ones(var):
+    """``var`` as a matrix when all of its leading dimensions have static length 1."""
+    leading = var.ndim - 2
+    if leading <= 0 or not all(var.type.broadcastable[:leading]):
+        return var
+    match var.owner_op_and_inputs:
+        case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim == 2:
+            return inner
+    return var.squeeze(axis=tuple(range(leading)))
+
+
+def strip_view(var):
+    """``(core, transposed)``: peel left ``ExpandDims`` and matrix transposes off ``var``."""
+    transposed = False
+    while True:
+        match var.owner_op_and_inputs:
+            case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim >= 2:
+                var = inner
+            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+                var, transposed = inner, not transposed
+            case (SpecifyAssumptions() | Mark(), inner, *_):
+                var = inner
+            case _:
+                return var, transposed
+
+
+def marks_of(matrix) -> Iterator[Apply]:
+    """The nodes that mark ``matrix``, or what it is a view or a multiple of, the outermost first."""
+    while True:
+        match matrix.owner_op_and_inputs:
+            case (Mark(), inner, *_):
+                yield matrix.owner
+                matrix = inner
+            case (DimShuffle() | SpecifyAssumptions() | Elemwise(scalar_op=ps.Neg()), inner):
+                matrix = inner
+            case (Elemwise(scalar_op=ps.Mul()), *factors) if len(rest := split_scalars(factors)[1]) == 1:
+                [matrix] = rest
+            case (Elemwise(scalar_op=ps.TrueDiv()), inner, s) if scalar_of(s) is not None:
+                matrix = inner
+            case _:
+                return
+
+
+def _is_small(term) -> bool:
+    """Whether products with a symmetric term are known to be cheaper than with an n x n matrix."""
+    rows, columns = term.U.type.shape
+    return term.symmetric and None not in (rows, columns) and 2 * columns < rows
+
+
+def _concatenated(groups):
+    if any(group is None for group in groups):
+        return None
+    return [term for group in groups for term in group]
+
+
+def _scaled(terms, s):
+    return terms and [term.scale(s) for term in terms]
+
+
+def _cast(term, dtype):
+    """A diagonal in the dtype of the sum that it is part of."""
+    return Diagonal(term.d.astype(dtype)) if isinstance(term, Diagonal) else term
+
+
+def _minus_one(var):
+    """-1 in the dtype of ``var``, where it wraps around as subtraction does."""
+    return pt.constant(np.array(-1).astype(var.dtype))
+
+
+def _is_square(var) -> bool:
+    """Whether a matrix is seen to be square: by its static shape, or by being filled into ``(n, n)``."""
+    rows, columns = var.type.shape[-2:]
+    match var.owner_op_and_inputs:
+        case (Alloc(), _, *shape) if len(shape) > 1 and same(*shape[-2:]):
+            return True
+    return rows is not None and rows == columns
+
+
+def _is_zero(var) -> bool:
+    match var.owner_op_and_inputs:
+        case (Alloc(), value, *_):
+            return _is_zero(value)
+        case (DimShuffle(), inner):
+            return _is_zero(inner)
+    return isinstance(var, Constant) and not np.any(var.data)
+
+
+def _constant_terms(var):
+    """A constant diagonal matrix, as folding of ``s * eye(n)`` leaves it."""
+    data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else None
+    if data is None or data.shape[0] != data.shape[1]:
+        return None
+    d = np.diagonal(data)
+    if np.count_nonzero(data) != np.count_nonzero(d):
+        return None
+    return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
+
+
+def _outer_terms(vectors):
+    """``w[:, None] * v[None, :]`` is ``LowRank`` of rank one."""
+    sides = dict(vectors)
+    if len(vectors) != 2 or len(sides) != 2:
+        return None
+    u, v = sides["column"], sides["row"]
+    U = u[:, None]
+    return [LowRank(U, None, U if same(u, v) else v[:, None])]
+
+
+def _masked_diagonal(d, factors, vectors):
+    """The one term of ``diag(d) * A * B ...``; ``factors`` pair each matrix with its terms, if it is read."""
+    inverses = [terms for _, terms in factors if terms and readings_of(terms)]
+    if not all(is_supported(terms) for terms in inverses):
+        return None
+
+    def make():
+        own = [
+            diagonal_of(terms) if terms in inverses else pt.diagonal(drop_leading_ones(matrix))
+            for matrix, terms in factors
+        ]
+        first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
+        return Diagonal(prod(others, start=first))
+
+    readings = readings_of(term for terms in inverses for term in terms)
+    return [Lazy(Diagonal, readings, make)] if readings else [make()]
+
+
+def scale_sides(term, vectors):
+    """``diag(a) A diag(b)``; a symmetric term stays so when ``a`` is ``b``."""
+    sides = dict(vectors)
+    both = len(vectors) == len(sides) == 2 and same(sides["row"], sides["column"])
+    if both and isinstance(term, LowRank) and term.symmetric:
+        U = term.U * sides["row"][:, None]
+        return LowRank(U, term.c, U)
+    for side, v in vectors:
+        term = term.scale_rows(v) if side == "column" else term.transpose().scale_rows(v).transpose()
+    return term
+
+
+def _are_transposed_constants(left, right) -> bool:
+    """Whether folding has turned ``X`` and ``X.T`` of a constant into two constants."""
+    constants = isinstance(left, Constant) and isinstance(right, Constant)
+    return constants and left.data.shape == right.data.T.shape and np.array_equal(left.data, right.data.T)
+
+
+def _as_weights(c, U):
+    return c if c.ndim == 1 else equal_weights(U, c)
+
+
+def _split_weights(var, *, axis):
+    """Peel scalars and weights of the inner dimension off a factor of a product."""
+    if not isinstance(var.owner_op, Elemwise):
+        return var, None
+    if isinstance(var.owner_op.scalar_op, ps.TrueDiv):
+        numerator, denominator = var.owner.inputs
+        s = scalar_of(denominator)
+        return (
+            (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
+        )
+    if not isinstance(var.owner_op.scalar_op, ps.Mul):
+        return var, None
+    scalar, rest = split_scalars(var.owner.inputs)
+    weights = [(f, row_or_column(f)) for f in rest]
+    inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
+    others = [f for f, v in weights if v is None or v[0] != axis]
+    if len(others) != 1 or others[0].ndim != 2 or any(others[0].type.broadcastable):
+        return var, None
+    c = scalar
+    for w in inner:
+        c = w if c is None else c * w
+    return others[0], c
+
+
+def _is_full_range(index, base) -> bool:
+    """Whether ``index`` is ``arange(n)`` for an n x n ``base`` of static size."""
+    n = base.type.shape[0]
+    if n is None or base.type.shape[1] != n:
+        return False
+    if isinstance(index, Constant):
+        return np.array_equal(index.data, np.arange(n))
+    match index.owner_op_and_inputs:
+        case (ARange(), Constant() as start, Constant() as stop, Constant() as step):
+            return (int(start.data), int(stop.data), int(step.data)) == (0, n, 1)
+    return False

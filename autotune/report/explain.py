@@ -1,0 +1,38 @@
+"""Find the plan of something compiled, and price the whole function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from autotune.plan import Plan
+from autotune.plan.feature import compiled_plan
+from autotune.pricing import ExampleSizes, price
+from autotune.report.inside import compiled_function
+from cost_models import find_profile
+
+
+def explain(fn: Any, arguments: Sequence[Any] = ()) -> Plan:
+    """The plan of a compiled PyTensor function, or of the one that a callable calls, however it wraps it.
+
+    Its ``price`` is that of the whole function. Lengths that are unknown when the graph is compiled are
+    taken from ``arguments``, if these are given as the function takes them.
+
+    Raises ``TypeError`` for something that holds no compiled function, or several, ``ValueError`` for a
+    function that was compiled without autotune.
+    """
+    compiled = compiled_function(fn)
+    plan = compiled_plan(compiled.maker.fgraph)
+    if plan is None:
+        raise ValueError(
+            "This function was compiled without autotune. "
+            "Compile it with mode=autotune.mode() or after autotune.enable()."
+        )
+    if plan.failure:
+        return plan
+    return replace(plan, price=_price(compiled.maker.fgraph, arguments, plan.hints))
+
+
+def _price(fgraph, arguments: Sequence[Any], hints: Mapping[str, int]):
+    return price(fgraph, ExampleSizes(fgraph, arguments, dict(hints)), find_profile())

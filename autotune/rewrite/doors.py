@@ -1,0 +1,190 @@
+"""The two doors through which the pass enters a compile, and ``tune`` for use before ``pt.grad``.
+
+``mode`` needs no global state. ``enable`` registers the same pass in PyTensor's databases, where
+PyMC's compile finds it, also before it differentiates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
+from pytensor.graph.basic import Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.tensor.random.op import RNGConsumerOp
+
+from autotune.evidence.examples import ExampleInputs, Examples, examples_from
+from autotune.plan.session import Session, enabled_examples, enabled_policies
+from autotune.policy.files import PolicySource, layered
+from autotune.rewrite.build import substitute
+from autotune.rewrite.passes import (
+    DECIDE_POSITION,
+    PROTECT_POSITION,
+    AutotunePass,
+    DecideBeforeAutodiff,
+    ProtectStructure,
+)
+
+# Rewrites that wait until `tune` is over: one forgets what the user says of a variable, the others write
+# determinants as products, which can be differentiated only once.
+AFTER_AUTODIFF = (
+    "local_drain_specify_assumptions",
+    "det_of_blockdiag",
+    "det_of_kronecker",
+    "det_of_triangular",
+)
+
+
+def mode(
+    policy: PolicySource = None,
+    base: str | Mode | None = None,
+    *,
+    example_inputs: ExampleInputs = None,
+) -> Mode:
+    """A PyTensor mode that chooses the algorithm for every solve, inverse, determinant and factor.
+
+    ``policy``: None, the path of a YAML file, a dict or a ``Policy``; ``base``: the mode to extend,
+    by default PyTensor's. ``example_inputs``: arrays by input or by its name, by which a matrix is probed
+    for the iterations that conjugate gradients would take (docs/probing.md); they travel with the mode.
+    Raises ``PolicyError`` for a policy that is not valid, ``TypeError`` or ``ValueError`` for examples that
+    are not.
+    """
+    start = get_default_mode() if base is None else get_mode(base)
+    checked(policy)
+    decide = AutotunePass(policy, examples_from(example_inputs))
+    return start.register((ProtectStructure(), PROTECT_POSITION), (decide, DECIDE_POSITION))
+
+
+def tune(
+    outputs: Variable | list[Variable],
+    policy: PolicySource = None,
+    *,
+    example_inputs: ExampleInputs = None,
+):
+    """The same expressions with the algorithm of every matrix decided, to be differentiated afterwards.
+
+    ``loss = autotune.tune(loss); grads = pt.grad(loss, params)`` prices forward and backward
+    together and gives the joint graph that a hand-written one would have. Compile it with
+    ``autotune.mode()`` or under ``autotune.enable()``: these write the chosen algorithms. Returns a
+    variable for a variable and a list for a list; inputs, shared variables and random variables are those
+    of the original, and what these are made of is left alone. ``example_inputs`` as in ``mode``.
+    """
+    checked(policy)
+    examples = examples_from(example_inputs)
+    single = isinstance(outputs, Variable)
+    wanted: list[Any] = [outputs] if single else list(outputs)
+    random = random_variables(wanted)
+    stand_ins = {var: _stand_in(var) for var in random}
+    fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
+    names = [(var, var.name) for var in fgraph.inputs]
+    ProtectStructure().rewrite(fgraph)
+    canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
+    canonicalize.rewrite(fgraph)
+    DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
+    tuned: list[Any] = substitute(fgraph.outputs, {new: old for old, new in stand_ins.items()})
+    for var, name in names:  # what is simplified to an input would give it its own
+        var.name = name
+    for old, new in zip(wanted, tuned, strict=True):
+        if new.owner is not None and new not in stand_ins:  # not a variable of the caller
+            new.name = new.name or old.name
+            vars(new.tag).update(vars(old.tag) | vars(new.tag))
+    return tuned[0] if single else tuned
+
+
+def random_variables(outputs: list[Variable]) -> list[Variable]:
+    """Those that ``outputs`` use directly. PyMC knows its own by identity."""
+    found: dict[Variable, None] = {}
+    walked: set[Variable] = set()
+    queue = list(outputs)
+    while queue:
+        var = queue.pop()
+        if var in walked:
+            continue
+        walked.add(var)
+        if var.owner is not None and isinstance(var.owner.op, RNGConsumerOp):
+            found[var] = None
+        elif var.owner is not None:
+            queue += var.owner.inputs
+    return list(found)
+
+
+def _stand_in(var):
+    """An input in the place of a random variable while the graph is rewritten."""
+    stand_in = var.type()
+    stand_in.name = var.name
+    return stand_in
+
+
+# -- the global door ----------------------------------------------------------------------------
+
+
+_REGISTERED: dict[str, tuple[Any, tuple[str, ...], Any, float | None]] = {
+    "autotune_protect": (optdb, ("fast_run",), ProtectStructure, PROTECT_POSITION),
+    # just after the position of ``mode``, so that a mode's own policy wins
+    "autotune_decide": (optdb, ("fast_run",), AutotunePass, DECIDE_POSITION + 0.01),
+    "autotune_lower_requests": (
+        optdb,
+        ("fast_compile",),
+        partial(AutotunePass, only_lower=True),
+        DECIDE_POSITION + 0.02,
+    ),
+    # found by their database's name alone: in PyMC's pregrad, not in a compile
+    "autotune_protect_pregrad": (optdb["canonicalize"], ("canonicalize",), ProtectStructure, None),
+    "autotune_before_autodiff": (optdb["stabilize"], ("stabilize",), DecideBeforeAutodiff, None),
+}
+_switched_on: set[str] = set()
+
+
+def enable(policy: PolicySource = None, *, example_inputs: ExampleInputs = None) -> None:
+    """Let every compile from now on choose its algorithms, PyMC's included. Undone by ``disable``.
+
+    ``example_inputs`` as in ``mode``. Called again it replaces the policy and the examples. Raises
+    ``PolicyError`` for a policy that is not valid.
+    """
+    _put_in_force([checked(policy)], [examples_from(example_inputs)])
+
+
+def disable() -> None:
+    """Undo ``enable``: every query of PyTensor's databases gives what it gave before."""
+    _put_in_force([], [])
+
+
+@contextmanager
+def enabled(policy: PolicySource = None, *, example_inputs: ExampleInputs = None) -> Iterator[Session]:
+    """``enable`` for a block, on top of what is enabled around it.
+
+    Gives a session whose ``plans`` lists the plan of everything compiled inside.
+    """
+    outer = list(enabled_policies), list(enabled_examples)
+    _put_in_force([*outer[0], checked(policy)], [*outer[1], examples_from(example_inputs)])
+    try:
+        with Session() as session:
+            yield session
+    finally:
+        _put_in_force(*outer)
+
+
+def checked(policy: PolicySource) -> PolicySource:
+    """``policy``, if it is valid; otherwise the error comes here, not at the first compile."""
+    layered(policy, layers=False)
+    return policy
+
+
+def _put_in_force(policies: list[PolicySource], examples: list[Examples | None]) -> None:
+    """Register the rewrites at first use, from then on switch them by their tags."""
+    enabled_policies[:] = policies
+    enabled_examples[:] = examples
+    for name, (db, tags, make, position) in _REGISTERED.items():
+        if policies and name not in _switched_on:
+            if name in db:
+                db.add_tags(name, *tags)
+            else:
+                where = {"use_db_name_as_tag": False} if position is None else {"position": position}
+                db.register(name, make(), *tags, **where)
+            _switched_on.add(name)
+        elif not policies and name in _switched_on:
+            db.remove_tags(name, *tags)
+            _switched_on.remove(name)

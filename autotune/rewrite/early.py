@@ -1,0 +1,263 @@
+"""What canonicalisation would destroy, put out of its reach.
+
+``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is
+``X @ X.T`` of a constant X; the determinant
+of a Kronecker product or block-diagonal matrix becomes a product of powers that overflows.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import mul
+
+import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
+from pytensor.scalar import Abs, Log, Mul, Sign
+from pytensor.scalar import mul as scalar_mul
+from pytensor.tensor.basic import ARange, ExtractDiag, Eye
+from pytensor.tensor.blockwise import Blockwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.linalg.constructors import BlockDiagonal
+from pytensor.tensor.linalg.products import KroneckerProduct
+from pytensor.tensor.linalg.summary import Det, slogdet
+from pytensor.tensor.math import Dot
+
+from autotune.read.idioms import log_of_determinant
+from autotune.read.matrices import strip_view
+
+
+class Identity(Eye):
+    """``eye`` that is not folded into a constant while the pass may still need to read it."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
+
+
+class ConstantProduct(Dot):
+    """A product of constants, not folded either: of ``X @ X.T`` the thin X is what the pass wants."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
+
+
+class OuterProduct(Elemwise):
+    """A product of columns and rows that is not folded into a matrix when both become constants."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
+
+
+class Positions(ARange):
+    """``arange`` that is not folded, so that neither is what is made of it."""
+
+    def do_constant_folding(self, fgraph, node):
+        return False
+
+
+def guard_structure(fgraph) -> None:
+    """Keep identities and products of thin constants, outer products too, from being folded."""
+    _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype) if _keeps_dtype(fgraph, node) else None)
+    for product in (Dot, Blockwise):
+        _swap(fgraph, product, _guarded_product)
+    _swap(fgraph, Elemwise, lambda node: OuterProduct(scalar_mul) if _is_outer_product(node) else None)
+
+
+def release_structure(fgraph, *, in_expressions: bool = False) -> None:
+    """Give PyTensor back the identities and products that no rewrite has used up.
+
+    ``in_expressions``: an identity that only elementwise expressions use becomes a comparison of
+    row and column numbers, which fuses with them: no n x n constant in memory, and none in the way
+    of PyTensor's cache of compiled code.
+    """
+    if in_expressions:
+        _swap(fgraph, Identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
+    _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
+    _swap(fgraph, ConstantProduct, lambda node: Dot())
+    _swap(fgraph, OuterProduct, lambda node: pt.mul)
+
+
+def _is_in_expressions(fgraph, node) -> bool:
+    on_main_diagonal = getattr(node.inputs[2], "data", None) == 0
+    return on_main_diagonal and all(
+        isinstance(client.op, Elemwise) for client, _ in fgraph.clients[node.outputs[0]]
+    )
+
+
+def _comparison(node):
+    """Builds ``eye(rows, columns)`` elementwise."""
+
+    def build(rows, columns, offset):
+        i, j = (Positions(dtype="int64")(0, length, 1) for length in (rows, columns))
+        return pt.eq(i[:, None], j[None, :]).astype(node.op.dtype)
+
+    return build
+
+
+def _swap(fgraph, old_class, new_op):
+    pairs = []
+    for node in list(fgraph.apply_nodes):
+        op = new_op(node) if type(node.op) is old_class else None
+        if op is not None:
+            pairs.append((node.outputs[0], op(*node.inputs)))
+    if pairs:
+        fgraph.replace_all(pairs, reason="autotune_structure")
+
+
+def _keeps_dtype(fgraph, node) -> bool:
+    """Whether nothing mixes it with another dtype.
+
+    What is left of such sums in the end meets a rewrite of PyTensor 3.3 that drops their terms (into Gemm).
+    """
+    dtypes = {out.type.dtype for client, _ in fgraph.clients[node.outputs[0]] for out in client.outputs}
+    return dtypes <= {node.op.dtype}
+
+
+def _guarded_product(node):
+    """The Op for ``U @ V`` of constants with fewer inner than outer dimensions; None for other products.
+
+    Of an outer product one constant factor is enough: in gradients the other becomes one when simplified.
+    """
+    product = isinstance(getattr(node.op, "core_op", node.op), Dot)
+    if not product or node.outputs[0].type.broadcastable != (False, False):
+        return None
+    left, right = node.inputs
+    (rows, inner), columns = left.type.shape, right.type.shape[1]
+    constants = _is_constant(left) + _is_constant(right)
+    if inner == 1 and constants:
+        return OuterProduct(scalar_mul)
+    return ConstantProduct() if constants == 2 and inner < min(rows, columns) else None
+
+
+def _is_outer_product(node) -> bool:
+    """An elementwise product of constant columns and constant rows."""
+    if not isinstance(node.op.scalar_op, Mul) or node.outputs[0].type.broadcastable != (False, False):
+        return False
+    sides = {i.type.broadcastable for i in node.inputs}
+    return sides - {(True, True)} == {(False, True), (True, False)} and all(map(_is_constant, node.inputs))
+
+
+def _is_constant(var) -> bool:
+    """A constant, or what elementwise operations and views make of constants."""
+    if isinstance(var, Constant):
+        return True
+    return isinstance(var.owner_op, DimShuffle | Elemwise) and all(map(_is_constant, var.owner.inputs))
+
+
+def sum_diagonals_of_products(fgraph) -> None:
+    """``diag(A @ B) -> sum(A * B.T, axis=1)``, so also a trace: n^2 instead of n^3 operations.
+
+    Before canonicalize, which would make ``inv(K) @ B`` a solve with n right-hand sides. A product that is
+    used elsewhere too is computed anyway, unless it may yet be read as the low rank that it is.
+    """
+    pairs = []
+    for node in fgraph.apply_nodes:
+        match node.op:
+            case ExtractDiag(offset=0) if node.inputs[0].ndim == 2:
+                product, out = node.inputs[0], node.outputs[0]
+                alone = len(fgraph.clients[product]) == 1
+                if _is_product_of_one_dtype(product) and (alone or _is_thin(*product.owner.inputs)):
+                    pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
+    if pairs:
+        fgraph.replace_all(pairs, reason="autotune_traces")
+
+
+def _is_product_of_one_dtype(var) -> bool:
+    """Of two, the gradients of an elementwise product have other dtypes than those of a matrix product."""
+    return isinstance(_core_op(var), Dot) and all(i.type.dtype == var.type.dtype for i in var.owner.inputs)
+
+
+def _is_thin(left, right) -> bool:
+    """A product whose inner dimension is known to be the smallest by far: row products cost little."""
+    (rows, inner), columns = left.type.shape[-2:], right.type.shape[-1]
+    return None not in (rows, inner, columns) and 2 * inner < min(rows, columns)
+
+
+def _core_op(var):
+    return getattr(var.owner_op, "core_op", var.owner_op)
+
+
+def _row_products(left, right):
+    rows, columns = left.type.shape[0], right.type.shape[1]
+    if rows is None or rows != columns:
+        length = pt.minimum(left.shape[0], right.shape[1])
+        left, right = left[:length], right[:, :length]
+    return (left * right.T).sum(axis=1)
+
+
+def split_determinants(fgraph) -> None:
+    """``log|det(kron(A, B))| -> q log|det A| + p log|det B|`` and the same for blocks, signs likewise.
+
+    Only logarithms and signs are replaced; a determinant used as such is PyTensor's.
+    """
+    while True:
+        replacements = [pair for node in fgraph.toposort() for pair in _split(fgraph, node)]
+        if not replacements:
+            return
+        fgraph.replace_all(replacements, reason="autotune_determinants")
+
+
+def _split(fgraph, node):
+    if not (isinstance(node.op, Blockwise) and type(node.op.core_op) is Det):
+        return
+    det = node.outputs[0]
+    uses = list(_log_and_sign_uses(fgraph, det))
+    if not uses:
+        return
+    factors = _factors(node.inputs[0])
+    if factors is None:
+        return
+    summaries = [(slogdet(matrix), power) for matrix, power in factors]
+    logabsdet = sum(power * logabs for (_, logabs), power in summaries)
+    sign = reduce(mul, [_integer_power(s, power) for (s, _), power in summaries])
+    for kind, var in uses:
+        if kind == "sign":
+            yield var, sign.astype(var.dtype)
+        elif kind == "log_abs":
+            yield var, logabsdet.astype(var.dtype)
+        else:
+            yield var, log_of_determinant(sign, logabsdet).astype(var.dtype)
+
+
+def _integer_power(sign, power):
+    """``sign ** power`` for a sign: itself, or its square, by the parity of ``power``."""
+    return pt.switch(pt.eq(power % 2, 0), sign * sign, sign)
+
+
+def _log_and_sign_uses(fgraph, det):
+    for client, _ in fgraph.clients[det]:
+        match client.op:
+            case Elemwise(scalar_op=Sign()):
+                yield "sign", client.outputs[0]
+            case Elemwise(scalar_op=Log()):
+                yield "log", client.outputs[0]
+            case Elemwise(scalar_op=Abs()):
+                for second, _ in fgraph.clients[client.outputs[0]]:
+                    match second.op:
+                        case Elemwise(scalar_op=Log()):
+                            yield "log_abs", second.outputs[0]
+
+
+def _factors(matrix):
+    """Square matrices and powers whose determinants multiply to that of ``matrix``; None if not so read."""
+    if matrix.dtype.startswith("complex"):
+        return None
+    core, _ = strip_view(matrix)
+    match core.owner_op_and_inputs:
+        case (KroneckerProduct(), a, b) if _may_be_square(a) and _may_be_square(b):
+            if a.ndim == b.ndim == matrix.ndim == 2:
+                return [(a, b.shape[-1]), (b, a.shape[-1])]
+        case (Blockwise(core_op=BlockDiagonal()), *blocks) if matrix.ndim == 2:
+            if all(block.ndim == 2 and _is_square(block) for block in blocks):
+                return [(block, pt.constant(1)) for block in blocks]
+    return None
+
+
+def _may_be_square(var) -> bool:
+    """det(kron(A, B)) is defined for A (p, p) and B (q, q); PyTensor assumes the same."""
+    rows, columns = var.type.shape[-2:]
+    return rows is None or columns is None or rows == columns
+
+
+def _is_square(var) -> bool:
+    rows, columns = var.type.shape[-2:]
+    return rows is not None and rows == columns

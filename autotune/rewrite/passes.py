@@ -1,0 +1,279 @@
+"""The pass: read, decide, commit once; before autodiff with request Ops, finally with algorithms."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pytensor.compile.mode import Mode
+from pytensor.graph.features import PreserveVariableAttributes
+from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+
+from autotune.algebra.requests import RequestOp
+from autotune.choose import choose, pinned
+from autotune.evidence.examples import joined, lengths_of
+from autotune.evidence.measured import measured
+from autotune.evidence.stand_ins import Modes
+from autotune.plan import Plan
+from autotune.plan.feature import PlanFeature, enclosing, feature_of, plan_of
+from autotune.plan.pins import report_missing
+from autotune.plan.session import enabled_examples, enabled_policies, is_switched_off, publish
+from autotune.policy import Policy, PolicyError
+from autotune.policy.files import layered
+from autotune.problem import Decision
+from autotune.read import has_roots, read
+from autotune.read.facts import Declared
+from autotune.read.naming import TermNames
+from autotune.read.sizes import Sizes
+from autotune.rewrite.branches import branches, is_branch
+from autotune.rewrite.build import check_order, defer, lower, wire
+from autotune.rewrite.carried import as_served, carried_decision
+from autotune.rewrite.describe import probed, problem_of, told_apart
+from autotune.rewrite.dispatch import dispatched, will_look
+from autotune.rewrite.early import (
+    guard_structure,
+    release_structure,
+    split_determinants,
+    sum_diagonals_of_products,
+)
+from cost_models import find_profile
+
+# After PyTensor drains assumptions (0.8) and before canonicalize (1).
+PROTECT_POSITION = 0.9
+# After canonicalize (1) and before stabilize (1.5) lowers solves and determinants.
+DECIDE_POSITION = 1.4
+# For what is timed: nothing that is met beside its request Ops is timed in turn.
+ONLY_LOWER = {"effort": "estimate", "runtime_dispatch": False}
+
+logger = logging.getLogger("autotune")
+
+
+class GuardedPass(GraphRewriter):
+    """A pass that never harms: any error inside, but for one in the policy, leaves the graph as it was."""
+
+    def add_requirements(self, fgraph):
+        for feature in (PreserveVariableAttributes, TermNames, Declared):
+            if not any(isinstance(f, feature) for f in fgraph._features):
+                fgraph.attach_feature(feature())
+
+    def apply(self, fgraph):
+        plan = plan_of(fgraph)
+        if plan is None and is_switched_off():
+            fgraph.attach_feature(PlanFeature(Plan(), final=True))
+        if is_switched_off() or (plan is not None and plan.failure):
+            return
+        try:
+            self.attempt(fgraph)
+        except PolicyError:
+            raise
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+            logger.warning(
+                "autotune left the graph as PyTensor compiles it: %s. Please report this.", failure
+            )
+            logger.debug("autotune traceback", exc_info=True)
+            if plan is None:
+                fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
+
+    def attempt(self, fgraph):
+        raise AttributeError(f"{type(self).__name__} defines no attempt")
+
+
+class ProtectStructure(GuardedPass):
+    """Moment 1, before canonicalize: put structure that it would destroy out of its reach."""
+
+    def attempt(self, fgraph):
+        if has_roots(fgraph):
+            split_determinants(fgraph)
+            sum_diagonals_of_products(fgraph)
+            guard_structure(fgraph)
+
+
+class DecideBeforeAutodiff(GuardedPass):
+    """Moment 2 where differentiation is still to come: accepted problems become request Ops."""
+
+    def __init__(self, policy=None, examples=None):
+        self.policy = policy
+        self.examples = examples
+
+    def attempt(self, fgraph):
+        def commit(reading, decision):
+            if reading.carried is not None:
+                return None  # it was decided before
+            if decision.problem.asks("factor"):
+                return None  # it has no request Op: PyTensor differentiates it, the final compile decides
+            wait = decision.undecided and (gains_by_waiting(decision.problem) or self._will_look(decision))
+            return defer(reading, decision) if wait or decision.chosen != "keep" else None
+
+        known = {"examples": self.examples, "linker": linker_kind(fgraph)}
+        tune_graph(fgraph, self.policy, commit, differentiated=True, **known)
+
+    def _will_look(self, decision) -> bool:
+        return will_look(decision, layered(*enabled_policies, self.policy))
+
+
+def gains_by_waiting(problem) -> bool:
+    """Whether request Ops pay by themselves: their pullback is cheaper than that of Cholesky idioms."""
+    return any(r.form == "cholesky" for r in problem.requests) and not problem.asks("factor")
+
+
+class AutotunePass(GuardedPass):
+    """Moments 2 and 3 in the final compile: read, decide, and write the chosen algorithms.
+
+    Request Ops from before autodiff are lowered by the decision that they carry. ``only_lower``
+    does no more than that. ``examples`` of the function's inputs: `autotune.evidence.examples.Examples` or
+    None.
+    """
+
+    def __init__(self, policy=None, examples=None, *, only_lower: bool = False):
+        self.policy = policy
+        self.examples = examples
+        self.only_lower = only_lower
+
+    def attempt(self, fgraph):
+        changed = False
+        try:
+            commit = lower_requests if self.only_lower else lower_all
+            known = {"examples": self.examples, "linker": linker_kind(fgraph)}
+            dispatch = not self.only_lower
+            changed = tune_graph(
+                fgraph, self.policy, commit, differentiated=False, dispatch=dispatch, **known
+            )
+        finally:
+            release_structure(fgraph, in_expressions=changed)
+
+
+def linker_kind(fgraph) -> str | None:
+    """ "numba", "perform" for linkers that call an Op's Python code, None for all others."""
+    from pytensor.link.basic import JITLinker, PerformLinker
+    from pytensor.link.c.basic import OpWiseCLinker
+    from pytensor.link.numba import NumbaLinker
+    from pytensor.link.vm import VMLinker
+
+    linker = get_active_mode(fgraph).linker
+    if isinstance(linker, JITLinker):
+        return "numba" if isinstance(linker, NumbaLinker) else None
+    return "perform" if isinstance(linker, PerformLinker | VMLinker | OpWiseCLinker) else None
+
+
+def lower_all(reading, decision):
+    if reading.deferred or decision.chosen != "keep":
+        return lower(reading, decision, decision.assignment)
+    return None
+
+
+def lower_requests(reading, decision):
+    return lower_all(reading, decision) if reading.deferred else None
+
+
+def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, dispatch=False) -> bool:
+    """Read the problems of ``fgraph``, decide each, and replace all that ``commit`` answers in one go.
+
+    ``commit(reading, decision)`` gives the answers to the requests of a reading, None to leave it
+    as written. ``dispatch``: where sizes are unknown, run-time sizes may choose. Returns whether anything was
+    replaced.
+    """
+    outer = None if differentiated else enclosing(fgraph)
+    if plan_of(fgraph) is not None or is_branch(fgraph):
+        return False
+    plan, replacements = Plan(), []
+    if has_roots(fgraph):
+        in_force = layered(*enabled_policies, policy)
+        known = {"examples": joined(*enabled_examples, examples), "linker": linker}
+        decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
+        if not differentiated:
+            decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
+        hints = lengths_of(known["examples"], fgraph) | dict(in_force.sizes)
+        plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=hints)
+        if not differentiated and outer is None and not holds_problems(fgraph):
+            _look_for_pins(in_force, policy, plan)
+        replacements = _replacements(fgraph, decided, commit)
+    if replacements:
+        # Downstream first: what is built there may use what is replaced upstream, and must follow it.
+        position = {node: i for i, node in enumerate(fgraph.toposort())}
+        replacements.sort(key=lambda pair: -position[pair[0].owner])
+        fgraph.replace_all_validate(replacements, reason="autotune")
+    fgraph.attach_feature(PlanFeature(plan, final=not differentiated))
+    if plan.decisions and not differentiated:
+        publish(plan)
+        feature = None if outer is None else feature_of(outer)
+        if feature is not None:
+            feature.inner.append(plan)
+    return bool(replacements)
+
+
+def decisions_on(
+    fgraph, policy: Policy, *, differentiated, linker, examples=None
+) -> list[tuple[Any, Decision, Decision]]:
+    """Each reading with its decision, and with the decision as the plan shows it.
+
+    The two differ for request Ops: their requests in the joint graph are served by a decision that was taken,
+    and is shown, for what they were before autodiff.
+    """
+    sizes = Sizes(fgraph, policy.sizes, examples)
+    found = [(r, problem_of(r, sizes, differentiated=differentiated, linker=linker)) for r in read(fgraph)]
+    found = told_apart(fgraph, [f for f in found if f[1].structure != ("diagonal",)])
+    found = probed(found, policy, examples)
+    problems = [problem for reading, problem in found if reading.carried is None]
+    fresh = iter(_decisions(problems, policy, get_active_mode(fgraph)))
+    decided = []
+    for reading, problem in found:
+        if reading.carried is None:
+            decision = next(fresh)
+            decided.append((reading, decision, decision))
+        else:
+            decision = carried_decision(reading, problem)
+            decided.append((reading, decision, reading.decision or decision))
+    return as_served(decided)
+
+
+def _decisions(problems, policy: Policy, mode) -> list[Decision]:
+    """One for each problem: by pins, else by prices, and where the policy's effort says so by times."""
+    decisions = [pinned(problem, policy) or choose(problem, policy, find_profile()) for problem in problems]
+    if policy.effort == "estimate" or not any(decision.profile for decision in decisions):
+        return decisions
+    return measured(decisions, policy, find_profile(), modes_to_time(mode))
+
+
+def modes_to_time(mode: Mode) -> Modes:
+    """The linker and rewrites of ``mode`` for candidates that are timed."""
+    plain = without_passes(mode)
+    return Modes(plain, plain.register((AutotunePass(ONLY_LOWER, only_lower=True), DECIDE_POSITION)))
+
+
+def without_passes(mode: Mode) -> Mode:
+    """The linker and rewrites of ``mode`` without those registered on it, which may be this one."""
+    query = mode.provided_optimizer
+    if isinstance(query, RewriteDatabaseQuery):
+        kept = (query.include, query.require, query.exclude, query.subquery, query.position_cutoff)
+        query = RewriteDatabaseQuery(*kept)
+    return Mode(linker=mode.linker.clone(), optimizer=query)
+
+
+def _replacements(fgraph, decided, commit) -> list[tuple]:
+    """What ``commit`` answers, as pairs of an old and a new variable."""
+    looking = [(reading, decision) for reading, decision, _ in decided if decision.crossover is not None]
+    alone = [(reading, decision) for reading, decision, _ in decided if decision.crossover is None]
+    committed = [(reading, commit(reading, decision)) for reading, decision in alone]
+    answered = [(reading, found) for reading, found in committed if found is not None]
+    answers = {placeholder: out for _, found in answered for placeholder, out in found.items()}
+    replacements = wire([reading for reading, _ in answered], answers, fgraph.variables)
+    for reading, decision in looking:
+        replacements += branches(reading, decision, fgraph.variables)
+    check_order(fgraph.outputs, replacements)
+    for old, new in replacements:
+        copy_stack_trace(old, new)
+    return replacements
+
+
+def _look_for_pins(in_force: Policy, own: Any, plan: Plan) -> None:
+    """Say which pins find nothing. Those of ``own``, the policy of this function alone, must all be found."""
+    if in_force.pins:
+        report_missing(in_force, layered(own, layers=False).pins, plan.decisions)
+
+
+def holds_problems(fgraph) -> bool:
+    """Whether graphs inside (Scan, OpFromGraph, branches) have matrices, and so maybe pins, of their own."""
+    inner = (getattr(n.op, "fgraph", None) for n in fgraph.apply_nodes if not isinstance(n.op, RequestOp))
+    return any(has_roots(graph) for graph in inner if graph is not None)
