@@ -24,7 +24,7 @@ from timing import alternate
 import autotune
 from autotune.choose.candidates import within_guard
 from autotune.ops import BlockCG, PartialCholesky
-from autotune.problem import Options, Problem, Request
+from autotune.problem import Options, Problem, Request, dense
 from autotune.strategies.iterations import expected_iterations, is_known, rank_for
 from cost_models import find_profile
 
@@ -179,7 +179,7 @@ def named_row(arguments, name, n) -> Row:
 
 def budget(n, m) -> int:
     """Iterations that the choice allows by the profile beside a direct solve, if any."""
-    problem = Problem((Request("solve", m, form="pos"),), n, positive_definite=True, symmetric=True)
+    problem = Problem((Request("solve", m, form="pos"),), dense(n), positive_definite=True, symmetric=True)
     return within_guard(problem, ("cg",), Options(), find_profile()).max_iterations or 0
 
 

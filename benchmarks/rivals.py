@@ -64,7 +64,7 @@ def gpytorch(decision: Decision) -> str | None:
     problem = decision.problem
     if not problem.positive_definite:
         return None
-    if problem.low_rank:
+    if "low_rank" in problem.structure:
         return "woodbury"
     return "cholesky" if known(problem.n) <= GPYTORCH_MAX_CHOLESKY_SIZE else _iterative(problem)
 

@@ -9,6 +9,9 @@ from pytensor.compile.mode import Mode
 
 import autotune
 import autotune.strategies
+from autotune.algebra.diagonal import diagonal_term
+from autotune.algebra.low_rank import low_rank_term
+from autotune.algebra.sum import sum_term
 
 N, K = 40, 3
 FORCE_WOODBURY = {"rules": [{"force": "woodbury"}]}
@@ -146,3 +149,8 @@ def dense_value(matrix, values):
     """The matrix by PyTensor without any rewrite."""
     fn = pytensor.function(INPUTS, matrix, mode=Mode(linker="py", optimizer=None), on_unused_input="ignore")
     return fn(*values)
+
+
+def diagonal_plus_low_rank(n, rank, *, beside=(), **facts):
+    """``diag(d) + U diag(c) V'`` as plain data, with other terms ``beside`` it."""
+    return sum_term(*beside, diagonal_term(n), low_rank_term(n, rank, **facts))

@@ -6,7 +6,7 @@ from pytensor.assumptions import assume
 
 from autotune.evidence import store, trials
 from autotune.plan.feature import compiled_plan
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, dense
 
 N, K = 60, 2
 A, b = pt.matrix("A", shape=(N, N)), pt.vector("b", shape=(N,))
@@ -14,7 +14,7 @@ P = assume(A, positive_definite=True)
 OUTPUTS = [pt.linalg.solve(P, b), pt.linalg.slogdet(P)[1]]
 MEASURE = {"effort": "measure", "effort_budget": 0.05}
 DENSE = Problem(
-    (Request("solve", 1, form="gen"), Request("logdet", form="lu")), n=500, positive_definite=True
+    (Request("solve", 1, form="gen"), Request("logdet", form="lu")), term=dense(500), positive_definite=True
 )
 
 

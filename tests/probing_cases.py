@@ -15,12 +15,14 @@ from autotune.evidence import probe
 from autotune.evidence.convergence import rank_of, try_out
 from autotune.ops import core_preconditioner
 from autotune.policy.files import load_policy
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, dense
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
 PLAIN = ("none", None)
-DENSE = Problem(requests=(Request("solve", 1, form="pos"),), n=4000, positive_definite=True, symmetric=True)
+DENSE = Problem(
+    requests=(Request("solve", 1, form="pos"),), term=dense(4000), positive_definite=True, symmetric=True
+)
 
 
 def uniform(n, condition):
@@ -80,9 +82,9 @@ def decide(problem, **policy):
 
 def decided_on(A, n=None, **policy):
     """The choice for a solve with a matrix like A; of order ``n``, with the spectrum of A."""
-    kinds = probe.kinds_to_try(replace(DENSE, n=len(A)), load_policy(policy, layers=False))
+    kinds = probe.kinds_to_try(replace(DENSE, term=dense(len(A))), load_policy(policy, layers=False))
     found = try_out(A, kinds, probe.MOST_PRODUCTS)
-    return decide(replace(DENSE, n=n or len(A), spectrum=found), **policy)
+    return decide(replace(DENSE, term=dense(n or len(A)), spectrum=found), **policy)
 
 
 class Diagonal:

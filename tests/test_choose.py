@@ -3,20 +3,22 @@
 from dataclasses import replace
 
 import pytest
+from helpers import diagonal_plus_low_rank
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.choose import choose, seconds
 from autotune.policy import PolicyError
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request, with_backward
+from autotune.problem import Options, Problem, Request, dense
 from autotune.strategies import STRATEGIES
+from autotune.strategies.base import with_backward
 from cost_models import KERNEL_BY_NAME, generic_profile
 
 PROFILE = generic_profile()
 SOLVE, LOGDET = Request("solve", 1, form="pos"), Request("logdet", form="lu")
-DENSE = Problem(requests=(SOLVE, LOGDET), n=1000, positive_definite=True, symmetric=True)
-LOW_RANK = replace(DENSE, structure=("diagonal", "low_rank"), rank=5)
+DENSE = Problem(requests=(SOLVE, LOGDET), term=dense(1000), positive_definite=True, symmetric=True)
+LOW_RANK = replace(DENSE, term=diagonal_plus_low_rank(1000, 5))
 FIRST_NAMES = ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury", "cg", "lanczos"]
 
 
@@ -41,8 +43,7 @@ def test_work_is_priced_by_known_kernels_and_grows_with_every_size(
 ):
     problem = replace(
         LOW_RANK,
-        n=n,
-        rank=rank,
+        term=diagonal_plus_low_rank(n, rank),
         batch=batch,
         requests=(Request("solve", columns, form="pos"),),
         differentiated=differentiated,
@@ -53,7 +54,7 @@ def test_work_is_priced_by_known_kernels_and_grows_with_every_size(
     assert work.peak_bytes >= 0
     price, _ = seconds(problem, (strategy.name,), options, PROFILE)
     for bigger in (
-        replace(problem, n=n + 1),
+        replace(problem, term=diagonal_plus_low_rank(n + 1, rank)),
         replace(problem, batch=batch + 1),
         replace(problem, requests=(Request("solve", columns + 1, form="pos"),)),
     ):
@@ -62,7 +63,7 @@ def test_work_is_priced_by_known_kernels_and_grows_with_every_size(
 
 def test_small_rank_takes_woodbury_and_large_does_not():
     assert decide(LOW_RANK).chosen == "woodbury"
-    assert decide(replace(LOW_RANK, n=3000, rank=3600)).chosen != "woodbury"
+    assert decide(replace(LOW_RANK, term=diagonal_plus_low_rank(3000, 3600))).chosen != "woodbury"
 
 
 def test_general_matrix_cannot_take_cholesky():
@@ -84,13 +85,13 @@ def test_a_gain_within_the_margin_keeps_the_graph():
 
 
 def test_unknown_sizes_need_a_win_for_every_size():
-    unknown = replace(LOW_RANK, n=None, rank=None)
+    unknown = replace(LOW_RANK, term=diagonal_plus_low_rank(None, None))
     decision = decide(unknown, rules=[{"forbid": ["cholesky", "cholesky_or_lu", "lu"]}])
     assert decision.chosen == "keep"
     assert "size unknown (n, rank)" in decision.winner.reason
     assert decision.candidate("woodbury").could_serve
     assert decide(
-        replace(DENSE, n=None, requests=(replace(SOLVE, form="gen"), LOGDET, Request("inverse")))
+        replace(DENSE, term=dense(None), requests=(replace(SOLVE, form="gen"), LOGDET, Request("inverse")))
     ).assignment
 
 
@@ -135,7 +136,7 @@ def test_everything_forbidden_keeps_the_graph():
 
 
 def test_cg_needs_a_reason():
-    one = replace(DENSE, n=4000, requests=(SOLVE,))
+    one = replace(DENSE, term=dense(4000), requests=(SOLVE,))
     assert "no condition number" in decide(one).candidate("cg").reason
     assert decide(one, rules=[{"options": {"condition_number": 10}}]).chosen == "cg"
     assert decide(one, rules=[{"options": {"condition_number": 1e8}}]).chosen != "cg"
@@ -149,7 +150,7 @@ def test_determinant_beside_log_determinant_is_not_left_to_overflow():
 
 @pytest.mark.parametrize("asked", [Request("solve", 1), Request("logdet", form="lu")], ids=lambda r: r.kind)
 def test_one_request_alone_on_general_matrices_is_left_to_pytensor_whatever_the_prices(asked):
-    batch = replace(DENSE, positive_definite=False, symmetric=False, batch=200, n=64, requests=(asked,))
+    batch = Problem((asked,), dense(64), batch=200)
     free = dict.fromkeys(("getrf", "getrs", "stream"), 0.0)
 
     class Cheap:
@@ -171,8 +172,8 @@ def test_backward_pass_adds_what_pullbacks_ask():
     forward = replace(LOW_RANK, differentiated=True)
     structured = [(r.kind, r.columns) for r in with_backward(forward, structured=True).requests]
     assert structured == [("solve", 1), ("logdet", 1), ("solve", 1), ("inverse_diagonal", 1), ("solve", 5)]
-    dense = [r.kind for r in with_backward(forward, structured=False).requests]
-    assert dense == ["solve", "logdet", "solve", "inverse"]
+    of_dense = [r.kind for r in with_backward(forward, structured=False).requests]
+    assert of_dense == ["solve", "logdet", "solve", "inverse"]
     assert with_backward(LOW_RANK, structured=True) == LOW_RANK
     for name in ("keep", "cholesky", "woodbury"):
         names = (name, name)

@@ -2,12 +2,13 @@
 
 import pytest
 from cli_helpers import run
+from helpers import diagonal_plus_low_rank
 
 from autotune.evidence import store
 from autotune.evidence.store import Entry
 from autotune.problem import Problem, Request
 
-PROBLEM = Problem((Request("solve"), Request("logdet")), n=123, structure=("diagonal", "low_rank"), rank=4)
+PROBLEM = Problem((Request("solve"), Request("logdet")), diagonal_plus_low_rank(123, 4))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from helpers import diagonal_plus_low_rank
 from typer.testing import CliRunner
 
 from autotune.choose import choose
@@ -17,7 +18,7 @@ from autotune.policy.effective import entries
 from autotune.policy.files import layers_of, load_policy
 from autotune.policy.messages import meaning_and_valid
 from autotune.policy.schema import json_schema, reference_table, schema_text
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, dense
 from cost_models import generic_profile
 
 ROOT = Path(__file__).parent.parent
@@ -64,9 +65,9 @@ def script(write):
 
 # --- which rule hits what
 
-K = Problem((Request("solve"), Request("logdet")), 2000, ("diagonal", "low_rank"), rank=10, name="K_x")
-A = Problem((Request("inverse", form="inverse"),), 300, name="A")
-UNNAMED = Problem((Request("solve"),), None)
+K = Problem((Request("solve"), Request("logdet")), diagonal_plus_low_rank(2000, 10), name="K_x")
+A = Problem((Request("inverse", form="inverse"),), dense(300), name="A")
+UNNAMED = Problem((Request("solve"),), dense(None))
 
 
 def hits(*rules, problems=(K, A, UNNAMED)):
@@ -143,7 +144,7 @@ def test_a_rule_without_a_hit_says_which_condition_nothing_meets(match, reason):
 
 
 def test_the_seen_values_that_are_listed_are_few():
-    many = [Problem((Request("solve"),), 10, name=f"A{i}") for i in range(50)]
+    many = [Problem((Request("solve"),), dense(10), name=f"A{i}") for i in range(50)]
     (miss,) = hits({"match": {"name": "none"}, "forbid": "cg"}, problems=many)
     assert miss.count(",") == 8
 

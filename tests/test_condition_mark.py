@@ -22,6 +22,7 @@ from autotune.algebra.marks import Mark
 from autotune.algebra.requests import RequestOp
 from autotune.evidence import probe
 from autotune.policy.files import load_policy
+from autotune.problem import dense
 from autotune.problem.spectrum import Spectrum
 
 BIG, N, K = 3000, 30, 4
@@ -121,7 +122,7 @@ def test_what_is_made_of_a_marked_matrix_is_another(matrix):
 
 
 def test_a_multiple_keeps_the_preconditioner_that_its_number_is_about():
-    assert decision_of(compiled(s * mark(autotune.precondition(big, M)))).problem.inverse_columns == BIG
+    assert decision_of(compiled(s * mark(autotune.precondition(big, M)))).problem.inverse == dense(BIG)
 
 
 def test_the_policy_overrules_the_mark_and_the_plan_tells_both():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytensor.tensor as pt
 import pytest
+from helpers import diagonal_plus_low_rank
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -13,24 +14,22 @@ from autotune.choose.candidates import seconds, strategy
 from autotune.policy import Policy, PolicyError
 from autotune.policy.crossover import Crossover
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request
+from autotune.problem import Options, Problem, Request, dense
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
 SOLVE = Request("solve", 1, form="pos")
 LOW_RANK = Problem(
     requests=(SOLVE, Request("logdet", form="lu")),
-    n=None,
-    rank=None,
-    structure=("diagonal", "low_rank"),
+    term=diagonal_plus_low_rank(None, None),
     positive_definite=True,
     symmetric=True,
 )
-INVERSE_TIMES = Problem(requests=(Request("solve", None, form="inverse"),), n=None)
+INVERSE_TIMES = Problem(requests=(Request("solve", None, form="inverse"),), term=dense(None))
 PROBLEMS = {
     "low rank": LOW_RANK,
-    "low rank, order known": replace(LOW_RANK, n=1000),
-    "low rank, rank known": replace(LOW_RANK, rank=100),
+    "low rank, order known": LOW_RANK.with_sizes(n=1000),
+    "low rank, rank known": LOW_RANK.with_sizes(rank=100),
     "low rank, before autodiff": replace(LOW_RANK, differentiated=True),
     "low rank, several columns": replace(LOW_RANK, requests=(replace(SOLVE, columns=None),)),
     "inverse times columns": INVERSE_TIMES,
@@ -52,8 +51,8 @@ def price(problem, name):
 
 
 def test_two_branches_are_not_compiled_for_a_gain_of_percents():
-    general = Problem(requests=(Request("solve", None), Request("logdet", form="lu")), n=None)
-    for problem in (general, replace(INVERSE_TIMES, n=200)):
+    general = Problem(requests=(Request("solve", None), Request("logdet", form="lu")), term=dense(None))
+    for problem in (general, INVERSE_TIMES.with_sizes(n=200)):
         assert decided(problem).crossover is None
 
 
@@ -66,8 +65,9 @@ def test_the_dearer_of_the_two_is_taken_only_where_they_are_close(name, n, rank,
     drawn = {"n": n, "rank": rank, "columns": columns}
     sizes = {key: round(2 ** drawn[key]) for key in problem.unknown_sizes}
     sized = problem.with_sizes(**sizes)
-    if sized.low_rank:  # where the rank reaches the order, woodbury ceases to serve from one size to the next
-        assume(not 0.97 * sized.n <= sized.rank <= 1.03 * sized.n)
+    rank = sized.sizes.get("rank")
+    if rank is not None:  # where it reaches the order, woodbury ceases to serve from one size to the next
+        assume(not 0.97 * sized.n <= rank <= 1.03 * sized.n)
     below, above = price(sized, found.below), price(sized, found.above)
     taken = below if found.is_below(sizes) else above
     assert taken <= 1.25 * min(below, above) + 2e-6
@@ -89,7 +89,7 @@ def test_the_graph_compares_as_the_numbers_do(name):
 
 def test_known_sizes_and_sure_winners_have_no_crossover():
     assert decided(LOW_RANK.with_sizes(n=1000, rank=5)).crossover is None
-    assert decided(replace(LOW_RANK, rank=None, n=None), rules=[{"forbid": "woodbury"}]).crossover is None
+    assert decided(LOW_RANK, rules=[{"forbid": "woodbury"}]).crossover is None
     assert decided(LOW_RANK, rules=[{"force": "woodbury"}]).crossover is None
 
 

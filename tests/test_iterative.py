@@ -11,17 +11,17 @@ from helpers import compile_with, python_mode, relative_error
 from pytensor.assumptions import assume
 
 import autotune
-from autotune.algebra.operators import Dense
+from autotune.algebra.dense import Dense
 from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG, PartialCholesky, core_cg, core_direct
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request
+from autotune.problem import Options, Problem, Request, dense
 from autotune.strategies.iterations import expected_iterations
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
 SOLVE, LOGDET = Request("solve", 1, form="pos"), Request("logdet", form="cholesky")
-DENSE = Problem(requests=(SOLVE,), n=4000, positive_definite=True, symmetric=True)
+DENSE = Problem(requests=(SOLVE,), term=dense(4000), positive_definite=True, symmetric=True)
 
 
 def options_for(**given):
@@ -116,7 +116,7 @@ def test_a_log_determinant_of_nothing_positive_definite_is_nan():
 def test_expected_iterations_are_those_of_spread_spectra(condition, rtol):
     n = 300
     expected = expected_iterations(
-        replace(DENSE, n=n), options_for(condition_number=condition, solve_rtol=rtol)
+        replace(DENSE, term=dense(n)), options_for(condition_number=condition, solve_rtol=rtol)
     )
     for spectrum in (np.geomspace(1, condition, n), np.linspace(1, condition, n)):
         A, b = with_spectrum(spectrum), np.random.default_rng(0).normal(size=(n, 1))
@@ -177,7 +177,7 @@ def test_the_choice_sets_the_budget_from_predicted_seconds():
 
 
 def test_where_no_iterations_are_left_beside_the_set_up_none_are_tried():
-    told = decide(replace(DENSE, n=100), rules=[{"options": {"condition_number": 1.5}}])
+    told = decide(replace(DENSE, term=dense(100)), rules=[{"options": {"condition_number": 1.5}}])
     assert told.chosen != "cg"
     assert "budget beside a direct solve is 0" in told.candidate("cg").reason
 
@@ -189,7 +189,7 @@ def test_what_needs_more_than_the_budget_is_solved_directly():
 
 
 def test_lanczos_needs_the_users_tolerance():
-    problem = replace(DENSE, n=20000, requests=(SOLVE, LOGDET))
+    problem = replace(DENSE, term=dense(20000), requests=(SOLVE, LOGDET))
     rules = [{"options": {"condition_number": 2}}]
     assert "logdet_rtol" in decide(problem, rules=rules).candidate("lanczos").reason
     assert (

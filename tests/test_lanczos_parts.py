@@ -8,15 +8,22 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, largest_array, python_mode, relative_error
+from helpers import (
+    compile_plain,
+    compile_with,
+    diagonal_plus_low_rank,
+    largest_array,
+    python_mode,
+    relative_error,
+)
 from lanczos_helpers import with_spectrum
 from pytensor.assumptions import assume
 
 import autotune
-from autotune.algebra.operators import Dense
+from autotune.algebra.dense import Dense
 from autotune.choose import choose, seconds, strategy
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request
+from autotune.problem import Options, Problem, Request, dense
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
@@ -40,9 +47,12 @@ MATRICES = {
 }
 LOGDET = Request("logdet", form="cholesky")
 DENSE = Problem(
-    requests=(Request("solve", 1, form="pos"), LOGDET), n=4000, positive_definite=True, symmetric=True
+    requests=(Request("solve", 1, form="pos"), LOGDET),
+    term=dense(4000),
+    positive_definite=True,
+    symmetric=True,
 )
-THIN = replace(DENSE, requests=(LOGDET,), n=12000, rank=4000, structure=("diagonal", "low_rank"))
+THIN = replace(DENSE, requests=(LOGDET,), term=diagonal_plus_low_rank(12000, 4000))
 
 
 def policy(rtol=0.05):
@@ -117,9 +127,13 @@ def test_what_the_user_may_ask_for_is_never_estimated(request_, reason):
     declined = strategy("lanczos").declines(replace(THIN, requests=(LOGDET, request_)), options)
     assert reason in declined.reason
     for columns, rank in ((3999, 4000), (2, 2), (None, 4000), (1, None)):
-        other = replace(THIN, rank=rank, requests=(LOGDET, Request("solve", columns)))
+        other = replace(
+            THIN, term=diagonal_plus_low_rank(12000, rank), requests=(LOGDET, Request("solve", columns))
+        )
         assert strategy("lanczos").declines(other, options) is None
-    unknown = replace(THIN, rank=None, requests=(LOGDET, Request("solve", None)))
+    unknown = replace(
+        THIN, term=diagonal_plus_low_rank(12000, None), requests=(LOGDET, Request("solve", None))
+    )
     assert strategy("lanczos").declines(unknown, options) is not None
 
 
@@ -192,5 +206,7 @@ def test_near_a_third_of_the_order_columns_are_cheaper_multiplied_than_factorise
             seconds(problem, ("lanczos",), Options(logdet_rtol=0.05, condition_number=5.0), PROFILE)[0]
             < (seconds(problem, ("woodbury",), Options(), PROFILE)[0])
         )
-    few = choose(replace(THIN, rank=10), load_policy(policy, layers=False), PROFILE)
+    few = choose(
+        replace(THIN, term=diagonal_plus_low_rank(12000, 10)), load_policy(policy, layers=False), PROFILE
+    )
     assert few.chosen == "woodbury"

@@ -64,7 +64,8 @@ def test_every_request_and_every_plane_is_asked_as_named():
     assert set(FORMS) <= set(REQUEST_KINDS)
     for plane, size in zip(PLANES, (7, 8, 9), strict=True):
         problem = Question(plane=plane, requests=("solve",)).problem(50, size)
-        found = {"rank": problem.rank, "columns": problem.requests[0].columns, "batch": problem.batch}
+        sizes, columns = problem.sizes, problem.requests[0].columns
+        found = {"rank": sizes.get("rank"), "columns": columns, "batch": sizes["batch"]}
         assert found == {"rank": 10, "columns": 1, "batch": 1} | {plane: size}
 
 

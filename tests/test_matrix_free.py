@@ -7,15 +7,24 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, forced, python_mode, relative_error
+from helpers import (
+    chosen,
+    compile_plain,
+    compile_with,
+    diagonal_plus_low_rank,
+    forced,
+    python_mode,
+    relative_error,
+)
 from pytensor.assumptions import assume
 
 import autotune
+from autotune.algebra.low_rank import low_rank_term
 from autotune.algebra.marks import SpecifyPreconditioner
 from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request
+from autotune.problem import Options, Problem, Request, dense
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
@@ -46,9 +55,7 @@ MATRICES = {
 }
 LOW_RANK = Problem(
     requests=(Request("solve", 1, form="pos"),),
-    n=12000,
-    rank=6000,
-    structure=("diagonal", "low_rank"),
+    term=diagonal_plus_low_rank(12000, 6000),
     positive_definite=True,
     symmetric=True,
 )
@@ -125,7 +132,7 @@ def told(problem, **policy):
 def test_near_half_the_order_columns_are_cheaper_multiplied_than_factorised():
     rules = [{"options": {"condition_number": 5}}]
     assert told(LOW_RANK, rules=rules).chosen == "cg"
-    assert told(replace(LOW_RANK, rank=10), rules=rules).chosen == "woodbury"
+    assert told(replace(LOW_RANK, term=diagonal_plus_low_rank(12000, 10)), rules=rules).chosen == "woodbury"
 
 
 def test_what_is_multiplied_by_its_parts_is_not_priced_as_a_matrix():
@@ -133,9 +140,9 @@ def test_what_is_multiplied_by_its_parts_is_not_priced_as_a_matrix():
     assert {c.kernel for c in work.calls} == {"gemm", "stream", "cg_iteration"}
     assert max(n for c in work.calls if c.kernel == "cg_iteration" for n in c.dims) < 100
     assert work.peak_bytes < 0.7 * 8 * 12000**2
-    dense = replace(LOW_RANK, structure=("dense", "diagonal", "low_rank"), rank=50)
-    assert strategy("cg").work(dense, Options(condition_number=5.0)).peak_bytes > 8 * 12000**2
-    assert strategy("woodbury").declines(dense, Options()) is not None
+    beside = replace(LOW_RANK, term=diagonal_plus_low_rank(12000, 50, beside=[dense(12000)]))
+    assert strategy("cg").work(beside, Options(condition_number=5.0)).peak_bytes > 8 * 12000**2
+    assert strategy("woodbury").declines(beside, Options()) is not None
 
 
 def test_the_guard_of_thin_parts_is_set_by_the_thin_direct_way():
@@ -197,9 +204,10 @@ def test_what_is_no_matrix_is_refused():
 
 def test_a_preconditioner_has_its_price():
     options = Options(condition_number=5.0)
-    problem = replace(LOW_RANK, structure=("dense",), rank=None)
+    problem = replace(LOW_RANK, term=dense(12000))
     prices = [
-        seconds(replace(problem, inverse_columns=k), ("cg",), options, PROFILE)[0] for k in (None, 50, 12000)
+        seconds(replace(problem, inverse=inverse), ("cg",), options, PROFILE)[0]
+        for inverse in (None, low_rank_term(12000, 50), dense(12000))
     ]
     assert prices == sorted(prices)
     assert prices[0] < prices[1] < prices[2]

@@ -2,14 +2,14 @@
 
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with, forced
+from helpers import compile_with, diagonal_plus_low_rank, forced
 from measuring_helpers import DENSE, MEASURE, OUTPUTS, A, Clock, b, compiled, plan
 
 from autotune.choose import choose
 from autotune.evidence import measured
 from autotune.plan.pins import pins_of
 from autotune.policy import Policy
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, dense
 from cost_models import generic_profile
 
 
@@ -22,8 +22,8 @@ def wanted(problem, effort="measure", **policy):
     return measured._wanted(choose(problem, in_force, generic_profile()), in_force)
 
 
-GENERAL = Problem((Request("solve", 1, form="gen"), Request("logdet", form="lu")), n=500)
-WIDE = Problem(GENERAL.requests, n=500, structure=("diagonal", "low_rank"), rank=5, positive_definite=True)
+GENERAL = Problem((Request("solve", 1, form="gen"), Request("logdet", form="lu")), dense(500))
+WIDE = Problem(GENERAL.requests, diagonal_plus_low_rank(500, 5), positive_definite=True)
 
 
 def test_measure_times_what_is_near_the_best_and_keep():
@@ -46,7 +46,7 @@ def test_forbidden_candidates_are_not_timed():
 
 
 def test_conjugate_gradients_are_not_timed_without_a_reason():
-    solves = Problem((Request("solve", 1, form="pos"),), n=4000, positive_definite=True)
+    solves = Problem((Request("solve", 1, form="pos"),), term=dense(4000), positive_definite=True)
     assert "cg" not in wanted(solves, "exhaustive")
     assert "cg" in wanted(solves, "exhaustive", rules=[{"options": {"condition_number": 10}}])
     assert "lanczos" not in wanted(DENSE, "exhaustive", rules=[{"options": {"condition_number": 10}}])

@@ -2,55 +2,49 @@
 
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with, op_names, python_mode
+from helpers import compile_with, diagonal_plus_low_rank, op_names, python_mode
 from measuring_helpers import A, P, b, plan
 
 from autotune.choose import choose
 from autotune.evidence import stand_ins, trials
 from autotune.policy import Policy
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, Term, dense
 from autotune.rewrite.passes import modes_to_time
 from cost_models import generic_profile
 
 STAND_INS = {
-    "PD": Problem((Request("solve", 3), Request("logdet", form="lu")), n=7, positive_definite=True),
+    "PD": Problem((Request("solve", 3), Request("logdet", form="lu")), term=dense(7), positive_definite=True),
     "by a factor": Problem(
         tuple(Request(kind, 2, form="cholesky") for kind in ("solve", "inv_quad", "logdet")),
-        n=7,
+        term=dense(7),
         positive_definite=True,
         symmetric=True,
     ),
     "symmetric": Problem(
-        (Request("solve", 1, form="sym"), Request("inverse", form="inverse")), n=6, symmetric=True
+        (Request("solve", 1, form="sym"), Request("inverse", form="inverse")), term=dense(6), symmetric=True
     ),
     "general": Problem(
-        (Request("solve", 2), Request("solve", 2, True), Request("determinant", form="lu")), n=6
+        (Request("solve", 2), Request("solve", 2, True), Request("determinant", form="lu")), term=dense(6)
     ),
     "inverse": Problem(
-        (Request("solve", 2, form="inverse"), Request("inverse_diagonal", form="inverse")), n=6
+        (Request("solve", 2, form="inverse"), Request("inverse_diagonal", form="inverse")), term=dense(6)
     ),
-    "batch": Problem((Request("solve", 2), Request("logdet", form="lu")), n=4, batch=3),
-    "given": Problem((Request("solve"), Request("logdet", form="lu")), n=5, given=True),
-    "single": Problem((Request("solve", 2, form="pos"),), n=5, positive_definite=True, dtype="float32"),
+    "batch": Problem((Request("solve", 2), Request("logdet", form="lu")), term=dense(4), batch=3),
+    "given": Problem((Request("solve"), Request("logdet", form="lu")), term=dense(5), given=True),
+    "single": Problem(
+        (Request("solve", 2, form="pos"),), term=dense(5), positive_definite=True, dtype="float32"
+    ),
     "low rank": Problem(
         (Request("solve", 1, form="pos"), Request("logdet", form="lu")),
-        n=8,
-        rank=2,
-        structure=("diagonal", "low_rank"),
+        term=diagonal_plus_low_rank(8, 2),
         positive_definite=True,
         symmetric=True,
     ),
     "low rank, general": Problem(
         (Request("solve", 2), Request("logdet", form="lu")),
-        n=8,
-        rank=1,
-        structure=("low_rank", "diagonal"),
-        symmetric_terms=False,
-        nonnegative_weights=False,
+        term=diagonal_plus_low_rank(8, 1, symmetric=False, nonnegative=False),
     ),
-    "shared": Problem(
-        (Request("solve", 1),), n=8, rank=2, structure=("diagonal", "low_rank"), shared=True, symmetric=True
-    ),
+    "shared": Problem((Request("solve", 1),), term=diagonal_plus_low_rank(8, 2), shared=True, symmetric=True),
 }
 
 
@@ -73,7 +67,9 @@ def test_every_candidate_agrees_on_the_stand_in(name, differentiated):
 def test_keep_on_a_stand_in_solves_in_the_form_that_was_written():
     ops = {}
     for form in ("gen", "sym", "inverse", "cholesky"):
-        problem = Problem((Request("solve", 1, form=form),), n=5, positive_definite=form == "cholesky")
+        problem = Problem(
+            (Request("solve", 1, form=form),), term=dense(5), positive_definite=form == "cholesky"
+        )
         inputs = stand_ins.stand_in(problem)
         fn = inputs.function(
             choose(problem, Policy(), generic_profile()), "keep", modes_to_time(python_mode())
@@ -93,7 +89,7 @@ def test_a_matrix_that_is_computed_may_be_overwritten(matrix, given):
 
 
 def test_there_is_no_stand_in_for_what_is_not_known():
-    unknown = Problem((Request("solve"),), n=None)
-    jax = Problem((Request("solve"),), n=5, linker=None)
-    other = Problem((Request("solve"),), n=5, structure=("banded",))
+    unknown = Problem((Request("solve"),), term=dense(None))
+    jax = Problem((Request("solve"),), term=dense(5), linker=None)
+    other = Problem((Request("solve"),), Term("banded", (("n", 5),)))
     assert not any(map(stand_ins.has_stand_in, (unknown, jax, other)))

@@ -8,14 +8,14 @@ from measuring_helpers import DENSE, Clock, compiled, plan, stored_files
 
 from autotune.evidence import store
 from autotune.evidence.store import Entry
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, dense
 from cost_models.fingerprint import Fingerprint
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"n": 61},
+        {"term": dense(61)},
         {"dtype": "float32"},
         {"batch": 3},
         {"linker": "perform"},
@@ -27,11 +27,13 @@ from cost_models.fingerprint import Fingerprint
     ],
 )
 def test_what_changes_the_work_changes_the_key(change):
-    problem = Problem((Request("solve"), Request("logdet")), n=60, positive_definite=True)
-    changed = Problem(**{"requests": problem.requests, "n": 60, "positive_definite": True, **change})
+    problem = Problem((Request("solve"), Request("logdet")), term=dense(60), positive_definite=True)
+    changed = Problem(
+        **{"requests": problem.requests, "term": dense(60), "positive_definite": True, **change}
+    )
     paths = {store.path_of(store.key_of(p, {}, "NumbaLinker")) for p in (problem, changed)}
     assert len(paths) == 2
-    named = Problem(problem.requests, n=60, positive_definite=True, name="K", source="x.py:1")
+    named = Problem(problem.requests, term=dense(60), positive_definite=True, name="K", source="x.py:1")
     assert store.key_of(named, {}, "NumbaLinker") == store.key_of(problem, {}, "NumbaLinker")
 
 

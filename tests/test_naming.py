@@ -15,7 +15,7 @@ import autotune
 from autotune.plan.table import told_apart
 from autotune.policy import Match
 from autotune.policy.conflicts import covers
-from autotune.problem import Problem, Request, Traits
+from autotune.problem import Problem, Request, Traits, dense
 
 N = 40
 
@@ -182,7 +182,7 @@ def test_a_rule_by_a_trait_hits_one_of_two_matrices(key):
 
 
 def named(name=None, **traits):
-    return Problem((Request("solve"),), 5, name=name, **traits)
+    return Problem((Request("solve"),), dense(5), name=name, **traits)
 
 
 def test_traits_are_told_only_where_names_do_not_tell_problems_apart():

@@ -33,14 +33,13 @@ MATRICES = {
     "constant": X @ X.T + pt.diag(d),
 }
 PLACES = [
-    (autotune.read, "has_roots"),
-    (autotune.rewrite.early, "guard_structure"),
-    (autotune.rewrite.early, "split_determinants"),
-    (autotune.read, "read"),
+    (autotune.rewrite.passes, "has_roots"),
+    (autotune.rewrite.passes, "guard_structure"),
+    (autotune.rewrite.passes, "read"),
     (autotune.rewrite.passes, "problem_of"),
-    (autotune.choose, "choose"),
+    (autotune.rewrite.passes, "decide"),
     (autotune.choose.candidates, "seconds"),
-    (autotune.rewrite.build, "lower"),
+    (autotune.rewrite.passes, "lower"),
     (autotune.rewrite.passes, "copy_stack_trace"),
     (cost_models, "find_profile"),
 ]

@@ -86,7 +86,7 @@ def test_size_hints_decide_and_are_seen():
     k = thin @ thin.T + 0.1 * pt.eye(thin.shape[0])
     fn = compile_with([thin], slogdet(k)[1], {"sizes": {"thin[0]": 5000, "thin[1]": 4}})
     [decision] = autotune.explain(fn).decisions
-    assert (decision.problem.n, decision.problem.rank) == (5000, 4)
+    assert (decision.problem.n, decision.problem.sizes["rank"]) == (5000, 4)
     assert decision.chosen == "woodbury"
     value = np.random.default_rng(0).normal(size=(20, 30))
     expected = np.linalg.slogdet(value @ value.T + 0.1 * np.eye(20))[1]
@@ -100,7 +100,7 @@ def test_sizes_of_shared_variables():
     data = pytensor.shared(np.ones((3000, 4)), name="data")
     fn = compile_with([], slogdet(data @ data.T + 0.1 * pt.eye(data.shape[0]))[1])
     [decision] = autotune.explain(fn).decisions
-    assert (decision.problem.n, decision.problem.rank) == (3000, 4)
+    assert (decision.problem.n, decision.problem.sizes["rank"]) == (3000, 4)
 
 
 def test_sizes_by_the_name_of_a_dim():

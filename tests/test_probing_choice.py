@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import diagonal_plus_low_rank
 from probing_cases import (
     DENSE,
     PLAIN,
@@ -22,7 +23,7 @@ from autotune.evidence import probe
 from autotune.evidence.convergence import try_out
 from autotune.policy.files import load_policy
 from autotune.policy.sections import Preconditioner
-from autotune.problem import Options
+from autotune.problem import Options, dense
 from autotune.problem.spectrum import Convergence, Spectrum
 
 
@@ -62,7 +63,7 @@ def test_a_sum_with_a_dense_and_a_low_rank_term_is_iterated_on_when_probed():
     """Woodbury's identity does not serve it."""
     V = np.random.default_rng(0).normal(size=(400, 10)) / 20
     A = reflected(geometric(400, 4)) + V @ V.T + np.diag(np.linspace(0, 1, 400))
-    problem = replace(DENSE, structure=("dense", "diagonal", "low_rank"), rank=10)
+    problem = replace(DENSE, term=diagonal_plus_low_rank(DENSE.n, 10, beside=[DENSE.term]))
     kinds = probe.kinds_to_try(problem, load_policy({}, layers=False))
     decision = decide(replace(problem, spectrum=try_out(A, kinds, probe.MOST_PRODUCTS)))
     assert decision.chosen == "cg"
@@ -82,7 +83,7 @@ def test_the_preconditioner_is_the_one_of_the_least_predicted_time():
 def test_a_preconditioner_is_paid_for_from_the_budget():
     """Iterating in vain, the preconditioner included, costs at most a share of the direct way."""
     rules = [{"options": {"condition_number": 2, "preconditioner": {"name": "pivoted_cholesky", "rank": 60}}}]
-    problem = replace(DENSE, n=8000)
+    problem = replace(DENSE, term=dense(8000))
     decision = decide(problem, rules=rules)
     options = Options(condition_number=2.0, preconditioner=decision.preconditioner)
     cg = strategy("cg")
@@ -103,7 +104,7 @@ def test_a_preconditioner_is_paid_for_from_the_budget():
 )
 def test_a_preconditioner_that_is_named_is_the_one_probed(given, kind):
     policy = {"accuracy": {"solve_rtol": 1e-6}, "rules": [{"options": {"preconditioner": given}}]}
-    problem = replace(DENSE, n=300)
+    problem = replace(DENSE, term=dense(300))
     kinds = probe.kinds_to_try(problem, load_policy(policy, layers=False))
     assert set(kinds) == {PLAIN, kind}
     found = try_out(reflected(geometric(300, 10)), kinds, 30)
@@ -119,7 +120,7 @@ def test_an_ill_conditioned_matrix_is_factorised_though_a_preconditioner_would_h
         Convergence("pivoted_cholesky" if rank else "none", rank, c, (1, 2, 3, 4, 5, 6, 7, 8), 1.0)
         for rank, c in ((None, condition), (40, 2.0))
     )
-    problem = replace(DENSE, n=2000, spectrum=Spectrum("probe", convergence=tried))
+    problem = replace(DENSE, term=dense(2000), spectrum=Spectrum("probe", convergence=tried))
     cg = strategy("cg")
     options = Options(solve_rtol=1e-8, preconditioner=Preconditioner(name="pivoted_cholesky", rank=40))
     no = cg.declines(problem, options)

@@ -12,9 +12,12 @@ from probing_cases import DENSE, decide, geometric, reflected
 from pytensor.assumptions import assume
 
 import autotune
+from autotune.algebra.diagonal import diagonal_term
+from autotune.algebra.low_rank import low_rank_term
 from autotune.evidence import probe
 from autotune.evidence.convergence import try_out
 from autotune.policy.files import load_policy
+from autotune.problem import dense
 from autotune.problem.spectrum import GIVEN
 
 N = 1500
@@ -119,36 +122,42 @@ def test_without_an_example_of_the_preconditioner_nothing_is_probed():
 
 
 @pytest.mark.parametrize(
-    ("columns", "numbers"), [(None, N**2), (0, N**2), (50, N**2 + 50 * N), (N, 2 * N**2)]
+    ("inverse", "numbers"),
+    [
+        (lambda n: None, N**2),
+        (diagonal_term, N**2),
+        (lambda n: low_rank_term(n, n // 2), N**2 + N // 2 * N),
+        (dense, 2 * N**2),
+    ],
 )
-def test_memory_and_products_count_what_is_given(columns, numbers):
-    problem = replace(DENSE, n=N, inverse_columns=columns)
+def test_memory_and_products_count_what_is_given(inverse, numbers):
+    problem = replace(DENSE, term=dense(N), inverse=inverse(N))
     needed = 8 * probe.MATRICES_HELD * numbers
     for limit, expected in ((needed, True), (needed - 1, False)):
         policy = load_policy({"probe": True, "memory_limit": limit}, layers=False)
         assert probe.may_be_probed(problem, policy, None) is expected
-    huge = replace(problem, n=40 * N, inverse_columns=columns and 40 * columns)
+    huge = replace(problem, term=dense(40 * N), inverse=inverse(40 * N))
     assert probe.products_for(huge) == int(probe.MOST_READ / (numbers * 40**2))
 
 
 def test_the_given_preconditioner_comes_before_one_that_a_policy_names():
     rules = [{"options": {"preconditioner": {"name": "pivoted_cholesky", "rank": 30}}}]
-    problem = replace(DENSE, n=300, inverse_columns=300)
+    problem = replace(DENSE, term=dense(300), inverse=dense(300))
     kinds = probe.kinds_to_try(problem, load_policy({"rules": rules}, layers=False))
     assert set(kinds) == {("none", None), GIVEN}
-    assert decide(replace(problem, n=4000), rules=rules).preconditioner is None
+    assert decide(replace(problem, term=dense(4000)), rules=rules).preconditioner is None
 
 
 def test_a_log_determinant_is_probed_without_it():
     """Its estimate does not use the matrix given, so that what is told of it would be wrong."""
     both = (*DENSE.requests, replace(DENSE.requests[0], kind="logdet"))
-    problem = replace(DENSE, n=300, inverse_columns=300, requests=both)
+    problem = replace(DENSE, term=dense(300), inverse=dense(300), requests=both)
     policy = {"accuracy": {"logdet_rtol": 0.1}}
     kinds = probe.kinds_to_try(problem, load_policy(policy, layers=False))
     assert GIVEN not in kinds
     found = try_out(reflected(geometric(300, 10)), kinds, 30)
     marked, unmarked = (
-        decide(replace(problem, spectrum=found, inverse_columns=columns), **policy) for columns in (300, None)
+        decide(replace(problem, spectrum=found, inverse=inverse), **policy) for inverse in (dense(300), None)
     )
     assert marked.condition_number == unmarked.condition_number is not None
     assert marked.preconditioner == unmarked.preconditioner

@@ -21,7 +21,7 @@ from autotune.evidence.bounds import bound, is_uniform
 from autotune.evidence.convergence import try_out
 from autotune.ops import core_cg
 from autotune.ops.core_operator import as_operator
-from autotune.problem import Options
+from autotune.problem import Options, dense
 from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
 from autotune.read.matrices import recognise
 from autotune.strategies.iterations import SHARE_OF_BOUND, expected_iterations, iterations_to_allow
@@ -111,7 +111,9 @@ def test_estimates_from_a_condition_number_are_within_a_factor_of_three():
                 A = Diagonal(spectrum(n, condition))
                 for rtol in (1e-2, 1e-6, 1e-10):
                     options = Options(condition_number=condition, solve_rtol=rtol)
-                    ratio = expected_iterations(replace(DENSE, n=n), options) / iterations_taken(A, rtol)
+                    ratio = expected_iterations(replace(DENSE, term=dense(n)), options) / iterations_taken(
+                        A, rtol
+                    )
                     factors.append(max(ratio, 1 / ratio))
     assert np.median(factors) <= 1.3
     assert max(factors) <= 3.0
@@ -186,7 +188,7 @@ U, d, s = pt.matrix("U", shape=(N, RANK)), pt.vector("d", shape=(N,)), pt.scalar
     ids=["scaled", "constant", "alloc", "diagonal", "scaled-diagonal", "constants"],
 )
 def test_a_scaled_identity_plus_low_rank_has_few_eigenvalues(matrix, eigenvalues):
-    found = bound(recognise(matrix), N, RANK)
+    found = bound(recognise(matrix), recognise(matrix).static)
     assert (None if found is None else found.eigenvalues) == eigenvalues
 
 

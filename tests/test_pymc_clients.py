@@ -131,7 +131,7 @@ def test_dims_do_not_hide_structure_from_autodiff():
     with autotune.enabled():
         fn = joint(factor_model(n=600))
     [decision] = autotune.explain(fn).decisions
-    assert (decision.chosen, decision.problem.n, decision.problem.rank) == ("woodbury", 600, 1)
+    assert (decision.chosen, decision.problem.n, decision.problem.sizes["rank"]) == ("woodbury", 600, 1)
     assert not any("Cholesky" in name for name in op_names(fn._pytensor_function))
 
 

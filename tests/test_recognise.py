@@ -24,7 +24,11 @@ from helpers import (
 from pytensor.graph.traversal import ancestors
 
 import autotune
-from autotune.algebra.operators import Dense, Diagonal, LowRank, Sum, operator_from, sum_of
+from autotune.algebra.dense import Dense
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
+from autotune.algebra.registry import operator_from
+from autotune.algebra.sum import Sum, sum_of
 from autotune.read.matrices import recognise
 
 b = pt.vector("b", shape=(N,))

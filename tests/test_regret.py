@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, python_mode, relative_error
+from helpers import compile_plain, diagonal_plus_low_rank, python_mode, relative_error
 
 import autotune
 from autotune.choose import choose
 from autotune.policy import Policy
-from autotune.problem import Candidate, Decision, Problem, Request
+from autotune.problem import Candidate, Decision, Problem, Request, dense
 from calibration.grids import grid
 from cost_models import KERNELS, generic_profile
 
@@ -102,27 +102,27 @@ def decided(problem, chosen="keep", names=("keep", "cholesky", "cholesky_or_lu",
 
 
 SOLVE, LOGDET = Request("solve", form="pos"), Request("logdet", form="lu")
-PD = Problem((SOLVE, LOGDET), 500, positive_definite=True, symmetric=True)
+PD = Problem((SOLVE, LOGDET), dense(500), positive_definite=True, symmetric=True)
 ONLY_SOLVES = replace(PD, requests=(SOLVE,))
-LOW_RANK = replace(PD, structure=("diagonal", "low_rank"), rank=400)
-GENERAL = Problem((Request("solve"), LOGDET), 500)
+LOW_RANK = replace(PD, term=diagonal_plus_low_rank(500, 400))
+GENERAL = Problem((Request("solve"), LOGDET), dense(500))
 
 
 @pytest.mark.parametrize(
     ("problem", "gpytorch", "cola"),
     [
-        (replace(PD, n=800), "cholesky", "cholesky"),
-        (replace(PD, n=801), None, "cholesky"),
-        (replace(ONLY_SOLVES, n=800), "cholesky", "cholesky"),
-        (replace(ONLY_SOLVES, n=801), "cg", "cholesky"),
-        (replace(ONLY_SOLVES, n=1000), "cg", "cholesky"),
-        (replace(ONLY_SOLVES, n=1001), "cg", "cg"),
-        (replace(ONLY_SOLVES, n=1001, batch=3), None, None),
-        (replace(PD, n=1001), None, None),
+        (replace(PD, term=dense(800)), "cholesky", "cholesky"),
+        (replace(PD, term=dense(801)), None, "cholesky"),
+        (replace(ONLY_SOLVES, term=dense(800)), "cholesky", "cholesky"),
+        (replace(ONLY_SOLVES, term=dense(801)), "cg", "cholesky"),
+        (replace(ONLY_SOLVES, term=dense(1000)), "cg", "cholesky"),
+        (replace(ONLY_SOLVES, term=dense(1001)), "cg", "cg"),
+        (replace(ONLY_SOLVES, term=dense(1001), batch=3), None, None),
+        (replace(PD, term=dense(1001)), None, None),
         (LOW_RANK, "woodbury", "cholesky"),
-        (replace(LOW_RANK, n=5000), "woodbury", None),
+        (replace(LOW_RANK, term=diagonal_plus_low_rank(5000, 400)), "woodbury", None),
         (GENERAL, None, "lu"),
-        (replace(GENERAL, n=1001), None, None),
+        (replace(GENERAL, term=dense(1001)), None, None),
     ],
 )
 def test_thresholds_are_those_of_the_libraries(problem, gpytorch, cola):
@@ -151,7 +151,7 @@ def test_the_generic_rule_is_the_choice_by_the_generic_profile(problem):
 
 
 def test_inexact_strategies_are_not_among_the_priced():
-    problem = replace(ONLY_SOLVES, n=1001)
+    problem = replace(ONLY_SOLVES, term=dense(1001))
     told = Policy(rules=({"options": {"condition_number": 5.0, "max_iterations": 100}},))
     decision = choose(problem, told, generic_profile())
     assert decision.candidate("cg").seconds is not None

@@ -11,8 +11,11 @@ from helpers import compile_plain, compile_with, python_mode, relative_error, sp
 from pytensor.compile.mode import Mode
 from pytensor.graph.rewriting.utils import rewrite_graph
 
-from autotune.algebra.operators import Dense, Diagonal, LowRank, Sum
+from autotune.algebra.dense import Dense
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
 from autotune.algebra.requests import RequestedSystem, RequestOp
+from autotune.algebra.sum import Sum
 
 N, K = 7, 2
 M, U, V = pt.matrix("M", shape=(N, N)), pt.matrix("U", shape=(N, K)), pt.matrix("V", shape=(N, K))

@@ -32,7 +32,7 @@ def test_sizes_of_examples_are_hints():
     mode = autotune.mode(base=python_mode(), example_inputs=inputs)
     fn = pytensor.function([U, d], pt.linalg.slogdet(U @ U.T + pt.diag(d))[1], mode=mode)
     [decision] = autotune.explain(fn).decisions
-    assert (decision.problem.n, decision.problem.rank) == (3000, 5)
+    assert (decision.problem.n, decision.problem.sizes["rank"]) == (3000, 5)
     assert decision.chosen == "woodbury"
 
 

@@ -1,5 +1,10 @@
 """What a matrix is, as graph variables: products with it, its parts, and what is asked of it.
 
-`operators` (dense, diagonal, low rank, sums), `requests` (one request as an Op, with its pullback), `solver`
-(what answers requests), `plain` (answers by PyTensor's own Ops), `marks` (what the user says of a matrix).
+`operator` (the base), a file for each structure, `sum` and `marked` (combinations), `registry` (the list).
+`requests` (one request as an Op, with its pullback), `solver` (what answers requests), `plain` (answers by
+PyTensor's own Ops), `symmetric_parts` (the form that iterations take), `marks` (what the user says), `signs`.
 """
+
+from autotune.algebra.registry import STRUCTURES, kind_of, operator_from, part_axes
+
+__all__ = ["STRUCTURES", "kind_of", "operator_from", "part_axes"]

@@ -69,7 +69,13 @@ class SpecifyConditionNumber(Mark):
         self.condition_number = condition_number
 
 
-MARKS = (SpecifyPreconditioner, SpecifyConditionNumber)
+class AsWritten(Mark):
+    """``A``, so that PyTensor does not take it apart before it has been read."""
+
+    __props__ = ()
+
+
+MARKS = (SpecifyPreconditioner, SpecifyConditionNumber, AsWritten)
 
 
 def precondition(A, M) -> TensorVariable:

@@ -22,8 +22,9 @@ from pytensor.gradient import DisconnectedType, disconnected_type
 from pytensor.graph.replace import _vectorize_node
 from pytensor.tensor.blockwise import vectorize_node_fallback
 
-from autotune.algebra.operators import Operator, operator_from, part_axes
+from autotune.algebra.operator import Operator
 from autotune.algebra.plain import PlainSolver
+from autotune.algebra.registry import operator_from, part_axes
 from autotune.algebra.solver import Solver
 
 
@@ -34,7 +35,7 @@ class RequestSpec:
     ``kind`` and ``transposed`` as in ``problem.Request``; ``signature`` rebuilds the operator from
     the Op's first inputs (a right-hand side comes last); ``checked`` as in ``problem.Request``; ``strategy``
     serves it, by ``decision``, or None when that is to be decided with sizes known, after automatic
-    differentiation.
+    differentiation. ``part``: the place of the operator among the parts of the matrix that was decided.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class RequestSpec:
     strategy: str | None = "keep"
     decision: Any = None
     checked: bool = False
+    part: tuple[int, ...] = ()
 
 
 class RequestedSystem(Solver):
@@ -54,7 +56,7 @@ class RequestedSystem(Solver):
     """
 
     def __init__(
-        self, operator: Operator, *, positive_definite, symmetric, strategy, decision, checked=False
+        self, operator: Operator, *, positive_definite, symmetric, strategy, decision, checked=False, part=()
     ):
         self.operator = operator
         self.positive_definite = positive_definite
@@ -62,6 +64,7 @@ class RequestedSystem(Solver):
         self.strategy = strategy
         self.decision = decision
         self.checked = checked
+        self.part = part
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
         asked = copy(self)
@@ -78,6 +81,7 @@ class RequestedSystem(Solver):
             strategy=self.strategy,
             decision=self.decision,
             checked=self.checked,
+            part=self.part,
         )
         return RequestOp(spec=spec)(*self.operator.parts, *rhs)
 
@@ -145,6 +149,7 @@ class RequestOp(SymbolicOp):
             strategy=spec.strategy,
             decision=spec.decision,
             checked=spec.checked,
+            part=spec.part,
         )
         return system, rhs
 

@@ -5,6 +5,6 @@
 """
 
 from autotune.choose.candidates import seconds, strategy
-from autotune.choose.choice import choose, describe, pinned, with_crossover
+from autotune.choose.choice import choose, decide, describe, pinned, with_crossover
 
-__all__ = ["choose", "describe", "pinned", "seconds", "strategy", "with_crossover"]
+__all__ = ["choose", "decide", "describe", "pinned", "seconds", "strategy", "with_crossover"]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from autotune.problem import Candidate, Options, Problem
+from autotune.problem import Candidate, Decision, Options, Problem
 from autotune.problem.formats import format_bytes
-from autotune.strategies import STRATEGIES, Strategy
+from autotune.strategies import STRATEGIES, Strategy, Work
 from cost_models import Profile
 
 # What iterating in vain may cost, as a share of the direct way.
@@ -37,11 +37,30 @@ def parts(problem: Problem, names: tuple[str, ...]) -> Iterator[tuple[Strategy, 
         )
 
 
+def work_of(served_by: Strategy, problem: Problem, options: Any) -> Work:
+    """All that a strategy runs, the work on the parts by which it serves included; sizes must be known."""
+    work = served_by.work(problem, options)
+    calls, peak = list(work.calls), work.peak_bytes
+    for part in served_by.parts(problem):
+        decision = options.decide(part)
+        for inner, asked in parts(part, decision.assignment):
+            found = work_of(inner, asked, options_of(decision, options.decide))
+            calls += found.calls
+            peak = max(peak, work.peak_bytes + found.peak_bytes)
+    return Work(tuple(calls), peak)
+
+
+def options_of(decision: Decision, decide: Any = None) -> Options:
+    """What the strategies of a decision are built with."""
+    names = ("solve_rtol", "condition_number", "max_iterations", "preconditioner", "logdet_rtol")
+    return Options(**{name: getattr(decision, name) for name in names}, decide=decide)
+
+
 def seconds(problem: Problem, names: tuple[str, ...], options: Any, profile: Profile) -> tuple[float, float]:
     """Predicted seconds and peak bytes of an assignment of strategies to requests; sizes must be known."""
     total, peak = 0.0, 0.0
     for served_by, part in parts(problem, names):
-        work = served_by.work(part, options)
+        work = work_of(served_by, part, options)
         total += sum(profile.seconds(c, problem.dtype) for c in work.calls)
         peak = max(peak, work.peak_bytes)
     return total, peak
@@ -68,7 +87,7 @@ def within_guard(problem, names, options, profile) -> Options:
 
 def all_assignments(problem, forced) -> list[tuple[str, ...]]:
     """One strategy for all requests, or for all that no rule forces."""
-    names = [s.name for s in STRATEGIES]
+    names = [s.name for s in STRATEGIES if s.concerns(problem)]
     return list(
         dict.fromkeys(
             tuple(forced.get(i, name) for i in range(len(problem.requests)))
@@ -124,7 +143,7 @@ def without_dominated(candidates) -> list[Candidate]:
 
 def overruled(problem, assignments, options, profile, forbidden, limit) -> list[Candidate]:
     """The candidates that a force rules out, priced all the same so that its cost can be seen."""
-    names = [(s.name,) * len(problem.requests) for s in STRATEGIES]
+    names = [(s.name,) * len(problem.requests) for s in STRATEGIES if s.concerns(problem)]
     others = [
         candidate_of(problem, n, options, profile, forbidden, {}, limit)
         for n in names

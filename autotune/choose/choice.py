@@ -10,6 +10,7 @@ Nothing here sees a graph, so that explaining, testing and the command line use 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from autotune.choose.candidates import (
     candidate_of,
     label,
     overruled,
+    parts,
     place,
     seconds,
     strategy,
@@ -41,13 +43,31 @@ from cost_models import Profile
 __all__ = ["Options", "choose", "describe", "pinned", "seconds", "strategy", "with_crossover"]
 
 
+def decide(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> Decision:
+    """The decision by the pins in ``policy``, else by prices; ``profile`` is asked for only then."""
+    return pinned(problem, policy, profile) or choose(problem, policy, profile())
+
+
 def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
-    """The cheapest way to serve ``problem`` that ``policy`` allows.
+    """The cheapest way to serve ``problem`` that ``policy`` allows; a part that occurs twice is chosen once.
 
     Raises ``PolicyError`` when a forced strategy cannot serve what it is forced on.
     """
+    return _choose(problem, policy, profile, {})
+
+
+def _choose(problem: Problem, policy: Policy, profile: Profile, known: dict[Problem, Decision]) -> Decision:
+    """``known``: the decisions for parts, so far."""
+
+    def decide_part(part: Problem) -> Decision:
+        if part not in known:
+            pin = pinned(part, policy, lambda: profile)
+            known[part] = pin or _choose(part, policy, profile, known)
+        return known[part]
+
     ruled = _ruled(problem, policy)
-    options = with_preconditioner(problem, _options(problem, policy, ruled), profile)
+    given = replace(_options(problem, policy, ruled), decide=decide_part)
+    options = with_preconditioner(problem, given, profile)
     forced = {i: r.force for i, r in enumerate(ruled) if r.force is not None}
     if forced:
         _check_forced(problem, ruled, replace(options, forced=True))
@@ -71,8 +91,14 @@ def choose(problem: Problem, policy: Policy, profile: Profile) -> Decision:
         profile=profile.source,
         before_autodiff=problem.differentiated,
         **_iteration(options) | {"condition_number": condition_number(problem, options)},
-        undecided=bool(problem.unknown_sizes) and not forced,
+        undecided=bool(problem.unknown_sizes) and not forced and not _parts_of(problem, assignment),
+        parts=tuple(map(decide_part, _parts_of(problem, assignment))),
     )
+
+
+def _parts_of(problem: Problem, names: tuple[str, ...]) -> list[Problem]:
+    """The parts by which an assignment serves a problem."""
+    return [part for served_by, own in parts(problem, names) for part in served_by.parts(own)]
 
 
 def _iteration(options: Options) -> dict[str, Any]:
@@ -107,10 +133,11 @@ def _crossing(decision: Decision, found: Crossover, reason: str) -> Decision:
     return replace(decision, chosen=found.name, candidates=(either, *candidates), crossover=found)
 
 
-def pinned(problem: Problem, policy: Policy) -> Decision | None:
+def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> Decision | None:
     """The decision that the pins in ``policy`` make by themselves, without prices, so without a profile.
 
-    None where a request has no pin, or where there are none at all. Before autodiff, pins speak for all:
+    None where a request has no pin, or where there are none at all. Parts that have none are chosen by
+    ``profile``. Before autodiff, pins speak for all:
     what they do not name stays as written, as it did when they were saved. Raises as ``choose`` does.
     """
     if not policy.pins:
@@ -134,6 +161,7 @@ def pinned(problem: Problem, policy: Policy) -> Decision | None:
         before_autodiff=problem.differentiated,
         **_iteration(options),
         undecided=bool(problem.unknown_sizes) and ruled[0].force is None,
+        parts=tuple(decide(part, policy, profile) for part in _parts_of(problem, names)),
     )
     crossover = getattr(ruled[0].force_rule, "crossover", None)
     return decision if crossover is None else _crossing(decision, crossover, f"{crossover}, {reason}")

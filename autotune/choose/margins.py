@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from autotune.choose.candidates import parts
+from autotune.choose.candidates import parts, work_of
 from cost_models import KernelCall
 
 # Standard error of a gain in batches: kernels are timed alone, not in a loop over the items.
@@ -30,7 +30,7 @@ def distinct_work(problem, names, others, options) -> list[KernelCall]:
 def _calls(problem, names, options) -> defaultdict[Any, float]:
     calls: defaultdict[Any, float] = defaultdict(float)
     for served_by, part in parts(problem, names):
-        for c in served_by.work(part, options).calls:
+        for c in work_of(served_by, part, options).calls:
             calls[c.kernel, c.dims] += c.count
     return calls
 

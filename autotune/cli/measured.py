@@ -68,7 +68,9 @@ def _row(data: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _problem(problem: dict[str, Any]) -> str:
-    sizes = {"n": problem["n"], "k": problem["rank"], "batch": problem["batch"]}
+    from autotune.algebra.registry import letter_of
+
+    sizes = {letter_of(name): size for name, size in problem["sizes"].items()}
     shown = [
         f"{name}={size}" for name, size in sizes.items() if size is not None and (name, size) != ("batch", 1)
     ]

@@ -6,11 +6,13 @@ from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from autotune.algebra.operators import Diagonal, LowRank
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.symmetric_parts import parts_of
+from autotune.problem import Term
 from autotune.problem.spectrum import Spectrum
 
 
-def bound(operator, n: int | None, rank: int | None) -> Spectrum | None:
+def bound(operator, term: Term) -> Spectrum | None:
     """What the user declares of the matrix in the code, else what its structure says.
 
     ``s I + U diag(c) U'`` with U (n, k) has at most k + 1 distinct eigenvalues: n - k of them are s.
@@ -19,12 +21,13 @@ def bound(operator, n: int | None, rank: int | None) -> Spectrum | None:
     declared = getattr(operator, "condition_number", None)
     if declared is not None:
         return Spectrum("declared", condition_number=declared)
-    terms = getattr(operator, "terms", ())
-    uniform = [t for t in terms if isinstance(t, Diagonal) and is_uniform(t.d)]
-    thin = [t for t in terms if isinstance(t, LowRank) and t.symmetric]
-    if len(terms) != 2 or not uniform or not thin or n is None or rank is None or rank >= n:
+    parts, n = parts_of(term), term.n
+    uniform = [t for t in operator.summands if isinstance(t, Diagonal) and is_uniform(t.d)]
+    if len(operator.summands) != 2 or not uniform or parts.has_dense:
         return None
-    return Spectrum("bound", eigenvalues=rank + 1)
+    if n is None or parts.columns is None or parts.columns >= n:
+        return None
+    return Spectrum("bound", eigenvalues=parts.columns + 1)
 
 
 def is_uniform(vector) -> bool:

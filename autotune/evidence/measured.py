@@ -107,9 +107,9 @@ def _wanted(decision: Decision, policy: Policy) -> tuple[str, ...]:
 def _iterates_alike(decision: Decision) -> bool:
     """Whether iterations take as long on the stand-in: it has the declared condition number only."""
     problem = decision.problem
-    preconditioned = decision.preconditioner is not None or problem.inverse_columns is not None
+    preconditioned = decision.preconditioner is not None or problem.inverse is not None
     told = problem.spectrum is None or problem.spectrum.origin == "declared"
-    return told and not problem.low_rank and not preconditioned
+    return told and problem.structure == ("dense",) and not preconditioned
 
 
 def _within_reach(open_: Sequence[Candidate]) -> list[Candidate]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Constant
 
+from autotune.algebra.symmetric_parts import columns_read
 from autotune.choose.memory import available_memory
 from autotune.evidence.convergence import try_out
 from autotune.evidence.examples import Examples
@@ -102,7 +103,8 @@ def may_be_probed(problem: Problem, policy: Policy, examples: Examples | None) -
 def numbers(problem: Problem) -> int:
     """Those of the matrix, and of a given preconditioner."""
     n = known(problem.n)
-    return n * (n + (min(n, problem.inverse_columns or 0) if uses_given(problem) else 0))
+    of_inverse = columns_read(problem.inverse, n) if problem.inverse and uses_given(problem) else 0
+    return n * (n + of_inverse)
 
 
 def products_for(problem: Problem) -> int:

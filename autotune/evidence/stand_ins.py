@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,18 @@ from pytensor.tensor.linalg.solvers.general import solve
 from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.summary import slogdet
 
-from autotune.algebra.operators import Dense, Diagonal, LowRank, Operator, Sum
+from autotune.algebra.dense import Dense
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
+from autotune.algebra.operator import Operator
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.requests import RequestedSystem
 from autotune.algebra.solver import Solver
+from autotune.algebra.sum import Sum
 from autotune.choose.candidates import strategy
 from autotune.plan.session import switched_off
-from autotune.problem import Decision, Options, Problem, known
+from autotune.problem import Decision, Options, Problem, Term, known
+from autotune.strategies.base import System
 
 STRUCTURES = ({"dense"}, {"diagonal", "low_rank"})
 CONDITION = 10.0
@@ -107,9 +111,9 @@ class StandIn:
             return RequestedSystem(operator, strategy=name, decision=carried, **facts)
         given = ("solve_rtol", "logdet_rtol", "condition_number", "max_iterations", "preconditioner")
         options = Options(**{key: getattr(decision, key) for key in given})
-        return strategy(name).solver(
-            SimpleNamespace(operator=operator, linker=problem.linker, **facts), options
-        )
+        kinds = frozenset(r.kind for r in problem.requests)
+        system = System(operator, problem.positive_definite, problem.symmetric, problem.linker, kinds)
+        return strategy(name).solver(system, options)
 
     def _gradients(self, answers) -> list[Any]:
         """Of a scalar that depends on every answer, if the problem is to be differentiated."""
@@ -129,7 +133,7 @@ def has_stand_in(problem: Problem) -> bool:
     return (
         not problem.unknown_sizes
         and set(problem.structure) in STRUCTURES
-        and 0 not in (problem.n, problem.batch, problem.rank)
+        and 0 not in problem.sizes.values()
         and problem.linker is not None
         and not (problem.differentiated and problem.asks("factor"))
     )
@@ -145,8 +149,9 @@ def stand_in(problem: Problem, condition_number: float | None = None) -> StandIn
     n = known(problem.n)
     batch = () if problem.batch == 1 else (known(problem.batch),)
     zeros = draft.input("zeros", np.zeros(n))
-    if problem.low_rank:
-        operator, dense = _diagonal_plus_low_rank(draft, problem, n, known(problem.rank))
+    low_rank = problem.term.find("low_rank")
+    if low_rank is not None:
+        operator, dense = _diagonal_plus_low_rank(draft, low_rank, n, known(dict(low_rank.dims)["rank"]))
     else:
         general = problem.batch != 1 and not problem.symmetric
         value = _general(draft.rng, n) if general else _definite(draft.rng, n, condition_number or CONDITION)
@@ -181,13 +186,13 @@ class Draft:
         return self.inputs[-1]
 
 
-def _diagonal_plus_low_rank(draft: Draft, problem: Problem, n: int, k: int) -> tuple[Operator, Any]:
+def _diagonal_plus_low_rank(draft: Draft, term: Term, n: int, k: int) -> tuple[Operator, Any]:
     """``diag(d) + U diag(c) V.T`` with ``c`` where its sign is not known, and V other than U where it is."""
     U = draft.input("U", draft.rng.standard_normal((n, k)) / math.sqrt(n))
     V = U
-    if not problem.symmetric_terms:
+    if not term.fact("symmetric"):
         V = draft.input("V", draft.values[-1] + 0.1 * draft.rng.standard_normal((n, k)) / math.sqrt(n))
-    c = None if problem.nonnegative_weights else draft.input("c", draft.rng.uniform(0.5, 1.5, k))
+    c = None if term.fact("nonnegative_weights") else draft.input("c", draft.rng.uniform(0.5, 1.5, k))
     d = draft.input("d", MIDDLE * np.exp(draft.rng.uniform(-math.log(2), math.log(2), n)))
     operator = Sum((Diagonal(d), LowRank(U, c, V)))
     return operator, (U if c is None else U * c) @ V.T + pt.diag(d)

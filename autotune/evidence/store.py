@@ -56,6 +56,7 @@ def measured_dir() -> Path:
 def key_of(problem: Problem, built_with: Mapping[str, Any], linker: str) -> dict[str, Any]:
     """All that must be equal for times to hold: machine, libraries, code, problem, and what is built."""
     asked = {name: value for name, value in asdict(problem).items() if name not in NAMES}
+    asked |= {"structure": problem.structure, "sizes": problem.sizes}
     key = _surroundings() | {"linker": linker, "problem": asked, "built_with": dict(built_with)}
     as_read: dict[str, Any] = json.loads(json.dumps(key))
     return as_read

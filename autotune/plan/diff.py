@@ -26,7 +26,6 @@ KEYS: tuple[Callable[[Problem], Hashable], ...] = (
     lambda p: p.fingerprint,
     lambda p: p.name and (p.name, p.structure, p.differentiated),
 )
-SIZES = ("n", "rank", "batch")
 BUILT_WITH = ("condition_number", "max_iterations", "preconditioner", "solve_rtol", "logdet_rtol")
 
 
@@ -94,8 +93,9 @@ def _what(before: Decision, after: Decision) -> Iterator[str]:
         yield f"{before.chosen} -> {after.chosen}"
     if asked[0] != asked[1]:
         yield f"asks {asked[0]} -> {asked[1]}"
-    for size in SIZES:
-        old, new = getattr(before.problem, size), getattr(after.problem, size)
+    sizes = before.problem.sizes, after.problem.sizes
+    for size in {**sizes[0], **sizes[1]}:
+        old, new = (of.get(size) for of in sizes)
         if old != new:
             yield f"{size} {_word(old)} -> {_word(new)}"
     if not (_is_exact(before) and _is_exact(after)):

@@ -34,7 +34,10 @@ def as_data(plan: Plan) -> dict[str, Any]:
 def _decision(decision: Decision) -> dict[str, Any]:
     sections = {"preconditioner": decision.preconditioner, "crossover": decision.crossover}
     given = {key: part and part.model_dump(mode="json") for key, part in sections.items()}
-    return asdict(decision) | given
+    data = asdict(decision) | given
+    problem = decision.problem
+    data["problem"] |= {"n": problem.n, "structure": problem.structure, "sizes": problem.sizes}
+    return data
 
 
 def _price(price: Price) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from autotune.algebra.registry import letter_of
 from autotune.choose.candidates import strategy
 from autotune.problem.formats import counted, format_bytes, format_seconds
 from autotune.strategies.iterations import iterations_told
@@ -144,11 +145,10 @@ def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
 
 def _title(decision: Decision, told: str) -> str:
     problem = decision.problem
-    sizes = [f"n={_size(problem.n)}"]
-    if problem.low_rank:
-        sizes.append(f"k={_size(problem.rank)}")
-    if problem.batch != 1:
-        sizes.append(f"batch={_size(problem.batch)}")
+    dims = {"n": problem.n, **problem.sizes}
+    sizes = [
+        f"{letter_of(name)}={_size(size)}" for name, size in dims.items() if (name, size) != ("batch", 1)
+    ]
     fact = (
         "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
     )

@@ -8,19 +8,11 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-PLANNED = ("lanczos", "kronecker", "toeplitz", "banded")
-REQUESTS = (
-    "solve",
-    "logdet",
-    "determinant",
-    "inverse",
-    "inverse_diagonal",
-    "inverse_trace",
-    "inv_quad",
-    "is_positive_definite",
-    "factor",
-)
-STRUCTURES = ("dense", "diagonal", "low_rank", "kronecker", "toeplitz", "banded", "block_diagonal")
+from autotune.algebra import STRUCTURES as structures
+from autotune.problem import REQUEST_KINDS
+
+STRUCTURES = tuple(structure.kind for structure in structures)
+REQUESTS = REQUEST_KINDS
 EFFORTS = ("estimate", "measure", "exhaustive")
 PRECONDITIONERS = ("none", "jacobi", "pivoted_cholesky")
 # Beyond this length a word is no misspelling, and shown shortened.
@@ -32,12 +24,6 @@ def strategy_names() -> tuple[str, ...]:
     from autotune.strategies import STRATEGIES
 
     return tuple(strategy.name for strategy in STRATEGIES)
-
-
-def forbiddable_names() -> tuple[str, ...]:
-    """Names a rule may forbid: also strategies to come, so that a policy can rule them out beforehand."""
-    available = strategy_names()
-    return available + tuple(name for name in PLANNED if name not in available)
 
 
 def shown(value: object) -> str:
@@ -79,9 +65,6 @@ class OneOf:
         valid = self.names()
         if word in valid:
             return word
-        if word in PLANNED:
-            available = ", ".join(valid)
-            raise ValueError(f"found {word!r}, which is planned but not available; valid: {available}.")
         raise ValueError(unknown_word(word, valid))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

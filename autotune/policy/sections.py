@@ -67,6 +67,12 @@ class Match(Section):
         description="What the matrix is made of and what is asked of it, as plans show it. "
         "Valid: a fingerprint such as 'kfbamdgc' or 'kfbamdgc#2', or a pattern.",
     )
+    part: str | None = Field(
+        None,
+        min_length=1,
+        description="Letter of a part of a matrix that is put together from others, as plans show it; "
+        "wildcards as in name. Valid: a letter such as 'A'.",
+    )
     request: Requests | None = Field(
         None,
         description=f"What is asked of the matrix. Valid: one or a list of {', '.join(REQUESTS)}.",
@@ -111,6 +117,7 @@ class Match(Section):
             "rv": _fits(traits.rv, self.rv),
             "source": _fits(traits.source, self.source),
             "fingerprint": _fits(traits.fingerprint, self.fingerprint),
+            "part": _fits(traits.part, self.part),
             "request": self.request is None or request in self.request,
             "structure": self.structure is None or not set(self.structure).isdisjoint(structure),
             "min_n": self.min_n is None or (n is not None and n >= self.min_n),

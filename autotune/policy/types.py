@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from autotune.policy.names import REQUESTS, STRUCTURES, OneOf, forbiddable_names, shown
+from autotune.policy.names import REQUESTS, STRUCTURES, OneOf, shown, strategy_names
 
 # NumPy's largest index: no array is larger.
 LARGEST = 2**63 - 1
@@ -91,7 +91,7 @@ SizeKey = Annotated[
 
 Request = Annotated[str, OneOf(lambda: REQUESTS)]
 Structure = Annotated[str, OneOf(lambda: STRUCTURES)]
-Forbidden = Annotated[str, OneOf(forbiddable_names)]
+Forbidden = Annotated[str, OneOf(strategy_names)]
 Requests = Annotated[
     tuple[Request, ...],
     Field(min_length=1),

@@ -1,12 +1,13 @@
 """Plain data: what is asked of a matrix, what is known of it, and what was decided.
 
-`problem` (requests and their matrix), `spectrum` (its eigenvalues), `options` (what a strategy is told),
-`decision` (the outcome), `formats` (numbers as people read them).
+`problem` (requests and their matrix), `term` (what the matrix is made of), `spectrum` (its eigenvalues),
+`options` (what a strategy is told), `decision` (the outcome), `formats` (numbers as people read them).
 """
 
 from autotune.problem.decision import Candidate, Decision
 from autotune.problem.options import Options
-from autotune.problem.problem import REQUEST_KINDS, UNKNOWN, Problem, Request, Traits, known, with_backward
+from autotune.problem.problem import REQUEST_KINDS, UNKNOWN, Problem, Request, Traits, known
+from autotune.problem.term import Term, dense
 
 __all__ = [
     "REQUEST_KINDS",
@@ -16,7 +17,8 @@ __all__ = [
     "Options",
     "Problem",
     "Request",
+    "Term",
     "Traits",
+    "dense",
     "known",
-    "with_backward",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class Decision:
     ``max_iterations`` and ``solve_rtol`` are what an iterative strategy was built with.
     ``undecided``: taken with sizes unknown, so it had better be taken again when they are known.
     ``crossover``: how run-time sizes choose between two candidates; ``chosen`` then names both.
+    ``parts``: the decisions for the matrices that this one is made of, where it is served by them.
     """
 
     problem: Problem
@@ -52,10 +54,22 @@ class Decision:
     preconditioner: Any = None
     undecided: bool = False
     crossover: Crossover | None = None
+    parts: tuple[Decision, ...] = ()
 
     @property
     def winner(self) -> Candidate:
         return next(c for c in self.candidates if c.name == self.chosen)
+
+    @property
+    def tree(self) -> Iterator[Decision]:
+        """The decision and all those for its parts, from the whole to the parts."""
+        yield self
+        for part in self.parts:
+            yield from part.tree
+
+    def at(self, path: tuple[int, ...]) -> Decision:
+        """The decision for a part of a part ..., by its places."""
+        return self.parts[path[0]].at(path[1:]) if path else self
 
     def candidate(self, name: str) -> Candidate:
         return next(c for c in self.candidates if c.name == name)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from autotune.problem.spectrum import Spectrum
+from autotune.problem.term import Term
 
 REQUEST_KINDS = (
     "solve",
@@ -49,6 +49,7 @@ class Traits:
     ``rv``: the PyMC variable whose log-density it contributes to. ``source``: the line of the user's code,
     ``file.py:12``. ``fingerprint``: eight letters for its Ops, structure and requests, ``#2`` after them for
     the second such problem of a graph; the same in another process, on another machine, for other data.
+    ``part``: the letter of a part of another matrix.
     """
 
     rv: str | None = None
@@ -56,6 +57,7 @@ class Traits:
     fingerprint: str | None = None
     positive_definite: bool = False
     symmetric: bool = False
+    part: str | None = None
 
 
 UNKNOWN = Traits()
@@ -63,28 +65,22 @@ UNKNOWN = Traits()
 
 @dataclass(frozen=True)
 class Problem:
-    """One matrix of order ``n`` and its requests; sizes are None when unknown.
+    """One matrix and its requests; sizes are None when unknown.
 
-    ``structure`` names the terms of the matrix; ``rank`` is k of ``diag(d) + U diag(c) V.T`` and
-    ``symmetric_terms`` whether V is U, ``nonnegative_weights`` whether ``c >= 0`` is proven.
-    ``batch`` counts the matrices (1: no batch). ``shared``: the
-    dense matrix is needed elsewhere in the graph, so that forming it costs every candidate the same.
-    ``differentiated``: automatic differentiation is still to come, so its price counts.
+    ``term``: what the matrix is made of, its order and other dims. ``batch`` counts the matrices (1: no
+    batch). ``shared``: the dense matrix is needed elsewhere in the graph, so that forming it costs every
+    candidate the same. ``differentiated``: automatic differentiation is still to come, so its price counts.
     ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
     ``rv``, ``source`` and ``fingerprint`` as in ``Traits``. ``spectrum``: what the user's code, a
-    probe or the structure tells of the eigenvalues. ``inverse_columns``: those of the preconditioner that the
-    user gives, the order if it is dense, 0 if it is diagonal, None if there is none. ``given``: the dense
-    matrix is an input of the function or a constant, so that nothing may overwrite it.
-    ``positive_definite``: it is, or all requests are checked, so that its Cholesky factor answers them.
-    ``one_triangle``: it is not proven to be symmetric, and a factor of its lower triangle is asked for.
+    probe or the structure tells of the eigenvalues. ``inverse``: the preconditioner that the user gives, None
+    if there is none. ``given``: the dense matrix is an input of the function or a constant, so that nothing
+    may overwrite it. ``positive_definite``: it is, or all requests are checked, so that its Cholesky factor
+    answers them. ``one_triangle``: it is not proven to be symmetric, and a factor of its lower triangle is
+    asked for. ``part``: the letter of a part of another matrix.
     """
 
     requests: tuple[Request, ...]
-    n: int | None
-    structure: tuple[str, ...] = ("dense",)
-    rank: int | None = None
-    symmetric_terms: bool = True
-    nonnegative_weights: bool = True
+    term: Term
     dtype: str = "float64"
     batch: int | None = 1
     positive_definite: bool = False
@@ -98,16 +94,23 @@ class Problem:
     source: str | None = None
     fingerprint: str | None = None
     spectrum: Spectrum | None = None
-    inverse_columns: int | None = None
+    inverse: Term | None = None
     given: bool = False
+    part: str | None = None
+
+    @property
+    def n(self) -> int | None:
+        return self.term.n
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """The kinds of what the matrix is the sum of, as a policy's ``structure`` writes them."""
+        return self.term.names
 
     @property
     def traits(self) -> Traits:
-        return Traits(self.rv, self.source, self.fingerprint, self.positive_definite, self.symmetric)
-
-    @property
-    def low_rank(self) -> bool:
-        return "low_rank" in self.structure
+        known = (self.positive_definite, self.symmetric)
+        return Traits(self.rv, self.source, self.fingerprint, *known, self.part)
 
     @property
     def itemsize(self) -> int:
@@ -125,20 +128,24 @@ class Problem:
         return replace(self, requests=tuple(requests))
 
     @property
+    def sizes(self) -> dict[str, int | None]:
+        """All dims of the matrix by name, and the number of matrices."""
+        return {**self.term.sizes(), "batch": self.batch}
+
+    @property
     def unknown_sizes(self) -> tuple[str, ...]:
         """Names of the dimensions whose size is not known."""
-        names = [name for name in ("n", "batch") if getattr(self, name) is None]
-        if self.low_rank and self.rank is None:
-            names.append("rank")
+        names = [name for name, size in self.sizes.items() if size is None]
         if any(r.kind in ("solve", "inv_quad") and r.columns is None for r in self.requests):
             names.append("columns")
         return tuple(names)
 
-    def with_sizes(self, **sizes: Any) -> Problem:
-        """The same problem with unknown ``n``, ``rank``, ``batch``, ``columns`` filled in."""
-        columns = sizes.pop("columns", None)
+    def with_sizes(self, **sizes: int) -> Problem:
+        """The same problem with the unknown ones of its dims, ``batch`` and ``columns`` filled in."""
+        columns = sizes.get("columns")
         requests = tuple(replace(r, columns=columns) if r.columns is None else r for r in self.requests)
-        return replace(self, requests=requests, **sizes)
+        batch = sizes.get("batch") if self.batch is None else self.batch
+        return replace(self, requests=requests, batch=batch, term=self.term.with_sizes(sizes))
 
 
 def known(size: int | None) -> int:
@@ -146,26 +153,3 @@ def known(size: int | None) -> int:
     if size is None:
         raise ValueError("Found an unknown size where work is counted. Fill it in by Problem.with_sizes.")
     return size
-
-
-def with_backward(problem: Problem, *, structured: bool) -> Problem:
-    """The problem after autodiff through request Ops: a request's pullback is made of requests.
-
-    A solve's needs one transposed solve; a quadratic form's a solve; a log-determinant's the
-    inverse of a dense operator, or, of a structured one, the diagonal of the inverse and a solve
-    with the low-rank columns.
-    """
-    if not problem.differentiated:
-        return problem
-    extra: list[Request] = []
-    for r in problem.requests:
-        if r.kind == "solve":
-            extra.append(replace(r, transposed=not r.transposed))
-        elif r.kind == "inv_quad":
-            extra.append(Request("solve", r.columns, checked=r.checked))
-        elif r.kind in ("logdet", "determinant") and structured:
-            extra.append(Request("inverse_diagonal", checked=r.checked))
-            extra.append(Request("solve", problem.rank, checked=r.checked))
-        elif r.kind in ("logdet", "determinant", "inverse", "inverse_diagonal"):
-            extra.append(Request("inverse", checked=r.checked))
-    return problem.only([*problem.requests, *dict.fromkeys(extra)])

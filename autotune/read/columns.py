@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 from pytensor.scalar import Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from autotune.algebra.operators import length
+from autotune.algebra.operator import length
 from autotune.read.factors import split_scalars
 
 

@@ -20,7 +20,8 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.subtensor import AdvancedSubtensor
 
-from autotune.algebra.operators import Diagonal, LowRank
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
 from autotune.read.contractions import (
     InverseTerm,
     diagonal_of,

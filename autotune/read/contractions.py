@@ -15,7 +15,9 @@ from typing import Any
 
 import pytensor.tensor as pt
 
-from autotune.algebra.operators import Diagonal, LowRank, of_one_length, scale_columns
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank, scale_columns
+from autotune.algebra.operator import of_one_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +223,7 @@ def _row_sums(term):
 
 
 def _order(term):
-    return term.readings[0].operator.parts[0].shape[0]
+    return term.readings[0].operator.order
 
 
 def _row_products(a, b):

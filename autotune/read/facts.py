@@ -27,7 +27,8 @@ from pytensor.tensor.basic import AllocDiag, Eye
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.linalg.solvers.linear_control import SolveBilinearDiscreteLyapunov
 from pytensor.tensor.math import Dot
-from pytensor.tensor.subtensor import _is_provably_non_negative, _is_provably_positive
+
+from autotune.read.symmetry import Symmetry
 
 # What PyTensor calls positive definite where it can only know semidefinite.
 SEMIDEFINITE = (Dot, SolveBilinearDiscreteLyapunov)
@@ -73,6 +74,7 @@ class Facts:
 
     def __init__(self, fgraph) -> None:
         self.inference = Inference(fgraph)
+        self.symmetry = Symmetry(self._is_known_symmetric)
 
     def positive_definite(self, matrix) -> bool:
         return self._tagged(matrix) or (self._holds(matrix, POSITIVE_DEFINITE) and self._strict(matrix))
@@ -80,6 +82,9 @@ class Facts:
     def symmetric(self, matrix) -> bool:
         if getattr(matrix.tag, "symmetric", False):
             return True
+        return self._is_known_symmetric(matrix) or self.symmetry.holds(matrix)
+
+    def _is_known_symmetric(self, matrix) -> bool:
         return self._tagged(matrix) or self._holds(matrix, SYMMETRIC)
 
     def structured(self, matrix) -> bool:
@@ -121,22 +126,3 @@ class Facts:
 
 def _is_matrix(var) -> bool:
     return getattr(var.type, "ndim", 0) > 1 and not any(var.type.broadcastable[-2:])
-
-
-def nonnegative(var) -> bool:
-    """Whether ``var >= 0`` is provable, products of provable factors included."""
-    if _is_provably_non_negative(var) or _is_provably_positive(var):
-        return True
-    node = var.owner
-    if node is None:
-        return False
-    name = type(getattr(node.op, "scalar_op", node.op)).__name__
-    if name in ("Mul", "TrueDiv", "Add", "Join", "Second"):
-        values = node.inputs[1:] if name in ("Join", "Second") else node.inputs
-        return all(nonnegative(i) for i in values)
-    if name == "Pow":
-        exponent = getattr(node.inputs[1], "data", None)
-        return exponent is not None and bool((exponent % 2 == 0).all())
-    if name in ("Alloc", "Reshape", "DimShuffle"):
-        return nonnegative(node.inputs[0])
-    return False

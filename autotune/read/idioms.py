@@ -258,5 +258,5 @@ def same_batch(reading, out, b_ndim) -> bool:
     """A batch of matrices is read where the solution ``out`` has that batch, not one that broadcasts it."""
     if not reading.batched:
         return True
-    batch = reading.operator.parts[0].type.broadcastable[:-2]
+    batch = tuple(length == 1 for length in reading.operator.batch)
     return out.type.broadcastable[: out.ndim - b_ndim] == batch

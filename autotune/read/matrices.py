@@ -26,19 +26,15 @@ from pytensor.tensor.extra_ops import FillDiagonal
 from pytensor.tensor.math import Dot
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
+from autotune.algebra import STRUCTURES
+from autotune.algebra.composite import Composite, Part
+from autotune.algebra.dense import Dense
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank, equal_weights
+from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.algebra.operators import (
-    Dense,
-    Diagonal,
-    LowRank,
-    Marked,
-    Operator,
-    Sum,
-    equal_weights,
-    length,
-    of_one_length,
-    sum_of,
-)
+from autotune.algebra.operator import Operator, length, of_one_length
+from autotune.algebra.sum import Sum, sum_of
 from autotune.read.contractions import (
     InverseTerm,
     Lazy,
@@ -54,9 +50,11 @@ from autotune.read.factors import row_or_column, same, scalar_of, split_factors,
 class Recogniser:
     """Reads terms of matrices; ``inverses`` says which variables are inverses of matrices being read."""
 
-    def __init__(self, inverses: Mapping[Any, InverseTerm] | None = None):
+    def __init__(self, inverses: Mapping[Any, InverseTerm] | None = None, facts: Any = None):
         self.inverses = {} if inverses is None else inverses
+        self.facts = facts
         self._read: dict[Any, list | None] = {}
+        self._composites: dict[Any, Any] = {}
 
     def operator(self, matrix) -> Operator:
         """The operator of ``matrix``: a ``Sum`` of ``Dense``, ``Diagonal``, ``LowRank`` when it is read so.
@@ -70,6 +68,9 @@ class Recogniser:
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
             return dense
+        composite = self.composite(dense.matrix)
+        if composite is not None:
+            return composite
         terms = self.terms(matrix) or self._beside_dense(dense.matrix)
         if not terms or not all(isinstance(term, Dense | Diagonal | LowRank) for term in terms):
             return dense
@@ -77,6 +78,53 @@ class Recogniser:
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
             return dense
         return operator
+
+    def composite(self, var) -> Composite | None:
+        """The operator of a matrix that is put together from others, or of a multiple of one; else None."""
+        if var not in self._composites:
+            found = self._composite(var)
+            alike = found is not None and all(p.type.dtype == var.type.dtype for p in found.parts)
+            self._composites[var] = found if alike else None
+        return self._composites[var]
+
+    def _composite(self, var) -> Any:
+        match var.owner_op_and_inputs:
+            case (SpecifyAssumptions() | Mark(), inner, *_):
+                return self.composite(inner)
+            case (DimShuffle(is_left_expand_dims=True), inner) if inner.type.ndim == 2:
+                return self.composite(inner)
+            case (Elemwise(scalar_op=ps.Neg()), inner):
+                return _scaled_operator(self.composite(inner), _minus_one(var))
+            case (Elemwise(scalar_op=ps.Mul()), *factors):
+                scalar, vectors, matrices = split_factors(factors)
+                if scalar is None or vectors or len(matrices) != 1:
+                    return None
+                return _scaled_operator(self.composite(matrices[0]), scalar)
+            case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor) if scalar_of(divisor) is not None:
+                return _scaled_operator(self.composite(inner), 1.0 / scalar_of(divisor).astype(var.dtype))
+        found = (cls.read(var, self.part) for cls in STRUCTURES if issubclass(cls, Composite))
+        return next((operator for operator in found if operator is not None), None)
+
+    def part(self, var) -> Part | None:
+        """A matrix as a part of another; None where it is not proven to be square."""
+        core, transposed = strip_view(var)
+        terms = self.terms(core)
+        if terms and all(isinstance(term, Diagonal) for term in terms):
+            operator: Any = sum_of(terms)
+        else:
+            operator = self.operator(core)
+        definite = self._holds("positive_definite", var, core)
+        symmetric = definite or operator.symmetric or self._holds("symmetric", var, core)
+        rows, columns = core.type.shape[-2:]
+        square = symmetric or (rows is not None and rows == columns) or "diagonal" in operator.structure
+        if core.type.ndim != 2 or not (square or isinstance(operator, Composite)):
+            return None
+        return Part(
+            operator.transpose() if transposed else operator, definite, symmetric, var.name or core.name
+        )
+
+    def _holds(self, fact: str, *variables) -> bool:
+        return self.facts is not None and any(getattr(self.facts, fact)(var) for var in variables)
 
     def _beside_dense(self, matrix) -> list | None:
         """Terms of a sum that is dense but for symmetric low-rank terms of known, small rank; else None."""
@@ -313,6 +361,10 @@ def _concatenated(groups):
     if any(group is None for group in groups):
         return None
     return [term for group in groups for term in group]
+
+
+def _scaled_operator(operator, s):
+    return None if operator is None else operator.scale(s)
 
 
 def _scaled(terms, s):

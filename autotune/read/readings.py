@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.tensor.type import TensorType
 
-from autotune.algebra.operators import Operator
+from autotune.algebra.operator import Operator
 from autotune.problem import Request
 from autotune.read.columns import as_columns, one_column, split_scale
 
@@ -34,7 +34,8 @@ class Reading:
 
     ``needs``: other readings whose answers a replacement uses too.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
-    from before autodiff; the strategy is None when it is still to be chosen. ``left_alone``: a factor is
+    from before autodiff, ``whole`` that of the matrix of which this one is a part; the strategy is None when
+    it is still to be chosen. ``left_alone``: a factor is
     taken of it that no request gives, and that PyTensor shares with all else that is asked.
     """
 
@@ -44,6 +45,7 @@ class Reading:
     symmetric: bool = False
     carried: str | None = None
     decision: Any = None
+    whole: Any = None
     name: str | None = None
     shared: bool = False
     left_alone: bool = False
@@ -65,11 +67,11 @@ class Reading:
 
     @property
     def batched(self) -> bool:
-        return self.operator.parts[0].ndim > 2
+        return bool(self.operator.batch_axes)
 
     @property
     def dtype(self) -> str:
-        return self.operator.parts[0].type.dtype
+        return self.operator.dtype
 
     def demand(
         self, kind: str, form: str, *, rhs=None, transposed=False, checked: bool | None = None
@@ -111,8 +113,7 @@ class Reading:
         return not proven and any(asked.request.checked for asked in self.requests.values())
 
     def _placeholders(self, kind, rhs):
-        n = self.operator.parts[0].type.shape[-1 if self.operator.structure == ("dense",) else 0]
-        batch = self.operator.parts[0].type.shape[:-2] if self.batched else ()
+        n, batch = self.operator.static.n, self.operator.batch
         shapes = {
             "solve": lambda: (*batch, *rhs.type.shape[-2:]),
             "inv_quad": lambda: (*batch, rhs.type.shape[-1]),

@@ -56,7 +56,7 @@ class Scan(Idioms):
     def __init__(self, fgraph):
         super().__init__()
         self.fgraph = fgraph
-        self.facts = Facts(fgraph)
+        self.facts = self.contracted.recogniser.facts = Facts(fgraph)
         self.readings: dict[Any, Reading] = {}
         self.roots: dict[Any, tuple[str, str, Reading]] = {}
 
@@ -85,14 +85,16 @@ class Scan(Idioms):
         spec = node.op.spec
         key = (spec.signature, system.operator.parts, spec.positive_definite, spec.strategy)
         if key not in self.readings:
+            decision = spec.decision.at(spec.part) if spec.decision else None
             self.readings[key] = Reading(
                 matrix=None,
                 operator=system.operator,
                 positive_definite=spec.positive_definite,
                 symmetric=spec.symmetric,
                 carried=spec.strategy,
-                decision=spec.decision,
-                name=spec.decision.problem.name if spec.decision else None,
+                decision=decision,
+                whole=spec.decision,
+                name=decision.problem.name if decision else None,
             )
         return self.readings[key]
 
@@ -123,8 +125,11 @@ class Scan(Idioms):
             return not (isinstance(core, Solve) and self._is_inverse(matrix))
         clients = self.fgraph.clients[node.outputs[0]]
         solved_with = any(isinstance(core_of(client.op), Solve) and i == 0 for client, i in clients)
-        factors = core_of(strip_view(matrix)[0].owner_op)
-        return not solved_with and not isinstance(factors, KroneckerProduct | BlockDiagonal)
+        core = strip_view(matrix)[0]
+        put_together = isinstance(core_of(core.owner_op), KroneckerProduct | BlockDiagonal)
+        return not solved_with and (
+            not put_together or self.contracted.recogniser.composite(core) is not None
+        )
 
     def _is_inverse(self, matrix) -> bool:
         return isinstance(core_of(strip_view(matrix)[0].owner_op), MatrixInverse)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cost_models
 from autotune.plan import Plan
 from autotune.plan.feature import compiled_plan
 from autotune.pricing import ExampleSizes, price
 from autotune.report.inside import compiled_function
-from cost_models import find_profile
 
 
 def explain(fn: Any, arguments: Sequence[Any] = ()) -> Plan:
@@ -35,4 +35,4 @@ def explain(fn: Any, arguments: Sequence[Any] = ()) -> Plan:
 
 
 def _price(fgraph, arguments: Sequence[Any], hints: Mapping[str, int]):
-    return price(fgraph, ExampleSizes(fgraph, arguments, dict(hints)), find_profile())
+    return price(fgraph, ExampleSizes(fgraph, arguments, dict(hints)), cost_models.find_profile())

@@ -15,7 +15,6 @@ from pytensor.conditional.op import IfElse
 from pytensor.graph.rewriting.basic import get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 
-from autotune.algebra.operators import LowRank
 from autotune.read.matrices import strip_view
 from autotune.read.scan import is_root
 from autotune.rewrite.build import lower, substitute, wire
@@ -181,12 +180,9 @@ def _columns(reading) -> list[Any]:
 
 
 def _run_time_sizes(reading, found) -> dict[str, Any]:
-    columns = _columns(reading)
-    low_rank = [t for t in getattr(reading.operator, "terms", ()) if isinstance(t, LowRank)]
-    part = reading.operator.parts[0]
-    sizes = {
-        "n": lambda: part.shape[-1] if reading.operator.structure == ("dense",) else part.shape[0],
-        "rank": lambda: low_rank[0].U.shape[-1],
-        "columns": lambda: pt.add(*columns) / len(columns) if len(columns) > 1 else columns[0],
-    }
-    return {name: sizes[name]() for name in (found.size, *found.over)}
+    columns, dims = _columns(reading), reading.operator.dims()
+    names = (found.size, *found.over)
+    sizes = {name: dims[name][0].shape[dims[name][1]] for name in names if name in dims}
+    if "columns" in names:
+        sizes["columns"] = pt.add(*columns) / len(columns) if len(columns) > 1 else columns[0]
+    return sizes

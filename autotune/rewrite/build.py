@@ -4,67 +4,113 @@ from __future__ import annotations
 
 from dataclasses import replace
 from graphlib import TopologicalSorter
-from types import SimpleNamespace
 from typing import Any
 
 from pytensor.graph.traversal import toposort
 
-from autotune.algebra.operators import Dense
+from autotune.algebra.dense import Dense
 from autotune.algebra.requests import RequestedSystem
+from autotune.algebra.solver import Solver
 from autotune.choose import strategy
-from autotune.problem import Options
+from autotune.choose.candidates import options_of
 from autotune.read.matrices import drop_leading_ones
+from autotune.strategies import System
 
 
 def lower(reading, decision, assignment) -> dict:
     """Answers to the requests of ``reading`` by the algorithms that ``assignment`` names for them."""
-    options = Options(
-        solve_rtol=decision.solve_rtol,
-        condition_number=decision.condition_number,
-        max_iterations=decision.max_iterations,
-        preconditioner=decision.preconditioner,
-        logdet_rtol=decision.logdet_rtol,
+    system = System(
+        reading.operator,
+        reading.answered_by_factor,
+        reading.symmetric or reading.answered_by_factor,
+        decision.problem.linker,
+        frozenset(asked.request.kind for asked in reading.requests.values()),
     )
+    return _answers(reading, assignment, lambda name: _solver(name, decision, system, reading.matrix))
 
-    def system(name):
-        return _system(reading, name, decision.problem.linker)
 
-    return _answers(reading, assignment, lambda name: strategy(name).solver(system(name), options))
+def _solver(name, decision, system, matrix=None) -> Solver:
+    """What answers by one strategy; ``matrix``: the variable that the graph has for it, if it has one.
+
+    What serves by parts gets what answers by the decisions for them.
+    """
+    chosen = strategy(name)
+    if not chosen.structured:
+        system = replace(system, operator=_dense(system.operator, matrix))
+    if decision.parts and chosen.parts(decision.problem):
+        checked = decision.problem.checked
+        operator = system.operator.prepared(checked)
+        pairs = zip(operator.children, decision.parts, strict=True)
+        solvers = tuple(_part_solver(part, own) for part, own in pairs)
+        system = replace(system, operator=operator, solvers=solvers)
+    return chosen.solver(system, options_of(decision))
+
+
+def _part_solver(part, decision) -> Solver:
+    problem = decision.problem
+    kinds = frozenset(r.kind for r in problem.requests)
+    system = System(part.operator, problem.positive_definite, problem.symmetric, problem.linker, kinds)
+    return assigned(decision, lambda name: _solver(name, decision, system))
+
+
+def _dense(operator, matrix) -> Dense:
+    return Dense(operator.to_dense() if matrix is None else drop_leading_ones(matrix))
 
 
 def defer(reading, decision) -> dict:
     """Answers by request Ops, which carry ``decision`` through automatic differentiation.
 
-    One that is undecided is taken when they are lowered; until then the operator keeps its structure.
+    One that is undecided is taken when they are lowered; until then the operator keeps its structure. What is
+    served by parts becomes requests on them.
     """
     carried = replace(decision, before_autodiff=True)
-    undecided = decision.undecided
+    facts = {"positive_definite": reading.positive_definite, "symmetric": reading.symmetric}
 
     def solver(name):
-        system = _system(reading, name, decision.problem.linker)
-        return RequestedSystem(
-            reading.operator if undecided else system.operator,
-            positive_definite=reading.positive_definite,
-            symmetric=reading.symmetric,
-            strategy=None if undecided else name,
-            decision=carried,
-        )
+        return _requested(name, decision, reading.operator, carried, (), facts, reading.matrix)
 
     return _answers(reading, decision.assignment, solver)
 
 
-def _system(reading, name, linker):
-    """The operator in the form in which the strategy wants it, with its facts."""
-    operator = reading.operator
-    if not strategy(name).structured and reading.matrix is not None:
-        operator = Dense(drop_leading_ones(reading.matrix))
-    return SimpleNamespace(
-        operator=operator,
-        positive_definite=reading.answered_by_factor,
-        symmetric=reading.symmetric or reading.answered_by_factor,
-        linker=linker,
-        kinds=frozenset(asked.request.kind for asked in reading.requests.values()),
+def _requested(name, decision, operator, carried, path, facts, matrix=None) -> Solver:
+    """Request Ops on an operator, or on its parts, at their places ``path`` in the decision carried."""
+    chosen = strategy(name)
+    if decision.parts and chosen.parts(decision.problem):
+        operator = operator.prepared(decision.problem.checked)
+        solvers = []
+        for place, (part, own) in enumerate(zip(operator.children, decision.parts, strict=True)):
+            known = {"positive_definite": part.positive_definite, "symmetric": part.symmetric}
+            solvers.append(_requested_part(own, part.operator, carried, (*path, place), known))
+        return chosen.solver(System(operator, solvers=tuple(solvers)), None)
+    keeps_structure = decision.undecided or chosen.structured
+    return RequestedSystem(
+        operator if keeps_structure else _dense(operator, matrix),
+        strategy=None if decision.undecided else name,
+        decision=carried,
+        part=path,
+        **facts,
     )
+
+
+def _requested_part(decision, operator, carried, path, facts) -> Solver:
+    return assigned(decision, lambda name: _requested(name, decision, operator, carried, path, facts))
+
+
+class Assigned(Solver):
+    """Answers each request by the solver of the strategy that a decision names for it."""
+
+    def __init__(self, decision, solvers):
+        asked = zip(decision.problem.requests, decision.assignment, strict=True)
+        self.solvers = {(r.kind, r.transposed, r.checked): solvers[name] for r, name in asked}
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        return self.solvers[kind, transposed, checked].answer(kind, rhs, transposed, checked)
+
+
+def assigned(decision, make_solver) -> Solver:
+    """The one solver of a decision, or what answers by several."""
+    solvers = {name: make_solver(name) for name in dict.fromkeys(decision.assignment)}
+    return next(iter(solvers.values())) if len(solvers) == 1 else Assigned(decision, solvers)
 
 
 def _answers(reading, assignment, make_solver) -> dict:

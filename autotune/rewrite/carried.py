@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import cost_models
 from autotune.choose import strategy
 from autotune.choose.candidates import label, seconds
 from autotune.problem import Candidate, Decision, Options, Problem
-from cost_models import find_profile
 
 Decided = list[tuple[Any, Decision, Decision]]
 
@@ -35,7 +35,7 @@ def as_served(decided: Decided) -> Decided:
     """``decided`` with each decision from before autodiff shown as what serves it here."""
     served: dict[Decision, list[tuple[str, Decision]]] = {}
     for reading, decision, shown in decided:
-        if reading.carried is not None and shown is reading.decision:
+        if reading.carried is not None and shown is reading.whole:
             served.setdefault(shown, []).append((reading.carried, decision))
     truly = {shown: _shown(shown, parts) for shown, parts in served.items()}
     return [
@@ -70,6 +70,6 @@ def _price(parts: Sequence[Decision], decision: Decision) -> tuple[float | None,
     """Seconds and bytes of what serves ``parts``; None without a profile or a size."""
     if not decision.profile or any(part.problem.unknown_sizes for part in parts):
         return None, None
-    profile = find_profile()
+    profile = cost_models.find_profile()
     prices = [seconds(part.problem, part.assignment, _options(decision), profile) for part in parts]
     return sum(price for price, _ in prices), max(peak for _, peak in prices)

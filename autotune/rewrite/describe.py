@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from dataclasses import replace
 
-from autotune.algebra.operators import Dense, LowRank
 from autotune.evidence.bounds import bound
 from autotune.evidence.probe import with_spectrum
 from autotune.problem import Problem
-from autotune.read.facts import nonnegative
 from autotune.read.naming import fingerprint, numbered, rv_of, source_of
 
 
@@ -47,33 +45,17 @@ def probed(found: list[tuple], policy, examples) -> list[tuple]:
 def problem_of(reading, sizes, *, differentiated, linker):
     """The plain data of a reading."""
     operator = reading.operator
-    part = operator.parts[0]
-    named = reading.matrix if reading.matrix is not None else part
-    low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
-    rank = None if low_rank is None else sizes.of(low_rank.U, 1)
-    square = named is reading.matrix or operator.structure == ("dense",)
-    n = sizes.order(named) if square else sizes.of(named, 0)
-    if n is None:
-        rows = (sizes.of(a.rhs, -2) for a in reading.requests.values() if a.rhs is not None)
-        n = next((length for length in rows if length is not None), None)
+    term = _with_order(operator.term(sizes.of), _order(reading, sizes))
     requests = []
     for asked in reading.requests.values():
         columns = 1 if asked.rhs is None else sizes.of(asked.rhs, -1)
         requests.append(replace(asked.request, columns=columns))
-    batch: int | None = 1
-    if reading.batched:
-        for axis in range(part.ndim - 2):
-            length = sizes.of(part, axis)
-            batch = None if batch is None or length is None else batch * length
+    inverse = getattr(operator, "inverse", None)
     return Problem(
         requests=tuple(requests),
-        n=n,
-        structure=operator.structure,
-        rank=rank,
-        symmetric_terms=low_rank is None or low_rank.symmetric,
-        nonnegative_weights=low_rank is None or low_rank.c is None or nonnegative(low_rank.c),
+        term=term,
         dtype=reading.dtype,
-        batch=batch,
+        batch=_product(sizes.of(*axis) for axis in operator.batch_axes),
         positive_definite=reading.answered_by_factor,
         symmetric=reading.symmetric or reading.answered_by_factor,
         one_triangle=reading.one_triangle,
@@ -81,10 +63,35 @@ def problem_of(reading, sizes, *, differentiated, linker):
         differentiated=differentiated,
         linker=linker,
         name=reading.name,
-        spectrum=bound(operator, n, rank),
-        inverse_columns=_columns(getattr(operator, "inverse", None), sizes),
-        given=_is_given(named),
+        spectrum=bound(operator, term),
+        inverse=None if inverse is None else inverse.term(sizes.of),
+        given=_is_given(operator.parts[0] if reading.matrix is None else reading.matrix),
     )
+
+
+def _order(reading, sizes) -> int | None:
+    """The length of the matrix, by itself or by the right-hand sides."""
+    matrix = reading.matrix
+    if matrix is None and reading.operator.structure == ("dense",):
+        [matrix] = reading.operator.parts[:1]
+    n = None if matrix is None else sizes.order(matrix)
+    rows = (sizes.of(a.rhs, -2) for a in reading.requests.values() if a.rhs is not None)
+    return next((length for length in (n, *rows) if length is not None), None)
+
+
+def _with_order(term, n: int | None):
+    """The term with the order that the whole matrix has, where it has one with its parts."""
+    if term.order == "own" and (n is not None or term.kind == "dense"):
+        return replace(term, dims=tuple((name, n if name == "n" else k) for name, k in term.dims))
+    if term.order == "same" and n is not None:
+        return replace(term, children=tuple(_with_order(child, n) for child in term.children))
+    return term
+
+
+def _product(lengths) -> int | None:
+    """The product of lengths, None if one is not known."""
+    found = list(lengths)
+    return None if None in found else math.prod(found)
 
 
 def _is_given(matrix) -> bool:
@@ -95,14 +102,3 @@ def _is_given(matrix) -> bool:
     while matrix.owner is not None and isinstance(matrix.owner.op, SpecifyAssumptions | DimShuffle):
         matrix = matrix.owner.inputs[0]
     return matrix.owner is None
-
-
-def _columns(inverse, sizes) -> int | None:
-    """How many columns a product with the user's preconditioner reads; those of a matrix if not known."""
-    if inverse is None:
-        return None
-    for term in getattr(inverse, "terms", (inverse,)):
-        if isinstance(term, Dense | LowRank):
-            columns = sizes.of(term.parts[0], 1)
-            return sys.maxsize if columns is None else columns
-    return 0

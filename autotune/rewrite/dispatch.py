@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cost_models
 from autotune.choose import with_crossover
 from autotune.policy import Policy
 from autotune.problem import Decision
 from autotune.rewrite.branches import is_lazy, left_to_decide, separable
-from cost_models import find_profile
 
 # Problems of a function that get two branches where the policy leaves it open: each takes time to compile.
 MOST_DISPATCHED = 4
@@ -39,7 +39,7 @@ def dispatched(fgraph, decided: list[tuple[Any, Decision, Decision]], policy: Po
 
 def _looking(decision: Decision, policy: Policy) -> Decision:
     pinned = decision.crossover is not None or not decision.undecided
-    return decision if pinned else with_crossover(decision, policy, find_profile())
+    return decision if pinned else with_crossover(decision, policy, cost_models.find_profile())
 
 
 def _not_looking(decision: Decision) -> Decision:

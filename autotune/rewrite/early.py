@@ -22,8 +22,10 @@ from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
 from pytensor.tensor.math import Dot
 
+from autotune.algebra.marks import AsWritten, Mark
 from autotune.read.idioms import log_of_determinant
 from autotune.read.matrices import strip_view
+from autotune.read.scan import is_root
 
 
 class Identity(Eye):
@@ -60,6 +62,19 @@ def guard_structure(fgraph) -> None:
     for product in (Dot, Blockwise):
         _swap(fgraph, product, _guarded_product)
     _swap(fgraph, Elemwise, lambda node: OuterProduct(scalar_mul) if _is_outer_product(node) else None)
+
+
+def guard_composites(fgraph) -> None:
+    """Mark Kronecker products and block-diagonal matrices that are solved, inverted or factorised.
+
+    PyTensor would write the determinant of one as powers that overflow, and push a solve into blocks, apart
+    from all else that is asked of the matrix.
+    """
+    for node in list(fgraph.apply_nodes):
+        if is_root(node) and isinstance(_core_op(strip_view(node.inputs[0])[0]), COMPOSITES):
+            matrix = node.inputs[0]
+            if not isinstance(matrix.owner_op, Mark):
+                fgraph.change_node_input(node, 0, AsWritten()(matrix), reason="autotune_structure")
 
 
 def release_structure(fgraph, *, in_expressions: bool = False) -> None:
@@ -204,8 +219,8 @@ def _split(fgraph, node):
     if not uses:
         return
     factors = _factors(node.inputs[0])
-    if factors is None:
-        return
+    if factors is None or all(_is_square(matrix) for matrix, _ in factors):
+        return  # read as a whole
     summaries = [(slogdet(matrix), power) for matrix, power in factors]
     logabsdet = sum(power * logabs for (_, logabs), power in summaries)
     sign = reduce(mul, [_integer_power(s, power) for (s, _), power in summaries])
@@ -256,6 +271,9 @@ def _may_be_square(var) -> bool:
     """det(kron(A, B)) is defined for A (p, p) and B (q, q); PyTensor assumes the same."""
     rows, columns = var.type.shape[-2:]
     return rows is None or columns is None or rows == columns
+
+
+COMPOSITES = (KroneckerProduct, BlockDiagonal)
 
 
 def _is_square(var) -> bool:

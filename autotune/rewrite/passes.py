@@ -10,8 +10,9 @@ from pytensor.graph.features import PreserveVariableAttributes
 from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_active_mode
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
+import cost_models
 from autotune.algebra.requests import RequestOp
-from autotune.choose import choose, pinned
+from autotune.choose import decide
 from autotune.evidence.examples import joined, lengths_of
 from autotune.evidence.measured import measured
 from autotune.evidence.stand_ins import Modes
@@ -32,12 +33,12 @@ from autotune.rewrite.carried import as_served, carried_decision
 from autotune.rewrite.describe import probed, problem_of, told_apart
 from autotune.rewrite.dispatch import dispatched, will_look
 from autotune.rewrite.early import (
+    guard_composites,
     guard_structure,
     release_structure,
     split_determinants,
     sum_diagonals_of_products,
 )
-from cost_models import find_profile
 
 # After PyTensor drains assumptions (0.8) and before canonicalize (1).
 PROTECT_POSITION = 0.9
@@ -88,6 +89,7 @@ class ProtectStructure(GuardedPass):
             split_determinants(fgraph)
             sum_diagonals_of_products(fgraph)
             guard_structure(fgraph)
+            guard_composites(fgraph)
 
 
 class DecideBeforeAutodiff(GuardedPass):
@@ -224,16 +226,16 @@ def decisions_on(
             decided.append((reading, decision, decision))
         else:
             decision = carried_decision(reading, problem)
-            decided.append((reading, decision, reading.decision or decision))
+            decided.append((reading, decision, reading.whole or decision))
     return as_served(decided)
 
 
 def _decisions(problems, policy: Policy, mode) -> list[Decision]:
     """One for each problem: by pins, else by prices, and where the policy's effort says so by times."""
-    decisions = [pinned(problem, policy) or choose(problem, policy, find_profile()) for problem in problems]
+    decisions = [decide(problem, policy, cost_models.find_profile) for problem in problems]
     if policy.effort == "estimate" or not any(decision.profile for decision in decisions):
         return decisions
-    return measured(decisions, policy, find_profile(), modes_to_time(mode))
+    return measured(decisions, policy, cost_models.find_profile(), modes_to_time(mode))
 
 
 def modes_to_time(mode: Mode) -> Modes:

@@ -1,12 +1,16 @@
 """The ways to serve a problem, one a file, and their registry: adding one is a file and an entry here."""
 
-from autotune.strategies.base import No, Solver, Strategy, Work
+from autotune.algebra import STRUCTURES
+from autotune.algebra.composite import Composite
+from autotune.strategies.base import No, Solver, Strategy, System, Work
 from autotune.strategies.cg import ConjugateGradientsStrategy
 from autotune.strategies.cholesky import CholeskyStrategy
 from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
+from autotune.strategies.diagonal import DiagonalStrategy
 from autotune.strategies.keep import KeepStrategy
 from autotune.strategies.lanczos import LanczosStrategy
 from autotune.strategies.lu import LUStrategy
+from autotune.strategies.parts import PartsStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -17,6 +21,8 @@ STRATEGIES: tuple[Strategy, ...] = (
     WoodburyStrategy(),
     ConjugateGradientsStrategy(),
     LanczosStrategy(),
+    DiagonalStrategy(),
+    *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
 
-__all__ = ["STRATEGIES", "No", "Solver", "Strategy", "Work"]
+__all__ = ["STRATEGIES", "No", "Solver", "Strategy", "System", "Work"]

@@ -7,11 +7,12 @@ knows seconds: a profile prices the kernels.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from autotune.algebra import kind_of
 from autotune.algebra.solver import Solver
-from autotune.problem import Problem, known, with_backward
+from autotune.problem import REQUEST_KINDS, Problem, Request, known
 from cost_models import KernelCall, call
 
 # The linkers that run Ops of ours: Numba's, and those that call an Op's Python code.
@@ -33,6 +34,21 @@ class Work:
     peak_bytes: float
 
 
+@dataclass(frozen=True)
+class System:
+    """What a strategy builds its graph for: an operator with its facts.
+
+    ``kinds``: the kinds of requests. ``solvers``: those of the parts, for what serves by parts.
+    """
+
+    operator: Any
+    positive_definite: bool = False
+    symmetric: bool = False
+    linker: str | None = None
+    kinds: frozenset[str] = frozenset(REQUEST_KINDS)
+    solvers: tuple[Solver, ...] = ()
+
+
 class Strategy:
     """Base of all strategies; one subclass a file, one instance in ``STRATEGIES``.
 
@@ -50,6 +66,10 @@ class Strategy:
     structured: ClassVar[bool] = False
     dominated_by: ClassVar[str | None] = None
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
+
+    def concerns(self, problem: Problem) -> bool:
+        """Whether it is worth a word where it cannot serve: false for what is about another structure."""
+        return True
 
     def declines(self, problem: Problem, options: Any) -> No | None:
         """Why it cannot serve ``problem``; None when it can."""
@@ -71,6 +91,10 @@ class Strategy:
         """Kernels for all requests (sizes known), the backward pass included if it is to come."""
         raise AttributeError(f"{type(self).__name__} defines no work")
 
+    def parts(self, problem: Problem) -> tuple[Problem, ...]:
+        """The problems of the matrices by which it serves this one; none for what works on it by itself."""
+        return ()
+
     def guarded(self, problem: Problem, options: Any) -> tuple[list[KernelCall], list[KernelCall]] | None:
         """The kernels of the direct fallback and those of one iteration, if it iterates with a fallback."""
         return None
@@ -79,8 +103,8 @@ class Strategy:
         """The kernels before the first iteration, which a fallback pays for as well."""
         return []
 
-    def solver(self, system: Any, options: Any) -> Solver:
-        """Graph builder for ``system`` (an operator with its facts)."""
+    def solver(self, system: System, options: Any) -> Solver:
+        """Graph builder for ``system``."""
         raise AttributeError(f"{type(self).__name__} defines no solver")
 
 
@@ -98,15 +122,33 @@ def times(batch: int | None, calls: Iterable[KernelCall]) -> tuple[KernelCall, .
     return tuple(KernelCall(c.kernel, c.dims, c.count * count) for c in calls)
 
 
+def with_backward(problem: Problem, *, structured: bool) -> Problem:
+    """The problem after autodiff through request Ops: a request's pullback is made of requests.
+
+    A solve's needs one transposed solve; a quadratic form's a solve; a log-determinant's the
+    inverse of a dense operator, or, of a structured one, what the cotangents of its parts are made of.
+    """
+    if not problem.differentiated:
+        return problem
+    extra: list[Request] = []
+    for r in problem.requests:
+        if r.kind == "solve":
+            extra.append(replace(r, transposed=not r.transposed))
+        elif r.kind == "inv_quad":
+            extra.append(Request("solve", r.columns, checked=r.checked))
+        elif r.kind in ("logdet", "determinant") and structured:
+            extra += kind_of(problem.term.kind).logdet_pullback(problem.term, r.checked)
+        elif r.kind in ("logdet", "determinant", "inverse", "inverse_diagonal"):
+            extra.append(Request("inverse", checked=r.checked))
+    return problem.only([*problem.requests, *dict.fromkeys(extra)])
+
+
 def forming(problem: Problem) -> list[KernelCall]:
-    """Kernels that form the dense matrix of a low-rank problem, forward and (if to come) backward."""
-    if not problem.low_rank or problem.shared:
+    """Kernels that form the dense matrix of its parts, forward and (if to come) backward."""
+    if problem.shared:
         return []
-    n, k = known(problem.n), known(problem.rank)
-    calls = [call("gemm", m=n, n=n, k=k), call("diagonal", n=n), call("stream", n=n * n)]
-    if problem.differentiated:
-        calls += [call("gemm", m=n, n=k, k=n, count=2), call("stream", n=n * n)]
-    return calls
+    term, kind = problem.term, kind_of(problem.term.kind)
+    return [*kind.forming(term), *(kind.unforming(term) if problem.differentiated else ())]
 
 
 def outer_products(problem: Problem) -> list[KernelCall]:

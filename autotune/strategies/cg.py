@@ -6,12 +6,22 @@ import math
 
 import pytensor.tensor as pt
 
-from autotune.algebra.operators import Dense, Diagonal, LowRank
+from autotune.algebra.symmetric_parts import columns_read, matrix_parts, parts_of
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.core_preconditioner import JACOBI
-from autotune.problem import Problem, known, with_backward
+from autotune.problem import Problem, known
 from autotune.problem.spectrum import NEVER
-from autotune.strategies.base import No, Solver, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import (
+    No,
+    Solver,
+    Strategy,
+    Work,
+    dense_bytes,
+    forming,
+    outer_products,
+    times,
+    with_backward,
+)
 from autotune.strategies.iterations import (
     chebyshev_bound,
     expected_iterations,
@@ -20,6 +30,7 @@ from autotune.strategies.iterations import (
     iterations_to_allow,
     rank_for,
 )
+from autotune.strategies.woodbury import factorised_in_parts
 from cost_models import KernelCall, call
 
 # The order at which an iteration on a dense matrix is all fixed cost.
@@ -63,7 +74,7 @@ class ConjugateGradientsStrategy(Strategy):
         calls += thin_outer_products(problem) if in_parts(problem) else forming(problem)
         if has_dense(problem):
             calls += outer_products(problem)
-        thin = known(problem.n) * (known(problem.rank) if in_parts(problem) else 0) * problem.itemsize
+        thin = known(problem.n) * columns_of(problem) * problem.itemsize
         held = thin + (dense_bytes(problem, 1) if has_dense(problem) else 0)
         return Work(times(problem.batch, calls), held + vector_bytes(full))
 
@@ -77,9 +88,7 @@ class ConjugateGradientsStrategy(Strategy):
         n, columns = known(problem.n), solve_columns(full)
         step = _steps(full)
         if not has_dense(problem):
-            k = known(problem.rank)
-            direct = [call("low_rank_factor", n=n, k=k)]
-            return [*direct, *(call("low_rank_solve", n=n, k=k, m=m) for m in columns)], step
+            return factorised_in_parts(problem, columns, gradient=False), step
         return [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns), *forming(problem)], step
 
     def preparation(self, problem: Problem, options) -> list[KernelCall]:
@@ -97,12 +106,18 @@ def _steps(problem: Problem) -> list[KernelCall]:
 
 def in_parts(problem: Problem) -> bool:
     """Whether low-rank columns are multiplied as such: they are symmetric by themselves."""
-    return problem.low_rank and problem.symmetric_terms
+    return parts_of(problem.term).has_columns
 
 
 def has_dense(problem: Problem) -> bool:
     """Whether an n x n array is multiplied with."""
-    return not in_parts(problem) or "dense" in problem.structure
+    return parts_of(problem.term).has_dense
+
+
+def columns_of(problem: Problem) -> int:
+    """The low-rank columns that are multiplied as such; 0 where there are none."""
+    parts = parts_of(problem.term)
+    return known(parts.columns) if parts.has_columns else 0
 
 
 def iteration(problem: Problem, m: int) -> list[KernelCall]:
@@ -113,7 +128,7 @@ def iteration(problem: Problem, m: int) -> list[KernelCall]:
     else:
         calls = [call("cg_iteration", n=min(n, SMALL), m=m), call("stream", n=n * m, count=5)]
     if in_parts(problem):
-        calls += products_with_columns(n, known(problem.rank), m)
+        calls += products_with_columns(n, columns_of(problem), m)
     return calls
 
 
@@ -126,7 +141,7 @@ def thin_outer_products(problem: Problem) -> list[KernelCall]:
     """Backward pass of solves onto U: ``U_bar = -(b_bar (x' U) + x (b_bar' U))`` and a diagonal."""
     if not problem.differentiated:
         return []
-    n, k = known(problem.n), known(problem.rank)
+    n, k = known(problem.n), columns_of(problem)
     return [
         c
         for m in solve_columns(problem)
@@ -165,12 +180,13 @@ def solve_calls(problem: Problem, options) -> list[KernelCall]:
 
 def inverse_calls(problem: Problem, m: int) -> list[KernelCall]:
     """The user's preconditioner, applied to m vectors."""
-    n, k = known(problem.n), problem.inverse_columns
-    if not k:
+    if problem.inverse is None:
         return []
-    if k < n:
-        return products_with_columns(n, k, m)
-    return [call("gemm", m=m, n=n, k=n)]
+    n = known(problem.n)
+    k = columns_read(problem.inverse, n)
+    if k == n:
+        return [call("gemm", m=m, n=n, k=n)]
+    return products_with_columns(n, k, m) if k else []
 
 
 def preconditioner_calls(n: int, options) -> list[KernelCall]:
@@ -188,27 +204,6 @@ def preconditioner_calls(n: int, options) -> list[KernelCall]:
 def vector_bytes(problem: Problem) -> float:
     """What the recurrences hold."""
     return 5.0 * known(problem.n) * max(solve_columns(problem), default=0) * problem.itemsize
-
-
-def matrix_parts(operator) -> tuple:
-    """``(A, d, U, c)`` whose sum is the operator, None for what is absent.
-
-    Terms that are not symmetric by themselves are formed.
-    """
-    terms = getattr(operator, "terms", (operator,))
-    low_ranks = [term for term in terms if isinstance(term, LowRank)]
-    if not all(term.symmetric for term in low_ranks) or len(low_ranks) > 1:
-        return operator.to_dense(), None, None, None
-    dense = [term.matrix for term in terms if isinstance(term, Dense)]
-    diagonals = [term.d for term in terms if isinstance(term, Diagonal)]
-    U, c = (low_ranks[0].U, low_ranks[0].c) if low_ranks else (None, None)
-    if U is not None and c is None:
-        c = pt.ones((U.shape[-1],), dtype=U.type.dtype)
-    return _total(dense), _total(diagonals), U, c
-
-
-def _total(terms):
-    return sum(terms[1:], terms[0]) if terms else None
 
 
 class Preconditioned(Solver):

@@ -8,7 +8,7 @@ from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
 from autotune.ops import CholeskyInverse, SharedCholesky
-from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
+from autotune.problem import REQUEST_KINDS, Problem, known
 from autotune.strategies.base import (
     OWN_OPS,
     No,
@@ -19,6 +19,7 @@ from autotune.strategies.base import (
     outer_products,
     peak_of,
     times,
+    with_backward,
 )
 from cost_models import call
 

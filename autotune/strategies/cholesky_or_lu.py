@@ -8,8 +8,17 @@ import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorOrNaN
-from autotune.problem import REQUEST_KINDS, Problem, known, with_backward
-from autotune.strategies.base import Strategy, Work, forming, outer_products, peak_of, shares_nothing, times
+from autotune.problem import REQUEST_KINDS, Problem, known
+from autotune.strategies.base import (
+    Strategy,
+    Work,
+    forming,
+    outer_products,
+    peak_of,
+    shares_nothing,
+    times,
+    with_backward,
+)
 from autotune.strategies.cholesky import CholeskySolver
 from autotune.strategies.lu import LUSolver
 from cost_models import call
@@ -59,7 +68,7 @@ def may_be_definite(problem: Problem) -> bool:
 
     In batches of small matrices the look costs more than it may save: they are priced as general.
     """
-    return problem.batch == 1 and (problem.symmetric_terms or not problem.low_rank)
+    return problem.batch == 1 and problem.term.fact("symmetric") is not False
 
 
 class CholeskyOrLUSolver(LUSolver):

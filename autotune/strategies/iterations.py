@@ -55,7 +55,7 @@ def chebyshev_bound(condition_number: float, rtol: float) -> float:
 
 def uses_given(problem: Problem) -> bool:
     """Whether what iterates multiplies by the user's M of `precondition`: only a log-determinant does not."""
-    return problem.inverse_columns is not None and not problem.asks("logdet")
+    return problem.inverse is not None and not problem.asks("logdet")
 
 
 def probed(problem: Problem, options) -> Convergence | None:
@@ -166,5 +166,5 @@ def is_known(problem: Problem, options) -> bool:
 def _distinct(problem: Problem, options) -> int | None:
     """In exact arithmetic as many iterations as distinct eigenvalues suffice, without a preconditioner."""
     named = options.preconditioner is not None and options.preconditioner.name != "none"
-    plain = not named and problem.inverse_columns is None
+    plain = not named and problem.inverse is None
     return problem.spectrum.eigenvalues if plain and problem.spectrum is not None else None

@@ -14,6 +14,7 @@ from autotune.strategies.base import No, Strategy, Work, dense_bytes, forming, o
 from autotune.strategies.cg import (
     Preconditioned,
     beyond_budget,
+    columns_of,
     has_dense,
     in_parts,
     iteration,
@@ -86,7 +87,7 @@ class LanczosStrategy(Strategy):
                 return No("solves with as many columns as the low-rank part look like its gradient's")
         if not problem.positive_definite:
             return No("the matrix is not known to be positive definite")
-        if not options.forced and problem.inverse_columns:
+        if not options.forced and problem.inverse is not None and problem.inverse.names != ("diagonal",):
             return No("it cannot use the given preconditioner, with which alone its iterations are known")
         if not options.forced and condition_number(problem, options) is None:
             return No("no condition number is declared, so its steps are unknown")
@@ -124,7 +125,7 @@ class LanczosStrategy(Strategy):
         if has_dense(problem):
             matrices = dense_bytes(problem, 2 if asks_gradient(full) else 1)
         else:
-            matrices = n * known(problem.rank) * problem.itemsize * (2 if asks_gradient(full) else 1)
+            matrices = n * columns_of(problem) * problem.itemsize * (2 if asks_gradient(full) else 1)
         vectors = 2 * steps_of_a_block(problem, options) + (5 * blocks if asks_gradient(full) else 0)
         return matrices + vectors * BLOCK * n * problem.itemsize
 
@@ -149,7 +150,7 @@ class LanczosStrategy(Strategy):
     def solver(self, system, options):
         # a preconditioner that the user gives is one for solves
         operator = getattr(system.operator, "operator", system.operator)
-        differentiated = not GRADIENT.isdisjoint(getattr(system, "kinds", GRADIENT))
+        differentiated = not GRADIENT.isdisjoint(system.kinds)
         return LanczosSolver(operator, options, differentiated)
 
 

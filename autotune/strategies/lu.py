@@ -9,7 +9,7 @@ from pytensor.tensor.linalg.solvers.general import lu_solve
 from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
-from autotune.problem import Problem, known, with_backward
+from autotune.problem import Problem, known
 from autotune.strategies.base import (
     OWN_OPS,
     No,
@@ -21,6 +21,7 @@ from autotune.strategies.base import (
     peak_of,
     shares_nothing,
     times,
+    with_backward,
 )
 from cost_models import call
 

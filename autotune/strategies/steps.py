@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+from autotune.algebra.symmetric_parts import parts_of
 from autotune.ops.core_lanczos import BLOCK, GRADIENT_CONDITION
 from autotune.ops.core_preconditioner import JACOBI
-from autotune.problem import Problem, Request, known, with_backward
-from autotune.strategies.base import forming
-from autotune.strategies.cg import has_dense, in_parts, iteration, products_with_columns
+from autotune.problem import Problem, Request, known
+from autotune.strategies.base import forming, with_backward
+from autotune.strategies.cg import columns_of, has_dense, iteration, products_with_columns
 from autotune.strategies.iterations import condition_number, expected_iterations, rank_for
+from autotune.strategies.woodbury import factorised_in_parts
 from cost_models import KernelCall, call
 
 # The error of the gradient's solves beside that of its probes.
@@ -25,10 +27,11 @@ def is_of_the_gradient(request: Request, problem: Problem) -> bool:
     """Whether a solve has the low-rank part on its right-hand side, as a log-determinant's gradient does, and
     is worth an estimate: up to a block of columns are solved for as others are. It may be, where both numbers
     of columns are unknown."""
-    few = problem.rank is not None and problem.rank <= BLOCK
-    if few or not in_parts(problem) or not any(problem.asks(kind) for kind in ("logdet", *GRADIENT)):
+    parts = parts_of(problem.term)
+    few = parts.columns is not None and parts.columns <= BLOCK
+    if few or not parts.has_columns or not any(problem.asks(kind) for kind in ("logdet", *GRADIENT)):
         return False
-    return request.kind in ("solve", "inv_quad") and request.columns == problem.rank
+    return request.kind in ("solve", "inv_quad") and request.columns == parts.columns
 
 
 def with_gradient(problem: Problem) -> Problem:
@@ -70,7 +73,7 @@ def orthogonalisation(n: int, blocks: float, steps: int) -> list[KernelCall]:
 def combining(problem: Problem, probes: int, options) -> list[KernelCall]:
     """The gradient from its solves: the estimated inverse, or its diagonal and its product with columns."""
     n, rank = known(problem.n), max(rank_for(options, known(problem.n)), 0)
-    k = known(problem.rank) if in_parts(problem) else 0
+    k = columns_of(problem)
     if not has_dense(problem):
         return repeated(2, products_with_columns(n, k, probes)) if k else []
     columns = [call("gemm", m=n, n=k, k=n)] if k else []
@@ -120,9 +123,5 @@ def factorised(problem: Problem, columns: list[int], gradient: bool) -> list[Ker
     if has_dense(problem):
         calls = [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns)]
         return [*calls, call("potri", n=n)] if gradient else calls
-    k = known(problem.rank)
-    calls = [call("low_rank_factor", n=n, k=k)]
-    if gradient:
-        calls.append(call("low_rank_diagonal", n=n, k=k))
-        columns = [*columns, k] if k > BLOCK else columns
-    return [*calls, *(call("low_rank_solve", n=n, k=k, m=m) for m in columns)]
+    k = columns_of(problem)
+    return factorised_in_parts(problem, [*columns, k] if gradient and k > BLOCK else columns, gradient)

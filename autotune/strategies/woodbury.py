@@ -7,16 +7,17 @@ from functools import cached_property
 
 import pytensor.tensor as pt
 
-from autotune.algebra.operators import Diagonal, LowRank
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
 from autotune.ops.woodbury import (
     LowRankFactor,
     LowRankInverseDiagonal,
     LowRankSolve,
     LowRankSolveColumns,
 )
-from autotune.problem import Problem, known, with_backward
-from autotune.strategies.base import No, Solver, Strategy, Work, times
-from cost_models import call
+from autotune.problem import Problem, known
+from autotune.strategies.base import No, Solver, Strategy, Work, times, with_backward
+from cost_models import KernelCall, call
 
 
 class WoodburyStrategy(Strategy):
@@ -36,19 +37,20 @@ class WoodburyStrategy(Strategy):
     structured = True
 
     def objects_to(self, problem, options):
-        if not problem.low_rank or "diagonal" not in problem.structure or "dense" in problem.structure:
+        if set(problem.structure) != {"diagonal", "low_rank"}:
             return No("the matrix is not diagonal plus low rank")
-        if None not in (problem.n, problem.rank) and problem.rank >= problem.n and not options.forced:
+        n, rank = problem.n, _rank(problem)
+        if n is not None and rank is not None and rank >= n and not options.forced:
             return No("its rank is not below its order")
-        if problem.one_triangle and not problem.symmetric_terms:
+        if problem.one_triangle and not problem.term.fact("symmetric"):
             return No("its low-rank term has two factors, and the graph may give but one triangle of it")
         return None
 
     def work(self, problem: Problem, options) -> Work:
-        n, k = known(problem.n), known(problem.rank)
+        n, k = known(problem.n), known(_rank(problem))
         full = with_backward(problem, structured=True)
         both = problem.checked and not problem.positive_definite  # with the check, and without
-        factors = (1 if problem.symmetric_terms else 2) * (1 + both)
+        factors = (1 if problem.term.fact("symmetric") else 2) * (1 + both)
         calls = [call("low_rank_factor", n=n, k=k, count=factors)]
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
@@ -59,13 +61,27 @@ class WoodburyStrategy(Strategy):
 
     def _numbers(self, problem: Problem, full: Problem) -> int:
         """The capacitance matrix, a thin matrix while it is made or used, solutions, a few vectors."""
-        n, k = known(problem.n), known(problem.rank)
+        n, k = known(problem.n), known(_rank(problem))
         columns = sum(known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad"))
         inverse = 3 * n * n if full.asks("inverse") else 0
         return k * k + n * k + inverse + (4 if problem.differentiated else 2) * n * columns + 4 * n
 
     def solver(self, system, options):
         return WoodburySolver(system)
+
+
+def _rank(problem: Problem) -> int | None:
+    low_rank = problem.term.find("low_rank")
+    return None if low_rank is None else dict(low_rank.dims)["rank"]
+
+
+def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
+    """A factor of diagonal plus low rank, solves by it, and the gradient of its log-determinant."""
+    n, k = known(problem.n), known(_rank(problem))
+    calls = [call("low_rank_factor", n=n, k=k)]
+    if gradient:
+        calls.append(call("low_rank_diagonal", n=n, k=k))
+    return [*calls, *(call("low_rank_solve", n=n, k=k, m=m) for m in columns)]
 
 
 class WoodburySolver(Solver):
@@ -119,6 +135,6 @@ class WoodburySolver(Solver):
 
 
 def _diagonal_and_low_rank(operator) -> tuple:
-    [diagonal] = [term for term in operator.terms if isinstance(term, Diagonal)]
-    [low_rank] = [term for term in operator.terms if isinstance(term, LowRank)]
+    [diagonal] = [term for term in operator.summands if isinstance(term, Diagonal)]
+    [low_rank] = [term for term in operator.summands if isinstance(term, LowRank)]
     return diagonal.d, low_rank

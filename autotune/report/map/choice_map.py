@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.algebra.diagonal import diagonal_term
+from autotune.algebra.low_rank import low_rank_term
+from autotune.algebra.sum import sum_term
 from autotune.choose import choose
 from autotune.choose.memory import available_memory
 from autotune.policy import Policy
-from autotune.problem import Problem, Request
+from autotune.problem import Problem, Request, Term, dense
 from cost_models import Profile
 
 SMALLEST_N = 10
@@ -30,17 +33,20 @@ class Structure:
     template: Problem
 
 
-def _template(**facts: Any) -> Problem:
-    return Problem(requests=(), n=None, **facts)
+def _template(term: Term, **facts: Any) -> Problem:
+    return Problem(requests=(), term=term, batch=None, **facts)
+
+
+DEFINITE = {"positive_definite": True, "symmetric": True}
 
 
 STRUCTURES = {
     "low_rank": Structure(
         "diagonal plus low rank",
-        _template(structure=("diagonal", "low_rank"), positive_definite=True, symmetric=True),
+        _template(sum_term(diagonal_term(None), low_rank_term(None, None)), **DEFINITE),
     ),
-    "dense": Structure("dense, positive definite", _template(positive_definite=True, symmetric=True)),
-    "general": Structure("dense, nothing known of it", _template()),
+    "dense": Structure("dense, positive definite", _template(dense(None), **DEFINITE)),
+    "general": Structure("dense, nothing known of it", _template(dense(None))),
 }
 
 
@@ -109,7 +115,11 @@ class Question:
     def _has(self) -> dict[str, bool]:
         """Which of the sizes beside n the problem has."""
         columns = not set(self.requests).isdisjoint(WITH_COLUMNS)
-        return {"rank": STRUCTURES[self.structure].template.low_rank, "columns": columns, "batch": True}
+        return {
+            "rank": "rank" in STRUCTURES[self.structure].template.sizes,
+            "columns": columns,
+            "batch": True,
+        }
 
     def _possible(self) -> list[str]:
         definite = STRUCTURES[self.structure].template.positive_definite
@@ -123,15 +133,8 @@ class Question:
             Request(kind, sizes["columns"], form=FORMS[kind][template.positive_definite] or "")
             for kind in self.requests
         )
-        return replace(
-            template,
-            requests=requests,
-            n=n,
-            rank=sizes["rank"] if template.low_rank else None,
-            batch=sizes["batch"],
-            dtype=self.dtype,
-            differentiated=self.gradient,
-        )
+        given = replace(template, requests=requests, dtype=self.dtype, differentiated=self.gradient)
+        return given.with_sizes(n=n, **sizes)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+"""Products of thin matrices, with weights between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from autotune.algebra.operator import Operator
+from autotune.algebra.signs import is_nonnegative
+from autotune.problem import Request, Term, known
+from cost_models import call
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank(Operator):
+    """``U diag(c) V.T``: ``U``, ``V`` of shape ``(..., n, k)``, ``c`` ``(..., k)`` or ``None`` for ones.
+
+    ``tied``: V stands for U, the term is symmetric and its parts are ``(U, c)``; by default whether
+    ``V is U``. It is kept when the operator is rebuilt, since merging may make two parts one variable.
+    """
+
+    kind: ClassVar[str] = "low_rank"
+    letters: ClassVar[dict[str, str]] = {"rank": "k"}
+
+    U: TensorVariable
+    c: TensorVariable | None
+    V: TensorVariable
+    tied: bool | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        return self.V is self.U if self.tied is None else self.tied
+
+    @property
+    def parts(self):
+        return (self.U,) + (() if self.c is None else (self.c,)) + (() if self.symmetric else (self.V,))
+
+    @property
+    def signature(self):
+        return (self.kind, self.c is not None, self.symmetric)
+
+    @classmethod
+    def rebuild(cls, signature, parts):
+        _, weighted, symmetric = signature
+        U = parts.pop(0)
+        c = parts.pop(0) if weighted else None
+        return LowRank(U, c, U if symmetric else parts.pop(0), tied=symmetric)
+
+    @classmethod
+    def axes(cls, signature, names):
+        _, weighted, symmetric = signature
+        k = f"k{next(names)}"
+        return [f"n,{k}"] + [k] * weighted + [f"n,{k}"] * (not symmetric)
+
+    @classmethod
+    def join(cls, terms):
+        """Several become one by joining their columns: ``[U1 U2] diag(c1, c2) [V1 V2].T``."""
+        if len(terms) == 1:
+            return terms[0]
+        U = pt.concatenate([t.U for t in terms], axis=-1)
+        c = None
+        if any(t.c is not None for t in terms):
+            c = pt.concatenate([equal_weights(t.U) if t.c is None else t.c for t in terms], axis=-1)
+        symmetric = all(t.symmetric for t in terms)
+        V = U if symmetric else pt.concatenate([t.V for t in terms], axis=-1)
+        return LowRank(U, c, V, tied=symmetric)
+
+    def dims(self):
+        return {"n": (self.U, -2), "rank": (self.U, -1)}
+
+    @property
+    def facts(self):
+        """Two factors that are not one never make a symmetric matrix, but by chance."""
+        nonnegative = self.c is None or is_nonnegative(self.c)
+        return {"symmetric": self.symmetric, **({"nonnegative_weights": True} if nonnegative else {})}
+
+    @staticmethod
+    def forming(term):
+        n, k = (known(size) for _, size in term.dims)
+        return [call("gemm", m=n, n=n, k=k)]
+
+    @staticmethod
+    def unforming(term):
+        n, k = (known(size) for _, size in term.dims)
+        return [call("gemm", m=n, n=k, k=n, count=2)]
+
+    @staticmethod
+    def logdet_pullback(term, checked):
+        return [Request("solve", dict(term.dims)["rank"], checked=checked)]
+
+    def matmul(self, x):
+        inner = self.V.mT @ x
+        return self.U @ (inner if self.c is None else self.c[..., :, None] * inner)
+
+    def rmatmul(self, x):
+        return self.transpose().matmul(x)
+
+    def diagonal(self):
+        return (scale_columns(self.U, self.c) * self.V).sum(axis=-1)
+
+    def to_dense(self):
+        U = scale_columns(self.U, self.c)
+        # an outer product elementwise, so that it fuses with what is made of it
+        return U * self.V.mT if self.U.type.shape[-1] == 1 else U @ self.V.mT
+
+    def transpose(self):
+        return self if self.symmetric else LowRank(self.V, self.c, self.U, tied=False)
+
+    def scale(self, s):
+        c = equal_weights(self.U) if self.c is None else self.c
+        return LowRank(self.U, c * s, self.V, self.tied)
+
+    def scale_rows(self, v):
+        return LowRank(self.U * v[:, None], self.c, self.V, tied=False)
+
+    def pullback(self, cotangent):
+        """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
+        right = cotangent.matmul(self.V)
+        U_bar = scale_columns(right, self.c)
+        c_bar = [] if self.c is None else [(self.U * right).sum(axis=-2)]
+        V_bar = scale_columns(cotangent.rmatmul(self.U), self.c)
+        if self.symmetric:
+            return [U_bar + V_bar, *c_bar]
+        return [U_bar, *c_bar, V_bar]
+
+
+def low_rank_term(
+    n: int | None, rank: int | None, *, symmetric: bool = True, nonnegative: bool = True
+) -> Term:
+    """``U diag(c) V'`` as plain data: whether V is U, and whether ``c >= 0`` is proven."""
+    facts = {"symmetric": symmetric, **({"nonnegative_weights": True} if nonnegative else {})}
+    return Term("low_rank", (("n", n), ("rank", rank)), tuple(sorted(facts.items())))
+
+
+def equal_weights(U: TensorVariable, value: Any = 1.0) -> TensorVariable:
+    """The scalar ``value`` once for every column of ``U``, in its dtype."""
+    value = pt.cast(value, U.type.dtype)
+    known = U.type.shape[-1]
+    if known is not None:
+        return pt.full((known,), value)
+    return pt.second(U.sum(axis=-2), value)  # no symbolic length, see above
+
+
+def scale_columns(u: TensorVariable, c: TensorVariable | None) -> TensorVariable:
+    """``U diag(c)``; ``None`` stands for ``c = 1``."""
+    return u if c is None else u * c[..., None, :]

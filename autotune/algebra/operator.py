@@ -1,0 +1,223 @@
+"""The base of all operators: the laws that each keeps, and lengths that PyTensor's rewrites would lose.
+
+An operator never forms its matrix. It answers symbolic questions in the size of its parts: ``A @ x``,
+``diag(A)``, ``A.T``, ``s * A``, and the pullback of a matrix cotangent onto the parts. Batches lead, as
+everywhere in PyTensor: a part of shape ``(n, k)`` may have shape ``(..., n, k)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, ClassVar, Protocol
+
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.subtensor import Subtensor
+from pytensor.tensor.variable import TensorVariable
+
+from autotune.problem import Request, Term
+from cost_models import KernelCall
+
+Size = Callable[[Any, int], int | None]
+"""The length of a variable along an axis, None where it is not known."""
+
+
+class Cotangent(Protocol):
+    """A matrix cotangent ``M``, of which an operator's pullback reads only what its parts need."""
+
+    def matmul(self, x: TensorVariable) -> TensorVariable: ...
+    def rmatmul(self, x: TensorVariable) -> TensorVariable: ...
+    def diagonal(self) -> TensorVariable: ...
+    def to_dense(self) -> TensorVariable: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """Base of all operators. ``kind`` names it in plain data; ``parts`` are the variables it is made of."""
+
+    kind: ClassVar[str]
+    letters: ClassVar[dict[str, str]] = {}
+    """Short names of its dims, for tables; others are shown as they are."""
+
+    @property
+    def parts(self) -> tuple[TensorVariable, ...]:
+        raise AttributeError(f"{type(self).__name__} defines no parts")
+
+    @property
+    def summands(self) -> tuple[Any, ...]:
+        """What it is the sum of: itself, if it is no sum."""
+        return (self,)
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """Hashable description of everything but the variables; its kind comes first."""
+        return (self.kind,)
+
+    @classmethod
+    def rebuild(cls, signature: tuple[Any, ...], parts: list[TensorVariable]) -> Any:
+        """The operator of a signature, which takes its parts from the front of ``parts``."""
+        return cls(parts.pop(0))  # type: ignore[call-arg]
+
+    @classmethod
+    def axes(cls, signature: tuple[Any, ...], names: Iterator[int]) -> list[str]:
+        """The axes of each part: ``n`` is the order, others are told apart by a number of ``names``."""
+        raise AttributeError(f"{cls.__name__} defines no axes")
+
+    @classmethod
+    def join(cls, terms: Sequence[Any]) -> Any:
+        """The sum of operators of this kind as one."""
+        raise AttributeError(f"{cls.__name__} defines no sum")
+
+    # -- plain data -------------------------------------------------------------------------------------
+
+    def dims(self) -> dict[str, tuple[TensorVariable, int]]:
+        """Its dims by name, each as a variable and the axis along which it has that length."""
+        raise AttributeError(f"{type(self).__name__} defines no dims")
+
+    @property
+    def facts(self) -> dict[str, bool]:
+        """What its structure proves."""
+        return {"symmetric": True} if self.symmetric else {}
+
+    @property
+    def static(self) -> Term:
+        """The operator as plain data, of static lengths."""
+        return self.term(lambda var, axis: var.type.shape[axis])
+
+    def term(self, size: Size) -> Term:
+        """The operator as plain data."""
+        dims = tuple((name, size(*where)) for name, where in self.dims().items())
+        return Term(self.kind, dims, tuple(sorted(self.facts.items())))
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """The kinds of what it is the sum of."""
+        return tuple(term.kind for term in self.summands)
+
+    @property
+    def dtype(self) -> str:
+        return self.parts[0].type.dtype
+
+    @property
+    def order(self) -> Any:
+        """The number of rows, symbolic where it is not static."""
+        return length(*self.dims()["n"])
+
+    @property
+    def batch_axes(self) -> list[tuple[TensorVariable, int]]:
+        """The batch axes: a variable and its axis for each."""
+        [axes, *_] = type(self).axes(self.signature, count())
+        part = self.parts[0]
+        return [(part, axis) for axis in range(part.type.ndim - len(axes.split(",")))]
+
+    @property
+    def batch(self) -> tuple[int | None, ...]:
+        """The lengths of the batch axes, None where they are not static."""
+        return tuple(part.type.shape[axis] for part, axis in self.batch_axes)
+
+    # -- laws of kinds, in plain data ---------------------------------------------------------------------
+
+    @staticmethod
+    def forming(term: Term) -> list[KernelCall]:
+        """The kernels that make the dense matrix."""
+        return []
+
+    @staticmethod
+    def unforming(term: Term) -> list[KernelCall]:
+        """The kernels that take a dense cotangent back to the parts."""
+        return []
+
+    @staticmethod
+    def logdet_pullback(term: Term, checked: bool) -> list[Request]:
+        """What the gradient of a log-determinant asks of the whole matrix for this part of it."""
+        return [Request("inverse", checked=checked)]
+
+    # -- algebra ----------------------------------------------------------------------------------------
+
+    def to_dense(self) -> TensorVariable:
+        """The matrix itself."""
+        raise AttributeError(f"{type(self).__name__} defines no dense form")
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it is symmetric by its structure."""
+        return False
+
+
+KINDS: dict[str, type[Operator]] = {}
+"""Operators by kind: those of the registry, `autotune.algebra.registry`."""
+
+
+def kind_of(name: str) -> type[Operator]:
+    """The operator of a kind. Raises ``ValueError`` for a word that no structure has."""
+    if name not in KINDS:
+        raise ValueError(f"Found the kind {name!r}; there are operators for {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def rebuilt(signature: tuple[Any, ...], parts: list[TensorVariable]) -> Any:
+    """The operator of a signature, of the first of ``parts``, which it takes away."""
+    return kind_of(signature[0]).rebuild(signature, parts)
+
+
+def length(var: TensorVariable, axis: int) -> Any:
+    """The length of ``var`` along ``axis``, a number where its type says so.
+
+    A symbolic one hides the number from what is made of it, and under ``vectorize_graph`` it becomes a batch.
+    """
+    known = var.type.shape[axis]
+    return var.shape[axis] if known is None else known
+
+
+def of_one_length(vectors: Sequence[TensorVariable]) -> list[TensorVariable]:
+    """``vectors``, to be combined elementwise, so that lengths which differ are still refused.
+
+    PyTensor's rewrites drop an ``Alloc`` beside another vector, and with it its length: it is specified of
+    that other.
+    """
+    filled = [filled_length(v) for v in vectors]
+    vectors = list(vectors)
+    if None not in filled:
+        return vectors
+    firm = filled.index(None)
+    for n in filled:
+        if n is not None and not _has_length(vectors[firm], n):
+            vectors[firm] = pt.specify_shape(vectors[firm], (n,))
+    return vectors
+
+
+def filled_length(v: TensorVariable) -> Any:
+    """The symbolic length that a vector has only because it was filled so; else None."""
+    if v.type.shape != (None,):
+        return None
+    match v.owner_op_and_inputs:
+        case (Alloc(), value, n) if all(value.type.broadcastable):
+            return n
+        case (Elemwise(scalar_op=ps.Second()), like, value) if all(value.type.broadcastable):
+            return like.shape[0]
+        case (Elemwise(), *inputs):
+            lengths = [filled_length(i) for i in inputs if not i.type.broadcastable[0]]
+            return None if None in lengths else lengths[0]
+    return None
+
+
+def _has_length(v, n) -> bool:
+    """Whether ``n`` is seen to be the length of vector ``v``, or of what it is made of elementwise."""
+    match n.owner_op_and_inputs:
+        case (Subtensor(), shape, *_) if isinstance(shape.owner_op, Shape):
+            of = shape.owner.inputs[0]
+        case (Shape_i(), of):
+            pass
+        case _:
+            return False
+    while v is not of and isinstance(v.owner_op, Elemwise):
+        inputs = [i for i in v.owner.inputs if not i.type.broadcastable[0]]
+        if of in inputs or not inputs:
+            return bool(inputs)
+        v = inputs[0]
+    return v is of and v.type.ndim == 1

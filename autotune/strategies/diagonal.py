@@ -1,0 +1,69 @@
+"""Diagonal matrices, as parts of others: one number a row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.tensor as pt
+
+from autotune.algebra.solver import Solver
+from autotune.problem import REQUEST_KINDS, Problem, known
+from autotune.strategies.base import No, Strategy, Work
+from cost_models import call
+
+
+class DiagonalStrategy(Strategy):
+    """``diag(d)^-1 = diag(1 / d)``. A diagonal matrix by itself is PyTensor's own."""
+
+    name = "diagonal"
+    provides = frozenset(REQUEST_KINDS)
+    batched = False
+    structured = True
+
+    def concerns(self, problem):
+        return problem.structure == ("diagonal",)
+
+    def objects_to(self, problem, options):
+        return None if self.concerns(problem) else No("the matrix is not diagonal")
+
+    def work(self, problem: Problem, options) -> Work:
+        n = known(problem.n)
+        solves = [known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad")]
+        formed = sum(r.kind in ("inverse", "factor") for r in problem.requests)
+        calls = [call("stream", n=n * m) for m in (1, *solves)] + [call("diagonal", n=n)] * formed
+        return Work(tuple(calls), problem.itemsize * n * (2 + sum(solves) + formed * n))
+
+    def solver(self, system, options):
+        [d] = system.operator.parts
+        return DiagonalSolver(d)
+
+
+class DiagonalSolver(Solver):
+    """Where a Cholesky factor is asked for and some entry is not positive, every answer is NaN."""
+
+    def __init__(self, d):
+        self.d = d
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        found = super().answer(kind, rhs, transposed)
+        if not checked or kind == "is_positive_definite":
+            return found
+        ok = pt.switch(self.is_positive_definite(), 1.0, np.nan)
+        return [x * ok.astype(x.type.dtype) for x in found]
+
+    def solve(self, rhs, transposed=False):
+        return rhs / self.d[:, None]
+
+    def logdet(self):
+        return pt.prod(pt.sign(self.d)), pt.log(pt.abs(self.d)).sum()
+
+    def inverse(self):
+        return pt.diag(1 / self.d)
+
+    def inverse_diagonal(self):
+        return 1 / self.d
+
+    def is_positive_definite(self):
+        return pt.all(self.d > 0)
+
+    def factor(self):
+        return pt.diag(pt.sqrt(self.d))
