@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import pytest
 from pytensor.compile.mode import Mode
 
 import autotune
@@ -154,3 +155,12 @@ def dense_value(matrix, values):
 def diagonal_plus_low_rank(n, rank, *, beside=(), **facts):
     """``diag(d) + U diag(c) V'`` as plain data, with other terms ``beside`` it."""
     return sum_term(*beside, diagonal_term(n), low_rank_term(n, rank, **facts))
+
+
+def in_turn(cases, every=2):
+    """One case of every so many in each run, the others marked slow: all of them at night."""
+    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [
+        pytest.param(*value, marks=[] if i % every == 0 else [pytest.mark.slow])
+        for i, value in enumerate(values)
+    ]

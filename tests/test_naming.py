@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with, forced, op_names, python_mode
+from helpers import compile_with, forced, in_turn, op_names, python_mode
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import inv, slogdet, solve
 
@@ -223,7 +223,7 @@ def test_the_variable_is_known_in_every_function_of_a_model():
 
 
 @pytest.mark.pymc
-@pytest.mark.parametrize("rv", ["y0", "y1"])
+@pytest.mark.parametrize("rv", in_turn(["y0", "y1"]))
 def test_one_rule_changes_one_term_of_a_model_with_three_covariances_and_nothing_else(rv):
     pm = pytest.importorskip("pymc")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, forced
+from helpers import compile_plain, compile_with, forced, in_turn
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import inv, slogdet, solve
@@ -78,7 +78,7 @@ def assert_right(outputs, expected, mode):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", in_turn(CASES, 3))
 def test_results_made_of_results(name):
     out, outputs = CASES[name]
     expected = compile_plain(INPUTS, outputs(out))(*VALUES)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with, forced, op_names, python_mode
+from helpers import compile_with, forced, in_turn, op_names, python_mode
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import inv, slogdet, solve
 
@@ -207,7 +207,7 @@ def test_agreement_names_what_is_pinned_otherwise_what_has_no_pin_and_what_is_lo
 
 
 @pytest.mark.pymc
-@pytest.mark.parametrize("saved_on", MACHINES)
+@pytest.mark.parametrize("saved_on", in_turn(MACHINES, 3))
 def test_pins_hold_before_autodiff_too(saved_on, monkeypatch, tmp_path, said):
     pm = pytest.importorskip("pymc")
 

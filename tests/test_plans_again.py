@@ -8,7 +8,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, op_names, python_mode, relative_error, spd
+from helpers import compile_plain, in_turn, op_names, python_mode, relative_error, spd
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import cholesky, det, inv, slogdet, solve, solve_triangular
 
@@ -100,7 +100,7 @@ def same(fn, others) -> bool:
     return all(relative_error(a, e) < 1e-6 for a, e in zip(fn(*VALUES), others, strict=True))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", in_turn(range(60)))
 def test_a_saved_plan_compiles_again_to_the_same_choices_and_values(seed):
     draw = random.Random(seed)
     graph, known = draw.choice(list(GRAPHS)), draw.random() < 0.7

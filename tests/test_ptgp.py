@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, python_mode, relative_error
+from helpers import chosen, compile_plain, compile_with, in_turn, python_mode, relative_error
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import det, inv, slogdet
 from scipy.stats import multivariate_normal
@@ -171,7 +171,7 @@ def joint(model, way, policy=None):
 
 
 @pytest.mark.parametrize("kernel", [rbf, pytest.param(matern32, marks=pytest.mark.slow)], ids=KERNELS)
-@pytest.mark.parametrize(("name", "tagged", "way"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "tagged", "way"), in_turn(VARIANTS))
 def test_value_and_gradients_with_one_factorisation_per_matrix(name, tagged, way, kernel):
     model = MODELS[name](kernel, *SMALL, tagged)
     inputs, values = list(model.inputs.values()), values_of(model)
@@ -187,7 +187,7 @@ def test_value_and_gradients_with_one_factorisation_per_matrix(name, tagged, way
         assert relative_error(a, e) < TOLERANCE
 
 
-@pytest.mark.parametrize(("name", "tagged", "way"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "tagged", "way"), in_turn(VARIANTS, 4))
 def test_one_factorisation_per_matrix_is_chosen_by_its_price(name, tagged, way):
     model = MODELS[name](rbf, *LARGE, tagged)
     fn = compile_with(list(model.inputs.values()), joint(model, way), base=python_mode())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import op_names, python_mode, relative_error
+from helpers import in_turn, op_names, python_mode, relative_error
 
 import autotune
 
@@ -163,7 +163,7 @@ def start(model, seed=0):
 
 # of PyMC's MatrixNormal
 @pytest.mark.filterwarnings("ignore:(pytensor.tensor.linalg.trace|matrix_dot is deprecated):FutureWarning")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", in_turn(MODELS, 3))
 def test_value_and_gradient_are_the_same(name):
     plain = joint(MODELS[name]())
     with autotune.enabled(FORCE):

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import op_names, python_mode, relative_error
+from helpers import in_turn, op_names, python_mode, relative_error
 from pytensor.compile import mode as modes
 from pytensor.graph.fg import FunctionGraph
 
@@ -108,11 +108,7 @@ def points(model, count=5):
     return 0.3 * np.random.default_rng(8).normal(size=(count, size))
 
 
-# FITC and DTC are VFE but for a term.
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in ("FITC", "DTC") else []) for name in MODELS],
-)
+@pytest.mark.parametrize("name", in_turn(MODELS, 3))
 def test_value_and_gradient_at_random_points(name):
     plain = joint(MODELS[name]())
     with autotune.enabled(DENSE_RULES if name in SPARSE else RULES) as session:

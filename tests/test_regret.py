@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, diagonal_plus_low_rank, python_mode, relative_error
+from helpers import compile_plain, diagonal_plus_low_rank, in_turn, python_mode, relative_error
 
 import autotune
 from autotune.choose import choose
@@ -36,7 +36,7 @@ def tiny(kind, dtype="float64"):
     return problems.Case(kind, dtype, {name: sizes[name] for name in problems.KINDS[kind].sizes}, seed=1)
 
 
-@pytest.mark.parametrize("kind", problems.KINDS)
+@pytest.mark.parametrize("kind", in_turn(problems.KINDS))
 def test_free_forced_and_plain_agree(kind):
     case = tiny(kind)
     graph = problems.build(case)

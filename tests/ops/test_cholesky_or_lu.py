@@ -5,6 +5,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import scipy.linalg
+from helpers import in_turn
 from hypothesis import given
 from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
@@ -85,7 +86,7 @@ SIZES = (2, 9, 33, 70)
 
 
 @pytest.mark.parametrize(("linker", "layout"), LAYOUTS)
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("n", in_turn(SIZES))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_matrix_is_solved_and_inverted(run, kind, n, layout, linker):
     make, cholesky = KINDS[kind]
