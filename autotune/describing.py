@@ -52,11 +52,11 @@ def problem_of(reading, sizes, *, differentiated, linker):
 
     operator = reading.operator
     part = operator.parts[0]
-    named = reading.matrix if reading.matrix is not None else part
+    square = reading.square_matrix
+    named = part if square is None else square
     low_rank = next((t for t in getattr(operator, "terms", ()) if isinstance(t, LowRank)), None)
     rank = None if low_rank is None else sizes.of(low_rank.U, 1)
-    square = named is reading.matrix or operator.structure == ("dense",)
-    n = sizes.order(named) if square else sizes.of(named, 0)
+    n = sizes.of(named, 0) if square is None else sizes.order(square)
     if n is None:
         rows = (sizes.of(a.rhs, -2) for a in reading.requests.values() if a.rhs is not None)
         n = next((length for length in rows if length is not None), None)

@@ -163,9 +163,9 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
     from autotune.branching import is_branch
     from autotune.dispatching import dispatched
     from autotune.policy.files import layered
-    from autotune.probing.examples import lengths_of
     from autotune.reading import has_roots
     from autotune.session import enabled_examples, enabled_policies, publish
+    from autotune.sizes import lasting_hints
 
     outer = None if differentiated else enclosing(fgraph)
     if plan_of(fgraph) is not None or is_branch(fgraph):
@@ -177,7 +177,8 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
         decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
         if not differentiated:
             decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
-        hints = lengths_of(known["examples"], fgraph) | dict(in_force.sizes)
+        square = [m for reading, *_ in decided if (m := reading.square_matrix) is not None]
+        hints = lasting_hints(fgraph, in_force.sizes, known["examples"], square)
         plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=hints)
         if not differentiated and outer is None and not holds_problems(fgraph):
             _look_for_pins(in_force, policy, plan)
