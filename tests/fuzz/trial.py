@@ -16,7 +16,7 @@ from fuzz.case import draw_case, misfit, rounds
 from fuzz.choices import Choices
 from fuzz.compiling import Plain, base_mode, call, tuned_function
 from fuzz.generator import Skip
-from fuzz.judge import Evidence, Fault, agree, judge, natural_noise
+from fuzz.judge import Evidence, Fault, Noise, agree, judge, natural_noise
 from fuzz.reference import evaluate
 from fuzz.settings import draw_hints, draw_setting
 from fuzz.watching import Cycle, Hang, limit, recorded
@@ -260,7 +260,7 @@ class Trial:
         quiet = Evidence(
             lambda: evidence.truth,
             lambda: evidence.condition,
-            lambda: [0.0] * len(raw),
+            lambda: [Noise()] * len(raw),
             evidence.eps,
             evidence.iterative,
         )
