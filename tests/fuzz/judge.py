@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 CLOSE, TIMES_PLAIN, TIMES_CONDITION, TIMES_NOISE = 100, 10, 50, 30
+TIMES_PURE_NOISE = 1e6  # where nothing but rounding is left, as in determinants of singular matrices
 MOVES = 8  # of the inputs by a rounding error
 BEYOND_JUDGING = 1e-2  # condition times eps
 ITERATIVE = 1e-10  # what CG leaves at the tolerance that the policies of the fuzzer ask for
@@ -130,7 +131,9 @@ def _allowed(error_p, scale, eps, evidence, i):
     if evidence.iterative:
         relative += ITERATIVE * evidence.condition
     of_plain = TIMES_PLAIN * error_p if np.isfinite(error_p) else 0.0
-    return of_plain + (relative * scale if scale else 0.0) + TIMES_NOISE * evidence.noise[i].size + 1e-300
+    noise = evidence.noise[i].size
+    times = TIMES_NOISE if noise <= scale else TIMES_PURE_NOISE
+    return of_plain + (relative * scale if scale else 0.0) + times * noise + 1e-300
 
 
 def _true(evidence, i, p):

@@ -69,6 +69,12 @@ def test_condition_and_noise_excuse_what_they_explain():
     assert judged(moved, noise=1e-10) == []
 
 
+def test_what_is_only_rounding_may_be_another_rounding_but_no_value():
+    zero = np.array(0.0)
+    for error, kinds in ((1e-27, []), (1e-20, ["value"])):
+        assert judged(np.array(error), np.array(1e-30), zero, noise=1e-30) == kinds
+
+
 def test_the_condition_excuses_no_value_within_reach():
     assert judged(RIGHT * 1.1, condition=1e8) == ["value"]
 
