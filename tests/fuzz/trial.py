@@ -296,13 +296,14 @@ class Trial:
         return first
 
     def judge_error(self, error, before, number, raw):
-        """An error is a fault where PyTensor raises none."""
+        """An error is a fault where PyTensor raises none, with the rewrites of the tuned function too."""
         known = [text for text in LIMITATIONS if text in str(error)]
+        alike = self.alike
         with limit(self.seconds):
-            plain = None if known else self.plain.run(before)
+            raises_too = known or alike.run(before) is None or self.plain.run(before) is None
         if known:
             self.outcome.status = f"limitation: {known[0]}"
-        elif plain is None:
+        elif raises_too:
             self.outcome.status = "both raise when run"
         else:
             self.fault("raises", f"values {number}: {type(error).__name__}: {str(error)[:900]}")
