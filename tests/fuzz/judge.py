@@ -14,6 +14,7 @@ import numpy as np
 CLOSE, TIMES_PLAIN, TIMES_CONDITION, TIMES_NOISE = 100, 10, 50, 30
 TIMES_PURE_NOISE = 1e6  # where nothing but rounding is left, as in determinants of singular matrices
 MOVES = 8  # of the inputs by a rounding error
+FAR = 1e-2  # an error beside the value, of which there is no doubt
 BEYOND_JUDGING = 1e-2  # condition times eps
 ITERATIVE = 1e-10  # what CG leaves at the tolerance that the policies of the fuzzer ask for
 
@@ -81,6 +82,20 @@ def judge(plain, tuned, evidence, labels, tags):
             fault = _judged(p, a, evidence, i, label, tags)
             faults += [fault] if fault else []
     return faults
+
+
+def wrong(results, evidence):
+    """Whether some result is far from its value in long double, beyond what condition and noise explain."""
+    return any(_is_wrong(p, evidence, i) for i, p in enumerate(results))
+
+
+def _is_wrong(p, evidence, i):
+    right = _true(evidence, i, p)
+    if right is None or isinstance(right, str) or p.dtype.kind != "f" or evidence.beyond_judging:
+        return False
+    error, finite = distance(p, right), np.isfinite(right)
+    scale = float(np.abs(right[finite]).max(initial=0.0))
+    return FAR * scale < error < np.inf and error > _allowed(0.0, scale, _eps(p, evidence), evidence, i)
 
 
 def _is_nan(a):

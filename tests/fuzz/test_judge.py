@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fuzz.judge import Evidence, Noise, agree, distance, judge, natural_noise
+from fuzz.judge import Evidence, Noise, agree, distance, judge, natural_noise, wrong
 
 RIGHT = np.array([[1.0, -2.0], [3.0, 0.5]])
 
@@ -112,3 +112,10 @@ def test_a_result_is_lost_where_rounding_of_the_inputs_loses_it(singular):
     run = lambda v: singular(v) if v[0] > 1 else [v[0]]  # noqa: E731
     [noise] = natural_noise(run, values, values, 1e-10, np.random.RandomState(0))
     assert noise.lost
+
+
+def test_plain_is_wrong_only_where_there_is_no_doubt():
+    evidence = Evidence(lambda: [RIGHT, np.array(1.0)], lambda: 10.0, lambda: [Noise(), Noise(0.01)], 2.2e-16)
+    assert wrong([RIGHT + 1, np.array(1.0)], evidence)
+    for one, other in ((RIGHT * 1.001, 1.0), (RIGHT, 1.1), (RIGHT * np.nan, 1.0)):
+        assert not wrong([one, np.array(other)], evidence)

@@ -16,7 +16,7 @@ from fuzz.case import draw_case, misfit, rounds
 from fuzz.choices import Choices
 from fuzz.compiling import Plain, base_mode, call, tuned_function
 from fuzz.generator import Skip
-from fuzz.judge import Evidence, Fault, Noise, agree, judge, natural_noise
+from fuzz.judge import Evidence, Fault, Noise, agree, judge, natural_noise, wrong
 from fuzz.reference import evaluate
 from fuzz.settings import draw_hints, draw_setting
 from fuzz.watching import Cycle, Hang, limit, recorded
@@ -229,7 +229,8 @@ class Trial:
                 return
             evidence = self.evidence(all_values, before, plain, eps)
             faults = judge(plain, tuned, evidence, labels, self.outcome.tags)
-            self.outcome.faults += [] if faults and self.is_of_rewrites(before, tuned, evidence) else faults
+            if faults and not self.is_of_plain(plain, before, tuned, evidence):
+                self.outcome.faults += faults
         if self.pinned is not None:
             self.compare_pinned(before, tuned, labels, evidence)
 
@@ -241,6 +242,13 @@ class Trial:
         mode = base_mode(self.setting.linker, self.setting.inplace, self.setting.rewrites)
         with limit(self.seconds):
             return Plain(self.case.variables, self.case.outputs, mode, self.seconds)
+
+    def is_of_plain(self, plain, before, tuned, evidence):
+        """Whether PyTensor's own rewrites are at fault: what is built of a wrong matrix is not judged."""
+        if wrong(plain, evidence):
+            self.outcome.tags["plain PyTensor is wrong"] += 1
+            return True
+        return self.is_of_rewrites(before, tuned, evidence)
 
     def is_of_rewrites(self, before, tuned, evidence):
         """Whether plain PyTensor under fewer rewrites gives the same: then those it has are at fault."""
