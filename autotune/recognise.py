@@ -359,13 +359,33 @@ def _constant_terms(var):
 
 
 def _outer_terms(vectors):
-    """``w[:, None] * v[None, :]`` is ``LowRank`` of rank one."""
-    sides = dict(vectors)
-    if len(vectors) != 2 or len(sides) != 2:
+    """``u[:, None] * v[None, :]``, u and v products of vectors, is ``LowRank`` of rank one."""
+    columns = [v for side, v in vectors if side == "column"]
+    rows = [v for side, v in vectors if side == "row"]
+    if not columns or not rows:
         return None
-    u, v = sides["column"], sides["row"]
-    U = u[:, None]
-    return [LowRank(U, None, U if same(u, v) else v[:, None])]
+    dtype = ps.upcast(*(v.type.dtype for _, v in vectors))
+    U = _multiplied(columns, dtype)[:, None]
+    return [LowRank(U, None, U if _same_vectors(columns, rows) else _multiplied(rows, dtype)[:, None])]
+
+
+def _multiplied(vectors, dtype):
+    """The product of some vectors, more than one of them in the dtype of all that they are factors of."""
+    if len(vectors) == 1:
+        return vectors[0]
+    first, *others = of_one_length([v.astype(dtype) for v in vectors])
+    return prod(others, start=first)
+
+
+def _same_vectors(some, others) -> bool:
+    """Whether ``some`` are ``others`` in any order."""
+    left = list(others)
+    for v in some:
+        at = next((i for i, other in enumerate(left) if same(v, other)), None)
+        if at is None:
+            return False
+        del left[at]
+    return not left
 
 
 def _masked_diagonal(d, factors, vectors):

@@ -71,6 +71,25 @@ def check(outputs, policy=FORCE_WOODBURY, tolerance=1e-9):
     return tuned
 
 
+PRODUCTS = {
+    "squared": lambda e: pt.diag(e) @ pt.diag(e),
+    "of two": lambda e: pt.diag(e) @ pt.diag(d),
+    "of three": lambda e: pt.diag(d) @ pt.diag(e) @ pt.diag(d),
+    "elementwise": lambda e: pt.diag(e) * e[:, None] * d,
+    "outer": lambda e: pt.diag(d) + (e[:, None] * d[:, None]) * (e[None, :] * d[None, :]),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("which", ["solve", "two_columns"])
+def test_gradients_of_products_of_diagonals_stay_thin_and_right(name, which):
+    e = 1 + pt.sqr(y)
+    objective = objectives(PRODUCTS[name](e) + U @ U.T)[which]
+    tuned = check([objective, *gradients(objective)])
+    assert chosen(tuned) == ["woodbury"]
+    assert largest_array(tuned) < N * N
+
+
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_gradients_of_every_form_stay_thin_and_right(name):
     objective = objectives(STRUCTURED[name])["inverse"]
