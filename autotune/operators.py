@@ -14,11 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.raise_op import Assert
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
+
+# Not a shape that is specified: that does not go through ``vectorize_graph``.
+_REFUSED = Assert("The factors of a low-rank term, or its weights, have not as many columns.")
 
 
 class Cotangent(Protocol):
@@ -445,6 +449,7 @@ def sum_of(terms: Sequence[Dense | Diagonal | LowRank]) -> Any:
 def _join_columns(terms: list[LowRank]) -> LowRank:
     if len(terms) == 1:
         return terms[0]
+    terms = [_of_one_rank(t) for t in terms]
     U = pt.concatenate([t.U for t in terms], axis=-1)
     c = None
     if any(t.c is not None for t in terms):
@@ -452,3 +457,18 @@ def _join_columns(terms: list[LowRank]) -> LowRank:
     symmetric = all(t.symmetric for t in terms)
     V = U if symmetric else pt.concatenate([t.V for t in terms], axis=-1)
     return LowRank(U, c, V, tied=symmetric)
+
+
+def _of_one_rank(term: LowRank) -> LowRank:
+    """``term``, to be joined with others, so that columns and weights which are not as many are refused."""
+    c = None if term.c is None else _as_long_as(term.U, term.c)
+    V = term.V if term.symmetric else _as_long_as(term.U, term.V)
+    return replace(term, c=c, V=V)
+
+
+def _as_long_as(U: TensorVariable, v: TensorVariable) -> TensorVariable:
+    """``v``, along its last axis of the length that U has there; known lengths that differ are an error."""
+    lengths = U.type.shape[-1], v.type.shape[-1]
+    if None not in lengths and lengths[0] == lengths[1]:
+        return v
+    return _REFUSED(v, pt.eq(length(U, -1), length(v, -1)))
