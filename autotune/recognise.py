@@ -390,19 +390,19 @@ def _same_vectors(some, others) -> bool:
 
 def _masked_diagonal(d, factors, vectors):
     """The one term of ``diag(d) * A * B ...``; ``factors`` pair each matrix with its terms, if it is read."""
-    inverses = [terms for _, terms in factors if terms and readings_of(terms)]
-    if not all(is_supported(terms) for terms in inverses):
+    read = [terms for _, terms in factors if terms]
+    if not all(is_supported(terms) for terms in read):
         return None
 
     def make():
         own = [
-            diagonal_of(terms) if terms in inverses else pt.diagonal(drop_leading_ones(matrix))
+            diagonal_of(terms) if terms else pt.diagonal(drop_leading_ones(matrix))
             for matrix, terms in factors
         ]
         first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
         return Diagonal(prod(others, start=first))
 
-    readings = readings_of(term for terms in inverses for term in terms)
+    readings = readings_of(term for terms in read for term in terms)
     return [Lazy(Diagonal, readings, make)] if readings else [make()]
 
 

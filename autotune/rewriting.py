@@ -75,6 +75,11 @@ class DecideBeforeAutodiff(GuardedPass):
 
     def attempt(self, fgraph):
         from autotune.building import defer
+        from autotune.early import read_diagonals_back
+        from autotune.reading import has_roots
+
+        if has_roots(fgraph):
+            read_diagonals_back(fgraph)
 
         def commit(reading, decision):
             if reading.carried is not None:
