@@ -24,6 +24,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.extra_ops import FillDiagonal
 from pytensor.tensor.math import Dot
+from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 from autotune.contractions import (
@@ -143,6 +144,8 @@ class Recogniser:
                 return terms and [term.transpose() for term in terms]
             case (SpecifyAssumptions() | Mark(), inner, *_):
                 return self.terms(inner)
+            case (SpecifyShape(), inner, *lengths) if all(isinstance(n, Constant) for n in lengths):
+                return _of_shape(self.terms(inner), *var.type.shape[-2:])
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return _concatenated([self.terms(a) for a in addends])
             case (Elemwise(scalar_op=ps.Sub()), left, right):
@@ -322,6 +325,22 @@ def _scaled(terms, s):
 def _cast(term, dtype):
     """A diagonal in the dtype of the sum that it is part of."""
     return Diagonal(term.d.astype(dtype)) if isinstance(term, Diagonal) else term
+
+
+def _of_shape(terms, rows, columns):
+    """Thin terms of a square matrix whose shape is specified, which still refuse another; else None."""
+    n = columns if rows is None else rows
+    if not terms or columns not in (None, n):
+        return None
+    thin = all(isinstance(term, Diagonal | LowRank) for term in terms)
+    return [_of_order(term, n) for term in terms] if thin else None
+
+
+def _of_order(term, n):
+    if isinstance(term, Diagonal):
+        return Diagonal(pt.specify_shape(term.d, (n,)))
+    U = pt.specify_shape(term.U, (n, None))
+    return LowRank(U, term.c, U if term.symmetric else pt.specify_shape(term.V, (n, None)), term.tied)
 
 
 def _minus_one(var):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with
+from helpers import chosen, compile_plain, compile_with
 from pytensor.compile.mode import Mode
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.linalg import solve
@@ -61,3 +61,28 @@ def test_columns_that_low_rank_terms_have_only_together(name):
                 for f in (plain, tuned):
                     with pytest.raises((ValueError, AssertionError)):
                         f(*[wrong[i] for i in inputs])
+
+
+SPECIFIED = {
+    "a product": pt.specify_shape(U @ U.T, (6, 6)) + pt.diag(d),
+    "rows of a product of two": pt.specify_shape(U @ V.T, (6, None)) + pt.diag(d),
+    "a diagonal": U @ V.T + pt.specify_shape(pt.diag(d), (None, 6)),
+    "all": pt.specify_shape(U @ U.T + pt.diag(d), (6, 6)),
+}
+
+
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_a_shape_that_is_specified_of_a_structured_matrix(name):
+    rng = np.random.default_rng(0)
+    out = solve(SPECIFIED[name], b, b_ndim=1)
+    inputs = [d, b, U, V]
+    plain, tuned = compile_plain(inputs, out, RAW), compile_with(inputs, out, WOODBURY)
+    assert chosen(tuned) == ["woodbury"]
+    for n in (6, 5, 7):
+        values = [rng.uniform(1, 2, n), rng.normal(size=n), rng.normal(size=(n, 2)), rng.normal(size=(n, 2))]
+        if n == 6:
+            np.testing.assert_allclose(tuned(*values), plain(*values))
+            continue
+        for f in (plain, tuned):
+            with pytest.raises((ValueError, AssertionError)):
+                f(*values)
