@@ -8,6 +8,8 @@ import pytensor.tensor as pt
 import pytest
 from helpers import chosen, compile_plain, compile_with, forced, op_names, python_mode, relative_error, spd
 from pytensor.assumptions import assume
+from pytensor.compile.mode import Mode
+from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import det, inv, slogdet, solve
 
 import autotune
@@ -168,6 +170,24 @@ def test_functions_travel_through_pickle():
     for value in (SPD, GENERAL):
         for a, e in zip(again(value, b_value), fn(value, b_value), strict=True):
             np.testing.assert_array_equal(a, e)
+
+
+def test_in_place_a_factor_and_the_inverse_beside_it_stay_plain_operations():
+    """Where a view and what overwrites its origin meet, PyTensor gives up unwrapping the former."""
+    spd_value, weights = SPD[:9, :9].copy(), pt.matrix("weights", shape=(9, 9))
+    K = pt.matrix("K", shape=(9, 9)) * 1.0
+    factor = pt.linalg.cholesky(K)
+    outputs = [pt.log(pt.diagonal(factor)).sum(), (inv(K) * weights).sum(), factor]
+    base = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding("fusion")
+    mode = autotune.mode(forced("cholesky_or_lu"), base=base)
+    inputs = [K.owner.inputs[0], weights]
+    fn = pytensor.function(inputs, outputs, mode=mode)
+    assert not [name for name in op_names(fn) if "Blockwise" in name]
+    values = [spd_value, rng.normal(size=(9, 9))]
+    expected = compile_plain(inputs, outputs)(*values)
+    for again in (fn, pickle.loads(pickle.dumps(fn))):
+        for a, e in zip(again(*values), expected, strict=True):
+            assert relative_error(a, e) < 1e-9
 
 
 def test_running_twice_changes_nothing():

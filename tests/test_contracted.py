@@ -71,6 +71,39 @@ def check(outputs, policy=FORCE_WOODBURY, tolerance=1e-9):
     return tuned
 
 
+PRODUCTS = {
+    "squared": lambda e: pt.diag(e) @ pt.diag(e),
+    "of two": lambda e: pt.diag(e) @ pt.diag(d),
+    "of three": lambda e: pt.diag(d) @ pt.diag(e) @ pt.diag(d),
+    "elementwise": lambda e: pt.diag(e) * e[:, None] * d,
+    "outer": lambda e: pt.diag(d) + (e[:, None] * d[:, None]) * (e[None, :] * d[None, :]),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("which", ["solve", "two_columns"])
+def test_gradients_of_products_of_diagonals_stay_thin_and_right(name, which):
+    e = 1 + pt.sqr(y)
+    objective = objectives(PRODUCTS[name](e) + U @ U.T)[which]
+    tuned = check([objective, *gradients(objective)])
+    assert chosen(tuned) == ["woodbury"]
+    assert largest_array(tuned) < N * N
+
+
+def test_lengths_that_only_a_part_of_the_matrix_knows_leave_gradients_thin():
+    """PyTensor specifies the shape of the cotangent then."""
+    u, w = pt.vector("u"), pt.vector("w")
+    matrix = (pt.eye(N) * s**2 + pt.outer(u, u) + w[:, None] * w[None, :]) / v**2
+    outputs = [out := (pt.cos(y) * (inv(matrix) @ w)).sum(), *pt.grad(out, [u, w])]
+    inputs = [u, w, y, s, v]
+    tuned, plain = compile_with(inputs, outputs, FORCE_WOODBURY), compile_plain(inputs, outputs)
+    assert largest_array(tuned) < N * N
+    rng = np.random.default_rng(3)
+    point = [*rng.normal(size=(3, N)), np.array(1.2), np.array(0.8)]
+    for actual, expected in zip(tuned(*point), plain(*point), strict=True):
+        assert relative_error(actual, expected) < 1e-9
+
+
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_gradients_of_every_form_stay_thin_and_right(name):
     objective = objectives(STRUCTURED[name])["inverse"]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with
+from helpers import chosen, compile_plain, compile_with
 from pytensor.compile.mode import Mode
+from pytensor.graph.traversal import ancestors
 from pytensor.tensor.linalg import solve
 
 RAW = Mode(linker="py", optimizer=None)
@@ -30,6 +31,58 @@ def test_a_length_that_only_a_filled_vector_has(name):
     np.testing.assert_allclose(tuned(*values), plain(*values))
     for length in (5, 8):
         values[1] = np.ones(length)
+        for f in (plain, tuned):
+            with pytest.raises((ValueError, AssertionError)):
+                f(*values)
+
+
+V, W, w = pt.matrix("V"), pt.matrix("W", shape=(None, 2)), pt.vector("w")
+COLUMNS = {
+    "of two factors": U @ V.T + V @ U.T,
+    "of two factors, one of them known": U @ W.T + W @ U.T,
+    "of a weighted factor": (U * w) @ V.T + (V * w) @ V.T,
+    "of weights that are cut": (U * w[:2]) @ U.T + (V * w[2:]) @ V.T,
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_that_low_rank_terms_have_only_together(name):
+    rng = np.random.default_rng(0)
+    out = solve(COLUMNS[name] + pt.diag(d), b, b_ndim=1)
+    values = {d: rng.uniform(1, 2, 6), b: rng.normal(size=6), w: rng.uniform(1, 2, 4 if "cut" in name else 2)}
+    values |= {X: rng.normal(size=(6, 2)) for X in (U, V, W)}
+    inputs = [d, b, U, V, W, w]
+    plain, tuned = compile_plain(inputs, out, RAW), compile_with(inputs, out, WOODBURY)
+    np.testing.assert_allclose(*(f(*[values[i] for i in inputs]) for f in (tuned, plain)))
+    for var in (U, V, w):
+        for columns in (1, 3):
+            wrong = values | {var: rng.normal(size=(*values[var].shape[:-1], columns))}
+            if var in ancestors([out]):
+                for f in (plain, tuned):
+                    with pytest.raises((ValueError, AssertionError)):
+                        f(*[wrong[i] for i in inputs])
+
+
+SPECIFIED = {
+    "a product": pt.specify_shape(U @ U.T, (6, 6)) + pt.diag(d),
+    "rows of a product of two": pt.specify_shape(U @ V.T, (6, None)) + pt.diag(d),
+    "a diagonal": U @ V.T + pt.specify_shape(pt.diag(d), (None, 6)),
+    "all": pt.specify_shape(U @ U.T + pt.diag(d), (6, 6)),
+}
+
+
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_a_shape_that_is_specified_of_a_structured_matrix(name):
+    rng = np.random.default_rng(0)
+    out = solve(SPECIFIED[name], b, b_ndim=1)
+    inputs = [d, b, U, V]
+    plain, tuned = compile_plain(inputs, out, RAW), compile_with(inputs, out, WOODBURY)
+    assert chosen(tuned) == ["woodbury"]
+    for n in (6, 5, 7):
+        values = [rng.uniform(1, 2, n), rng.normal(size=n), rng.normal(size=(n, 2)), rng.normal(size=(n, 2))]
+        if n == 6:
+            np.testing.assert_allclose(tuned(*values), plain(*values))
+            continue
         for f in (plain, tuned):
             with pytest.raises((ValueError, AssertionError)):
                 f(*values)

@@ -120,6 +120,16 @@ def test_a_saved_plan_compiles_again_to_the_same_choices_and_values(seed):
         assert same(again, plain)
 
 
+@pytest.mark.parametrize("graph", ["solve", "low rank", "two matrices"])
+@pytest.mark.parametrize("sizes", [{"A[0]": 3000, "U[0]": 3000}, {"A[1]": 3000, "d[0]": 3000}], ids=str)
+def test_a_plan_by_hints_beside_examples_of_another_size_compiles_again(graph, sizes, tmp_path):
+    fn = compiled(graph, False, {"margin": 0, "sizes": sizes}, examples=True)
+    again = compiled(graph, False, autotune.explain(fn).save(tmp_path / "pins.yaml"))
+    assert assignments(again) == assignments(fn)
+    orders = [[d.problem.n for d in autotune.explain(f).decisions] for f in (fn, again)]
+    assert orders[0] == orders[1]
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(
     "policy", [{"memory_limit": "1KiB"}, {"rules": [{"forbid": NAMES}]}], ids=["memory", "all"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, relative_error
-from pytensor.graph.replace import graph_replace
+from helpers import compile_plain, compile_with, largest_array, relative_error
+from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.linalg import inv, slogdet, solve
 
@@ -107,6 +107,55 @@ def test_a_variable_of_the_caller_takes_no_other_name():
     same.name = "same"
     assert autotune.tune(same) is y
     assert y.name is None
+
+
+e, U = pt.vector("e", shape=(N,)), pt.matrix("U", shape=(N, 2))
+SCALED = {
+    "both sides": pt.diag(e) @ (0.5 * pt.eye(N) + U @ U.T) @ pt.diag(e),
+    "both sides, elementwise": e[:, None] * (pt.diag(1 + e) + U @ U.T) * e,
+    "product of diagonals": pt.diag(e) @ pt.diag(1 + e) + U @ U.T,
+    "masked": pt.diag(1 + e) * (U @ U.T) + U @ U.T + pt.eye(N),
+    "masked twice": pt.eye(N) * pt.diag(1 + e) * pt.diag(e) + U @ U.T,
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_gradients_of_what_was_tuned_stay_thin_and_right(name):
+    y = pt.vector("y", shape=(N,))
+    loss = a_loss(SCALED[name], y)
+    tuned = autotune.tune(loss, EXACT)
+    outs, plain = ([out, *pt.grad(out, [e, U, y])] for out in (tuned, loss))
+    fn = compile_with([e, U, y], outs, EXACT)
+    assert largest_array(fn) < N * N
+    point = [RNG.uniform(1, 2, N), RNG.normal(size=(N, 2)), RNG.normal(size=N)]
+    for a, b in zip(fn(*point), compile_plain([e, U, y], plain)(*point), strict=True):
+        assert relative_error(a, b) < 1e-9
+
+
+CONNECTED = {
+    "a term": lambda loss, x: loss + 0.0 * x.sum(),
+    "all": lambda loss, x: 0.0 * loss * x.sum(),
+    "a matrix": lambda loss, x: pt.outer(x, x) * (loss * 0.0),
+    "an integer": lambda loss, x: loss + 0 * x.astype("int64").sum(),
+}
+
+
+@pytest.mark.parametrize("case", CONNECTED)
+def test_what_an_output_depends_on_it_still_does_where_that_is_simplified_away(case):
+    """Its gradient is zero, it may be an input of the function, a batch of it gives a batch."""
+    x, y = pt.vector("x", shape=(N,)), pt.vector("y", shape=(N,))
+    out = CONNECTED[case](a_loss(a_covariance(1.0, 0.5), y), x)
+    tuned = autotune.tune(out, EXACT)
+    assert {x, y} <= set(ancestors([tuned]))
+    assert tuned.type == out.type
+    gradient = pt.grad(tuned.sum(), x, disconnected_inputs="ignore")
+    fn, plain = (compile_plain([x, y], outs) for outs in ([tuned, gradient], [out]))
+    value, zero = fn(np.full(N, 3.0), point := RNG.normal(size=N))
+    np.testing.assert_allclose(value, plain(np.full(N, 3.0), point)[0], rtol=1e-9)
+    np.testing.assert_array_equal(zero, np.zeros(N))
+    batch = pt.matrix("batch", shape=(2, N))
+    shapes = [vectorize_graph(o, {x: batch}).type.shape for o in (tuned, out)]
+    assert shapes[0] == shapes[1]
 
 
 def test_the_callers_graph_is_left_as_it_was():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytensor.tensor as pt
+from pytensor.raise_op import Assert
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.operator import Operator
+from autotune.algebra.operator import Operator, length
 from autotune.algebra.signs import is_nonnegative
 from autotune.problem import Request, Term, known
 from cost_models import call
+
+# Not a shape that is specified: that does not go through ``vectorize_graph``.
+_REFUSED = Assert("The factors of a low-rank term, or its weights, have not as many columns.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class LowRank(Operator):
         """Several become one by joining their columns: ``[U1 U2] diag(c1, c2) [V1 V2].T``."""
         if len(terms) == 1:
             return terms[0]
+        terms = [_of_one_rank(t) for t in terms]
         U = pt.concatenate([t.U for t in terms], axis=-1)
         c = None
         if any(t.c is not None for t in terms):
@@ -125,6 +130,21 @@ class LowRank(Operator):
         if self.symmetric:
             return [U_bar + V_bar, *c_bar]
         return [U_bar, *c_bar, V_bar]
+
+
+def _of_one_rank(term: LowRank) -> LowRank:
+    """``term``, to be joined with others, so that columns and weights which are not as many are refused."""
+    c = None if term.c is None else _as_long_as(term.U, term.c)
+    V = term.V if term.symmetric else _as_long_as(term.U, term.V)
+    return replace(term, c=c, V=V)
+
+
+def _as_long_as(U: TensorVariable, v: TensorVariable) -> TensorVariable:
+    """``v``, along its last axis of the length that U has there; known lengths that differ are an error."""
+    lengths = U.type.shape[-1], v.type.shape[-1]
+    if None not in lengths and lengths[0] == lengths[1]:
+        return v
+    return _REFUSED(v, pt.eq(length(U, -1), length(v, -1)))
 
 
 def low_rank_term(

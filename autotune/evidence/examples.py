@@ -78,18 +78,6 @@ def joined(*layers: Examples | None) -> Examples | None:
     )
 
 
-def lengths_of(examples: Examples | None, fgraph: Any) -> dict[str, int]:
-    """The lengths of a graph's inputs that nothing but examples tells, as a policy gives them: ``"X[0]"``."""
-    found = [] if examples is None else [(v, examples.get(v.name or "")) for v in fgraph.inputs]
-    return {
-        f"{var.name}[{axis}]": example.shape[axis]
-        for var, example in found
-        if example is not None and example.ndim == getattr(var, "ndim", None)
-        for axis, length in enumerate(var.type.shape)
-        if length is None and example.shape[axis] > 0
-    }
-
-
 def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
     found = hashlib.sha256()
     for name, array in sorted(arrays.items()):

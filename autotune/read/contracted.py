@@ -18,6 +18,7 @@ from pytensor.tensor.basic import ARange, ExtractDiag
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
+from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedSubtensor
 
 from autotune.algebra.diagonal import Diagonal
@@ -74,7 +75,7 @@ class Contracted:
         match op:
             case Dot():
                 self._dot(node)
-            case DimShuffle():
+            case DimShuffle() | SpecifyShape():
                 self._follow(node)
             case Elemwise() if isinstance(op.scalar_op, LINEAR):
                 self._follow(node)
@@ -99,8 +100,8 @@ class Contracted:
 
     @staticmethod
     def _is_multiple(node, source) -> bool:
-        return all(i is source or all(i.type.broadcastable) for i in node.inputs) or isinstance(
-            node.op, DimShuffle
+        return isinstance(node.op, DimShuffle | SpecifyShape) or all(
+            i is source or all(i.type.broadcastable) for i in node.inputs
         )
 
     # -- contractions -------------------------------------------------------------------------------

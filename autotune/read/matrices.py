@@ -24,6 +24,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.extra_ops import FillDiagonal
 from pytensor.tensor.math import Dot
+from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 from autotune.algebra import STRUCTURES
@@ -191,6 +192,8 @@ class Recogniser:
                 return terms and [term.transpose() for term in terms]
             case (SpecifyAssumptions() | Mark(), inner, *_):
                 return self.terms(inner)
+            case (SpecifyShape(), inner, *lengths) if all(isinstance(n, Constant) for n in lengths):
+                return _of_shape(self.terms(inner), *var.type.shape[-2:])
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return _concatenated([self.terms(a) for a in addends])
             case (Elemwise(scalar_op=ps.Sub()), left, right):
@@ -376,6 +379,22 @@ def _cast(term, dtype):
     return Diagonal(term.d.astype(dtype)) if isinstance(term, Diagonal) else term
 
 
+def _of_shape(terms, rows, columns):
+    """Thin terms of a square matrix whose shape is specified, which still refuse another; else None."""
+    n = columns if rows is None else rows
+    if not terms or columns not in (None, n):
+        return None
+    thin = all(isinstance(term, Diagonal | LowRank) for term in terms)
+    return [_of_order(term, n) for term in terms] if thin else None
+
+
+def _of_order(term, n):
+    if isinstance(term, Diagonal):
+        return Diagonal(pt.specify_shape(term.d, (n,)))
+    U = pt.specify_shape(term.U, (n, None))
+    return LowRank(U, term.c, U if term.symmetric else pt.specify_shape(term.V, (n, None)), term.tied)
+
+
 def _minus_one(var):
     """-1 in the dtype of ``var``, where it wraps around as subtraction does."""
     return pt.constant(np.array(-1).astype(var.dtype))
@@ -411,30 +430,50 @@ def _constant_terms(var):
 
 
 def _outer_terms(vectors):
-    """``w[:, None] * v[None, :]`` is ``LowRank`` of rank one."""
-    sides = dict(vectors)
-    if len(vectors) != 2 or len(sides) != 2:
+    """``u[:, None] * v[None, :]``, u and v products of vectors, is ``LowRank`` of rank one."""
+    columns = [v for side, v in vectors if side == "column"]
+    rows = [v for side, v in vectors if side == "row"]
+    if not columns or not rows:
         return None
-    u, v = sides["column"], sides["row"]
-    U = u[:, None]
-    return [LowRank(U, None, U if same(u, v) else v[:, None])]
+    dtype = ps.upcast(*(v.type.dtype for _, v in vectors))
+    U = _multiplied(columns, dtype)[:, None]
+    return [LowRank(U, None, U if _same_vectors(columns, rows) else _multiplied(rows, dtype)[:, None])]
+
+
+def _multiplied(vectors, dtype):
+    """The product of some vectors, more than one of them in the dtype of all that they are factors of."""
+    if len(vectors) == 1:
+        return vectors[0]
+    first, *others = of_one_length([v.astype(dtype) for v in vectors])
+    return prod(others, start=first)
+
+
+def _same_vectors(some, others) -> bool:
+    """Whether ``some`` are ``others`` in any order."""
+    left = list(others)
+    for v in some:
+        at = next((i for i, other in enumerate(left) if same(v, other)), None)
+        if at is None:
+            return False
+        del left[at]
+    return not left
 
 
 def _masked_diagonal(d, factors, vectors):
     """The one term of ``diag(d) * A * B ...``; ``factors`` pair each matrix with its terms, if it is read."""
-    inverses = [terms for _, terms in factors if terms and readings_of(terms)]
-    if not all(is_supported(terms) for terms in inverses):
+    read = [terms for _, terms in factors if terms]
+    if not all(is_supported(terms) for terms in read):
         return None
 
     def make():
         own = [
-            diagonal_of(terms) if terms in inverses else pt.diagonal(drop_leading_ones(matrix))
+            diagonal_of(terms) if terms else pt.diagonal(drop_leading_ones(matrix))
             for matrix, terms in factors
         ]
         first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
         return Diagonal(prod(others, start=first))
 
-    readings = readings_of(term for terms in inverses for term in terms)
+    readings = readings_of(term for terms in read for term in terms)
     return [Lazy(Diagonal, readings, make)] if readings else [make()]
 
 

@@ -59,6 +59,13 @@ class Reading:
         return self.matrix is None
 
     @property
+    def square_matrix(self) -> Any | None:
+        """What the requests need square: the matrix, or of request Ops the one that they hold, if it is
+        whole."""
+        whole = self.matrix is None and self.operator.structure == ("dense",)
+        return self.operator.parts[0] if whole else self.matrix
+
+    @property
     def made_from(self) -> tuple[Any, ...]:
         """What the parts of the operator are; of a matrix that is dense, what that is computed from."""
         if self.matrix is None or self.operator.structure != ("dense",):

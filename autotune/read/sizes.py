@@ -6,12 +6,13 @@ run-time size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.graph.features import AlreadyThere
+from pytensor.graph.traversal import ancestors
 from pytensor.raise_op import Assert
 from pytensor.tensor.basic import ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -20,6 +21,42 @@ from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 
 from autotune.policy import PolicyError
+
+
+def lasting_hints(
+    fgraph, hints: Mapping[str, int], examples: Mapping[str, Any] | None, matrices: Iterable[Any]
+) -> dict[str, int]:
+    """Hints by which square ``matrices`` have without the examples the order that they have with them.
+
+    The lengths of examples count after ``hints`` here and as hints there: where that changes an order, those
+    of the inputs of that matrix are left out.
+    """
+    known, found = Sizes(fgraph, dict(hints), examples, present=False), _lengths_of(examples, fgraph)
+    for matrix in matrices:
+        if not _gives({**found, **hints}, fgraph, matrix, known.order(matrix)):
+            names = {var.name for var in ancestors([matrix])}
+            found = {key: n for key, n in found.items() if key.partition("[")[0] not in names}
+    return {**found, **hints}
+
+
+def _gives(hints: dict[str, int], fgraph, matrix, order: int | None) -> bool:
+    """Whether a matrix has that order by hints, which do not contradict themselves."""
+    try:
+        return Sizes(fgraph, hints, present=False).order(matrix) == order
+    except PolicyError:
+        return False
+
+
+def _lengths_of(examples: Mapping[str, Any] | None, fgraph) -> dict[str, int]:
+    """The lengths of a graph's inputs that nothing but examples tells, as a policy gives them: ``"X[0]"``."""
+    found = [] if examples is None else [(v, examples.get(v.name or "")) for v in fgraph.inputs]
+    return {
+        f"{var.name}[{axis}]": example.shape[axis]
+        for var, example in found
+        if example is not None and example.ndim == getattr(var, "ndim", None)
+        for axis, length in enumerate(var.type.shape)
+        if length is None and example.shape[axis] > 0
+    }
 
 
 class Sizes:

@@ -71,10 +71,8 @@ def problem_of(reading, sizes, *, differentiated, linker):
 
 def _order(reading, sizes) -> int | None:
     """The length of the matrix, by itself or by the right-hand sides."""
-    matrix = reading.matrix
-    if matrix is None and reading.operator.structure == ("dense",):
-        [matrix] = reading.operator.parts[:1]
-    n = None if matrix is None else sizes.order(matrix)
+    square = reading.square_matrix
+    n = None if square is None else sizes.order(square)
     rows = (sizes.of(a.rhs, -2) for a in reading.requests.values() if a.rhs is not None)
     return next((length for length in (n, *rows) if length is not None), None)
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import pytensor.tensor as pt
 from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RNGConsumerOp
 
 from autotune.evidence.examples import ExampleInputs, Examples, examples_from
@@ -80,11 +82,14 @@ def tune(
     stand_ins = {var: _stand_in(var) for var in random}
     fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
     names = [(var, var.name) for var in fgraph.inputs]
+    roots = [_inputs_of(out) for out in fgraph.outputs]
     ProtectStructure().rewrite(fgraph)
     canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
     canonicalize.rewrite(fgraph)
     DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
-    tuned: list[Any] = substitute(fgraph.outputs, {new: old for old, new in stand_ins.items()})
+    connected = {pair: _connected(*pair) for pair in zip(fgraph.outputs, roots, strict=True)}
+    outs = [connected[pair] for pair in zip(fgraph.outputs, roots, strict=True)]
+    tuned: list[Any] = substitute(outs, {new: old for old, new in stand_ins.items()})
     for var, name in names:  # what is simplified to an input would give it its own
         var.name = name
     for old, new in zip(wanted, tuned, strict=True):
@@ -92,6 +97,23 @@ def tune(
             new.name = new.name or old.name
             vars(new.tag).update(vars(old.tag) | vars(new.tag))
     return tuned[0] if single else tuned
+
+
+def _inputs_of(out: Variable) -> tuple[Any, ...]:
+    found = dict.fromkeys(var for var in ancestors([out]) if var.owner is None)
+    return tuple(var for var in found if not isinstance(var, Constant) and hasattr(var.type, "broadcastable"))
+
+
+def _connected(out: Any, inputs: tuple[Any, ...]) -> Any:
+    """``out``, a function of all of ``inputs`` still where PyTensor has simplified some of them away.
+
+    Else a gradient by one would be an error, and a batch of one no batch. A compile drops what is added.
+    """
+    there = set(ancestors([out]))
+    for var in inputs:
+        if var not in there:
+            out = pt.second(var.sum(), out)
+    return out
 
 
 def random_variables(outputs: list[Variable]) -> list[Variable]:

@@ -14,7 +14,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 from pytensor.scalar import Abs, Log, Mul, Sign
 from pytensor.scalar import mul as scalar_mul
-from pytensor.tensor.basic import ARange, ExtractDiag, Eye
+from pytensor.tensor.basic import AllocDiag, ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
@@ -174,6 +174,20 @@ def sum_diagonals_of_products(fgraph) -> None:
                     pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_traces")
+
+
+def read_diagonals_back(fgraph) -> None:
+    """``diag(diag(v)) -> v``, before autodiff: its gradient would make a matrix of every cotangent of v.
+
+    Canonicalize writes products with diagonal matrices so; PyTensor takes them back after autodiff only.
+    """
+    pairs = []
+    for node in fgraph.apply_nodes:
+        match node.op, node.inputs[0].owner_op if node.inputs else None:
+            case ExtractDiag(offset=0, axis1=0, axis2=1), AllocDiag(offset=0, axis1=0, axis2=1):
+                pairs.append((node.outputs[0], node.inputs[0].owner.inputs[0]))
+    if pairs:
+        fgraph.replace_all(pairs, reason="autotune_diagonals")
 
 
 def _is_product_of_one_dtype(var) -> bool:

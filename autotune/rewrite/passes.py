@@ -13,7 +13,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 import cost_models
 from autotune.algebra.requests import RequestOp
 from autotune.choose import decide
-from autotune.evidence.examples import joined, lengths_of
+from autotune.evidence.examples import joined
 from autotune.evidence.measured import measured
 from autotune.evidence.stand_ins import Modes
 from autotune.plan import Plan
@@ -26,7 +26,7 @@ from autotune.problem import Decision
 from autotune.read import has_roots, read
 from autotune.read.facts import Declared
 from autotune.read.naming import TermNames
-from autotune.read.sizes import Sizes
+from autotune.read.sizes import Sizes, lasting_hints
 from autotune.rewrite.branches import branches, is_branch
 from autotune.rewrite.build import check_order, defer, lower, wire
 from autotune.rewrite.carried import as_served, carried_decision
@@ -35,6 +35,7 @@ from autotune.rewrite.dispatch import dispatched, will_look
 from autotune.rewrite.early import (
     guard_composites,
     guard_structure,
+    read_diagonals_back,
     release_structure,
     split_determinants,
     sum_diagonals_of_products,
@@ -100,6 +101,9 @@ class DecideBeforeAutodiff(GuardedPass):
         self.examples = examples
 
     def attempt(self, fgraph):
+        if has_roots(fgraph):
+            read_diagonals_back(fgraph)
+
         def commit(reading, decision):
             if reading.carried is not None:
                 return None  # it was decided before
@@ -186,7 +190,8 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
         decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
         if not differentiated:
             decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
-        hints = lengths_of(known["examples"], fgraph) | dict(in_force.sizes)
+        square = [m for reading, *_ in decided if (m := reading.square_matrix) is not None]
+        hints = lasting_hints(fgraph, in_force.sizes, known["examples"], square)
         plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=hints)
         if not differentiated and outer is None and not holds_problems(fgraph):
             _look_for_pins(in_force, policy, plan)

@@ -88,7 +88,9 @@ class CholeskyOrLUSolver(LUSolver):
     @cached_property
     def _of_factor(self):
         """What a Cholesky factor alone answers."""
-        return PackedCholeskySolver(Blockwise(FactorOrNaN())(self.matrix, self.LU, self.is_cholesky))
+        # Of one matrix it is a view: in-place rewrites must see that, before PyTensor unwraps a Blockwise.
+        op = FactorOrNaN() if self.matrix.ndim == 2 else Blockwise(FactorOrNaN())
+        return PackedCholeskySolver(op(self.matrix, self.LU, self.is_cholesky))
 
     def solve(self, rhs, transposed=False):
         solve = Blockwise(CholeskyOrLUSolve(transposed=transposed))

@@ -46,6 +46,12 @@ def decisions(explained):
     return [*explained.decisions, *(d for inner in explained.inner for d in inner.decisions)]
 
 
+def choices(explained):
+    """What was chosen in a graph and in the graphs inside, which PyTensor compiles in no fixed order."""
+    inner = sorted([d.chosen for d in inside.decisions] for inside in explained.inner)
+    return [[d.chosen for d in explained.decisions], *inner]
+
+
 def explanation(fn):
     """The plan of a function as text and JSON, None where these fail, and faults."""
     try:
@@ -59,7 +65,7 @@ def explanation(fn):
 
 def saved_pins(case, setting, explained, records, seconds):
     """A saved plan compiles again to the same choices: that function (None if it does not) and faults."""
-    wanted = [d.chosen for d in decisions(explained)]
+    wanted = choices(explained)
     descriptor, path = tempfile.mkstemp(suffix=".yaml")
     os.close(descriptor)
     records.clear()
@@ -67,7 +73,7 @@ def saved_pins(case, setting, explained, records, seconds):
         with limit(seconds):
             explained.save(path)
             fn = tuned_function(case, setting, path, door="mode")
-        names = [d.chosen for d in decisions(autotune.explain(fn))]
+        names = choices(autotune.explain(fn))
     except (Cycle, Hang) as error:
         return None, [Fault("pins", f"compiling again: {type(error).__name__}")]
     except Exception as error:

@@ -2,7 +2,8 @@
 
 Where plain PyTensor and autotune differ by more than `CLOSE` rounding errors, the value in long double
 decides. The error that is allowed is ten times plain's, what the condition of the matrices explains, and
-thirty times what rounding-size changes of the inputs do to plain.
+thirty times what rounding-size changes of the inputs do to plain. A NaN is allowed where some of these
+changes make plain raise or give one.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from functools import cached_property
 import numpy as np
 
 CLOSE, TIMES_PLAIN, TIMES_CONDITION, TIMES_NOISE = 100, 10, 50, 30
+TIMES_PURE_NOISE = 1e6  # where nothing but rounding is left, as in determinants of singular matrices
+MOVES = 8  # of the inputs by a rounding error
+FAR = 1e-2  # an error beside the value, of which there is no doubt
 BEYOND_JUDGING = 1e-2  # condition times eps
 ITERATIVE = 1e-10  # what CG leaves at the tolerance that the policies of the fuzzer ask for
 
@@ -21,8 +25,17 @@ class Fault:
     text: str
 
 
+@dataclass
+class Noise:
+    """What rounding-size changes of the inputs do to a result: how far it moves, and whether it is lost."""
+
+    size: float = 0.0
+    lost: bool = False
+
+
 class Evidence:
-    """What decides, computed when first needed. The functions give truths per output, a number, numbers."""
+    """What decides, computed when first needed. The functions give per output a truth, for all the condition
+    number, per output the noise."""
 
     def __init__(self, truth, condition, noise, eps, iterative=False, mixed=False):
         self._truth, self._condition, self._noise = truth, condition, noise
@@ -71,6 +84,20 @@ def judge(plain, tuned, evidence, labels, tags):
     return faults
 
 
+def wrong(results, evidence):
+    """Whether some result is far from its value in long double, beyond what condition and noise explain."""
+    return any(_is_wrong(p, evidence, i) for i, p in enumerate(results))
+
+
+def _is_wrong(p, evidence, i):
+    right = _true(evidence, i, p)
+    if right is None or isinstance(right, str) or p.dtype.kind != "f" or evidence.beyond_judging:
+        return False
+    error, finite = distance(p, right), np.isfinite(right)
+    scale = float(np.abs(right[finite]).max(initial=0.0))
+    return FAR * scale < error < np.inf and error > _allowed(0.0, scale, _eps(p, evidence), evidence, i)
+
+
 def _is_nan(a):
     return a.dtype.kind == "f" and np.isnan(a).all()
 
@@ -99,6 +126,8 @@ def _judged(p, a, evidence, i, label, tags):
         reason = "differs within tolerance"
     elif not np.isfinite(error_a) and not np.isfinite(error_p):
         reason = "plain's NaN pattern is not right either"
+    elif np.isfinite(right).all() and np.isnan(a).any() and evidence.noise[i].lost:
+        reason = "NaN, as plain's is or raises after rounding of the inputs"
     elif evidence.beyond_judging:
         reason = "ill-conditioned beyond judging"
     elif _symmetric_part_right(a, right, allowed, error_a > 1e-6 * scale):
@@ -117,7 +146,9 @@ def _allowed(error_p, scale, eps, evidence, i):
     if evidence.iterative:
         relative += ITERATIVE * evidence.condition
     of_plain = TIMES_PLAIN * error_p if np.isfinite(error_p) else 0.0
-    return of_plain + (relative * scale if scale else 0.0) + TIMES_NOISE * evidence.noise[i] + 1e-300
+    noise = evidence.noise[i].size
+    times = TIMES_NOISE if noise <= scale else TIMES_PURE_NOISE
+    return of_plain + (relative * scale if scale else 0.0) + times * noise + 1e-300
 
 
 def _true(evidence, i, p):
@@ -168,17 +199,20 @@ def _few(x):
 
 
 def natural_noise(run, values, results, eps, r):
-    """How far the results of ``run`` move when inputs move by a rounding error."""
-    worst = [0.0] * len(results)
-    for _ in range(2):
+    """What becomes of the results of ``run`` when inputs move by a rounding error; it is None where it
+    raises."""
+    noise = [Noise() for _ in results]
+    for _ in range(MOVES):
         moved = [
             (v * (1 + eps * r.randint(-1, 2, size=v.shape))).astype(v.dtype) if v.dtype.kind == "f" else v
             for v in values
         ]
         again = run(moved)
-        for i, (p, q) in enumerate(zip(results, again or results, strict=True)):
-            if p.size and p.shape == q.shape and p.dtype.kind == "f":
+        for found, p, q in zip(noise, results, again or [None] * len(results), strict=True):
+            if q is None or (q.dtype.kind == "f" and np.isnan(q).any()):
+                found.lost = True
+            elif p.size and p.shape == q.shape and p.dtype.kind == "f":
                 with np.errstate(all="ignore"):
                     d = np.abs(p - q)
-                worst[i] = max(worst[i], float(d[np.isfinite(d)].max(initial=0.0)))
-    return worst
+                found.size = max(found.size, float(d[np.isfinite(d)].max(initial=0.0)))
+    return noise

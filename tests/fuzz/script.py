@@ -187,7 +187,7 @@ def script(program, seed, text, readable=True):
 COMBINE = {
     "sum": "{}.sum()",
     "sqr": "0.5 * pt.sqr({}).sum()",
-    "sin": "pt.sin({}).sum()",
+    "sin": "pt.sin({0} / (1 + abs({0}) / 1024)).sum()",
     "weighted": "({0}.ravel() * pt.cos(pt.arange({0}.size).astype({0}.dtype) + 0.5)).sum()",
     "first": "{}.ravel()[0]",
     "logabs": "pt.log(pt.abs({}).sum() + 1.0)",

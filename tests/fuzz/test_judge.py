@@ -5,13 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fuzz.judge import Evidence, agree, distance, judge, natural_noise
+from fuzz.judge import Evidence, Noise, agree, distance, judge, natural_noise, wrong
 
 RIGHT = np.array([[1.0, -2.0], [3.0, 0.5]])
 
 
-def judged(tuned, plain=RIGHT, right=RIGHT, condition=10.0, noise=0.0, eps=2.2e-16, tags=None):
-    evidence = Evidence(lambda: [right], lambda: condition, lambda: [noise], eps)
+def judged(tuned, plain=RIGHT, right=RIGHT, condition=10.0, noise=0.0, lost=False, eps=2.2e-16, tags=None):
+    evidence = Evidence(lambda: [right], lambda: condition, lambda: [Noise(noise, lost)], eps)
     return [
         f.kind for f in judge([plain], [tuned], evidence, ["output"], Counter() if tags is None else tags)
     ]
@@ -69,6 +69,12 @@ def test_condition_and_noise_excuse_what_they_explain():
     assert judged(moved, noise=1e-10) == []
 
 
+def test_what_is_only_rounding_may_be_another_rounding_but_no_value():
+    zero = np.array(0.0)
+    for error, kinds in ((1e-27, []), (1e-20, ["value"])):
+        assert judged(np.array(error), np.array(1e-30), zero, noise=1e-30) == kinds
+
+
 def test_the_condition_excuses_no_value_within_reach():
     assert judged(RIGHT * 1.1, condition=1e8) == ["value"]
 
@@ -87,4 +93,29 @@ def test_distance_is_infinite_where_nan_and_infinity_differ():
 def test_noise_is_what_rounding_of_the_inputs_does():
     r = np.random.RandomState(0)
     [noise] = natural_noise(lambda v: [1e6 * v[0]], [np.ones(50)], [np.full(50, 1e6)], 1e-10, r)
-    assert 0.5e-4 < noise < 2e-4
+    assert 0.5e-4 < noise.size < 2e-4
+    assert not noise.lost
+
+
+def test_what_rounding_of_the_inputs_makes_plain_lose_autotune_may_lose():
+    wrong = np.where(RIGHT > 2, np.nan, RIGHT)
+    assert judged(wrong, lost=True) == []
+    assert judged(wrong, right=wrong, lost=True) == []
+    assert judged(RIGHT, wrong, wrong, lost=True) == ["nan"]
+    assert judged(np.where(RIGHT > 2, np.inf, RIGHT), lost=True) == ["nan"]
+    assert judged(RIGHT * 1.1, lost=True) == ["value"]
+
+
+@pytest.mark.parametrize("singular", [lambda v: None, lambda v: [v[0] * np.nan]], ids=["raises", "nan"])
+def test_a_result_is_lost_where_rounding_of_the_inputs_loses_it(singular):
+    values = [np.array(1.0)]
+    run = lambda v: singular(v) if v[0] > 1 else [v[0]]  # noqa: E731
+    [noise] = natural_noise(run, values, values, 1e-10, np.random.RandomState(0))
+    assert noise.lost
+
+
+def test_plain_is_wrong_only_where_there_is_no_doubt():
+    evidence = Evidence(lambda: [RIGHT, np.array(1.0)], lambda: 10.0, lambda: [Noise(), Noise(0.01)], 2.2e-16)
+    assert wrong([RIGHT + 1, np.array(1.0)], evidence)
+    for one, other in ((RIGHT * 1.001, 1.0), (RIGHT, 1.1), (RIGHT * np.nan, 1.0)):
+        assert not wrong([one, np.array(other)], evidence)

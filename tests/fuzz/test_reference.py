@@ -80,6 +80,12 @@ def test_a_matrix_that_is_not_definite_has_a_factor_of_nan(numbers):
     assert np.isnan(value).all()
 
 
+def test_a_definite_solve_of_another_matrix_is_nan_in_the_shape_of_its_right_hand_side(numbers):
+    value = reference(lambda A, b: pl.solve(A, b, assume_a="pos"), (-np.eye(N), numbers[1]))
+    assert value.shape == (N,)
+    assert np.isnan(value).all()
+
+
 def test_an_operation_that_is_not_known_is_performed(numbers):
     value = reference(lambda A, b: pt.sort(b), numbers)
     np.testing.assert_array_equal(value.astype(float), np.sort(numbers[1]))

@@ -16,7 +16,7 @@ from fuzz.case import draw_case, misfit, rounds
 from fuzz.choices import Choices
 from fuzz.compiling import Plain, base_mode, call, tuned_function
 from fuzz.generator import Skip
-from fuzz.judge import Evidence, Fault, agree, judge, natural_noise
+from fuzz.judge import Evidence, Fault, Noise, agree, judge, natural_noise, wrong
 from fuzz.reference import evaluate
 from fuzz.settings import draw_hints, draw_setting
 from fuzz.watching import Cycle, Hang, limit, recorded
@@ -229,7 +229,8 @@ class Trial:
                 return
             evidence = self.evidence(all_values, before, plain, eps)
             faults = judge(plain, tuned, evidence, labels, self.outcome.tags)
-            self.outcome.faults += [] if faults and self.is_of_rewrites(before, tuned, evidence) else faults
+            if faults and not self.is_of_plain(plain, before, tuned, evidence):
+                self.outcome.faults += faults
         if self.pinned is not None:
             self.compare_pinned(before, tuned, labels, evidence)
 
@@ -241,6 +242,13 @@ class Trial:
         mode = base_mode(self.setting.linker, self.setting.inplace, self.setting.rewrites)
         with limit(self.seconds):
             return Plain(self.case.variables, self.case.outputs, mode, self.seconds)
+
+    def is_of_plain(self, plain, before, tuned, evidence):
+        """Whether PyTensor's own rewrites are at fault: what is built of a wrong matrix is not judged."""
+        if wrong(plain, evidence):
+            self.outcome.tags["plain PyTensor is wrong"] += 1
+            return True
+        return self.is_of_rewrites(before, tuned, evidence)
 
     def is_of_rewrites(self, before, tuned, evidence):
         """Whether plain PyTensor under fewer rewrites gives the same: then those it has are at fault."""
@@ -260,7 +268,7 @@ class Trial:
         quiet = Evidence(
             lambda: evidence.truth,
             lambda: evidence.condition,
-            lambda: [0.0] * len(raw),
+            lambda: [Noise()] * len(raw),
             evidence.eps,
             evidence.iterative,
         )
@@ -296,13 +304,14 @@ class Trial:
         return first
 
     def judge_error(self, error, before, number, raw):
-        """An error is a fault where PyTensor raises none."""
+        """An error is a fault where PyTensor raises none, with the rewrites of the tuned function too."""
         known = [text for text in LIMITATIONS if text in str(error)]
+        alike = self.alike
         with limit(self.seconds):
-            plain = None if known else self.plain.run(before)
+            raises_too = known or alike.run(before) is None or self.plain.run(before) is None
         if known:
             self.outcome.status = f"limitation: {known[0]}"
-        elif plain is None:
+        elif raises_too:
             self.outcome.status = "both raise when run"
         else:
             self.fault("raises", f"values {number}: {type(error).__name__}: {str(error)[:900]}")
@@ -358,7 +367,9 @@ class Trial:
             if not refused and self.plain_result(values) is not None:
                 self.fault("raises", f"{what}: {type(error).__name__}: {str(error)[:500]}")
         else:
-            if refused and self.plain_result(values) is None and NUMERICAL not in self.plain.error:
+            # without a choice it is PyTensor that refuses less, as its Gemm does of a matrix of one entry
+            ours = bool(self.chosen) or self.setting.compiled_plainly
+            if ours and refused and self.plain_result(values) is None and NUMERICAL not in self.plain.error:
                 few = [a.ravel()[:3] for a in tuned]
                 self.fault("not refused", f"{what}: plain raises {self.plain.error}, autotune gives {few}")
 
