@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule, yaml_loader
 from autotune.policy.conflicts import conflicts, covers, without_dead_demands
 from autotune.policy.files import dump_policy, load_policy, overlay
-from autotune.policy.names import EFFORTS, PLANNED, REQUESTS, STRUCTURES, strategy_names
+from autotune.policy.names import EFFORTS, REQUESTS, STRUCTURES, strategy_names
 from autotune.policy.types import LEAST_ERROR
 
 
@@ -104,7 +104,7 @@ def test_a_match_holds_when_all_its_conditions_do(match, problem, holds):
 
 names = st.text(min_size=1, max_size=8)
 strategies_of = st.sampled_from(strategy_names())
-sets_of = st.lists(st.sampled_from(strategy_names() + PLANNED), max_size=3).map(tuple)
+sets_of = st.lists(st.sampled_from(strategy_names()), max_size=3).map(tuple)
 some = lambda values: st.one_of(st.none(), values)  # noqa: E731
 optional = lambda **fields: st.fixed_dictionaries({}, optional=fields)  # noqa: E731
 match_dicts = optional(

@@ -31,8 +31,7 @@ class BlockDiagonal(Composite):
     def read(cls, var, part_of):
         """Blocks of blocks are blocks."""
         blocks = _blocks(var)
-        children = [part_of(block) for block in blocks] if len(blocks) > 1 else [None]
-        return None if None in children else cls(tuple(children))
+        return None if len(blocks) == 1 else cls.of([part_of(block) for block in blocks])
 
     @property
     def order(self):

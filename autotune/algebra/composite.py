@@ -71,6 +71,12 @@ class Composite(Operator):
         it, or gives None where that is not proven to be square."""
         raise AttributeError(f"{cls.__name__} defines no reading")
 
+    @classmethod
+    def of(cls, children: Sequence[Part | None]) -> Any:
+        """The operator of parts, if all of them were read."""
+        read = tuple(child for child in children if child is not None)
+        return cls(read) if len(read) == len(children) else None
+
     # -- an operator ------------------------------------------------------------------------------------
 
     @property

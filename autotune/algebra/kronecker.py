@@ -33,8 +33,7 @@ class Kronecker(Composite):
     def read(cls, var, part_of):
         """Products of products are one."""
         factors = _factors(var)
-        children = [part_of(factor) for factor in factors] if len(factors) > 1 else [None]
-        return None if None in children else cls(tuple(children))
+        return None if len(factors) == 1 else cls.of([part_of(factor) for factor in factors])
 
     @property
     def order(self):
