@@ -174,7 +174,6 @@ TEXT = {
     "sizes the wrong way round": (MATCH % "min_n: 9, max_n: 3", 3, "'rules[0].match'", "min_n 9 > max_n 3"),
     "strategy unknown": ("rules:\n- force: wodbury", 2, "'rules[0].force'", "mean 'woodbury'?"),
     "strategy in capitals": ("rules:\n- force: CG", 2, "'rules[0].force'", "mean 'cg'?"),
-    "strategy planned": ("rules:\n- force: banded", 2, "'rules[0].force'", "planned but not available"),
     "strategy of another library": ("rules:\n- force: GMRES", 2, "'rules[0].force'", "'GMRES'", "keep, "),
     "strategy as number": ("rules:\n- force: 3", 2, "'rules[0].force'", "found 3", "the name of one"),
     "two strategies forced": ("rules:\n- force: [lu, cg]", 2, "'rules[0].force'", "name of one strategy"),

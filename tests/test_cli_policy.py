@@ -133,7 +133,7 @@ def test_the_effect_of_a_rule_is_what_resolving_makes_of_it(earlier, later, effe
             {"request": ["factor", "determinant"]},
             "request factor or determinant: there is only solve, logdet, inv",
         ),
-        ({"structure": "banded"}, "structure banded: there is only diagonal + low_rank, dense."),
+        ({"structure": "kronecker"}, "structure kronecker: there is only diagonal + low_rank, dense."),
         ({"min_n": 5000}, "min_n 5000: there is only 2000, 300, unknown."),
         ({"name": "A", "structure": "low_rank"}, "No request meets all of its conditions together."),
     ],

@@ -1,28 +1,27 @@
-"""The structures that are known: adding one is a file in this folder and an entry here."""
+"""The operators of all structures, found by their names in `autotune.problem.STRUCTURES`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.block_diagonal import BlockDiagonal
-from autotune.algebra.dense import Dense
-from autotune.algebra.diagonal import Diagonal
-from autotune.algebra.kronecker import Kronecker
-from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marked import Marked
 from autotune.algebra.operator import KINDS, Operator, kind_of, rebuilt
 from autotune.algebra.sum import Sum
+from autotune.problem import STRUCTURES as NAMES
 
-STRUCTURES: tuple[type[Operator], ...] = (
-    Dense,
-    Diagonal,
-    LowRank,
-    Kronecker,
-    BlockDiagonal,
-)
+
+def _operator_named(name: str) -> type[Operator]:
+    """The operator of a structure: the class of that kind in the file of that name."""
+    found = vars(import_module(f"autotune.algebra.{name}")).values()
+    [operator] = [c for c in found if isinstance(c, type) and vars(c).get("kind") == name]
+    return operator
+
+
+STRUCTURES: tuple[type[Operator], ...] = tuple(map(_operator_named, NAMES))
 COMBINED: tuple[type[Operator], ...] = (Sum, Marked)
 """What stands for several terms, or says something of one: no structure of its own."""
 

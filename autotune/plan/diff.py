@@ -12,6 +12,7 @@ from rich.text import Text
 
 from autotune.choose import strategy
 from autotune.plan.table import as_text, handle
+from autotune.problem import with_parts
 from autotune.problem.formats import counted, format_seconds
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PlanDiff:
 
 def difference(before: Plan, after: Plan) -> PlanDiff:
     """What ``after`` has, lacks, or decides and prices otherwise."""
-    pairs, removed, added = _paired(before.decisions, after.decisions)
+    pairs, removed, added = _paired(with_parts(before.decisions), with_parts(after.decisions))
     changes = [Change(b, a, tuple(_what(b, a))) for b, a in pairs]
     changed = tuple(c for c in changes if c.what)
     repriced = tuple(c for c in changes if not c.what and _priced_apart(c))

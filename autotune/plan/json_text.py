@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ def as_data(plan: Plan) -> dict[str, Any]:
 def _decision(decision: Decision) -> dict[str, Any]:
     sections = {"preconditioner": decision.preconditioner, "crossover": decision.crossover}
     given = {key: part and part.model_dump(mode="json") for key, part in sections.items()}
-    data = asdict(decision) | given
+    data = asdict(replace(decision, parts=())) | given
     problem = decision.problem
     data["problem"] |= {"n": problem.n, "structure": problem.structure, "sizes": problem.sizes}
+    data["parts"] = [_decision(part) for part in decision.parts]
     return data
 
 

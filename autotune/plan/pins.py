@@ -10,7 +10,7 @@ from autotune.choose import strategy as named
 from autotune.plan.model import Plan
 from autotune.policy import Accuracy, Options, Policy, PolicyError, Rule, yaml_loader
 from autotune.policy.files import as_written
-from autotune.problem import Decision
+from autotune.problem import Decision, with_parts
 
 logger = logging.getLogger("autotune")
 MOST_LISTED = 5
@@ -21,7 +21,7 @@ def pins_of(plan: Plan) -> Policy:
 
     With what the strategies were built with, and with the size hints that the problems were read with.
     """
-    decisions = [*plan.decisions, *(d for inner in plan.inner for d in inner.decisions)]
+    decisions = with_parts(d for one in (plan, *plan.inner) for d in one.decisions)
     rules = [rule for decision in decisions for rule in _rules(decision)]
     unique = [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
     pins: dict[str, Any] = {"accuracy": _accuracy(decisions), "rules": unique}
@@ -117,7 +117,7 @@ def missing_pins(policy: Policy, decisions: Sequence[Decision]) -> tuple[Rule, .
 
 def finds(rule: Rule, decisions: Sequence[Decision]) -> bool:
     """Whether the rule matches a request of one of the decisions."""
-    problems = [d.problem for d in decisions]
+    problems = [d.problem for d in with_parts(decisions)]
     return any(
         rule.match.holds(p.name, r.kind, p.structure, p.n, p.traits) for p in problems for r in p.requests
     )

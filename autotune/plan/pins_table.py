@@ -14,7 +14,7 @@ from autotune.plan.pins import missing_pins
 from autotune.plan.table import handle
 from autotune.policy import Policy, PolicyError, Rule
 from autotune.policy.files import load_policy
-from autotune.problem import Decision
+from autotune.problem import Decision, with_parts
 from autotune.problem.formats import counted
 
 AS_PINNED = "as pinned"
@@ -35,7 +35,7 @@ class Agreement:
 def agreement(pins: Policy, decisions: Sequence[Decision]) -> Agreement:
     """Compare decisions with the pins of a policy that ``Plan.save`` wrote; its other rules do not count."""
     alone = pins.model_copy(update={"rules": pins.pins})
-    verdicts = tuple((decision, _verdict(alone, decision)) for decision in decisions)
+    verdicts = tuple((decision, _verdict(alone, decision)) for decision in with_parts(decisions))
     return Agreement(verdicts, missing_pins(pins, decisions))
 
 

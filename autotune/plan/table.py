@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from autotune.problem import Candidate, Decision, Problem
 
 WIDTH = 110
+# Of the parts of a matrix so many are shown.
+MOST_PARTS = 6
 # What tells problems of the same name apart, the most telling first.
 TELLING = ("rv", "source", "fingerprint")
 
@@ -89,7 +91,8 @@ def told_apart(problems: Sequence[Problem]) -> list[str]:
 
 def handle(problem: Problem) -> str:
     """What to call a problem in a word: its name, else where it was written, else its fingerprint."""
-    return problem.name or problem.source or problem.fingerprint or "(no name)"
+    place = problem.source or problem.fingerprint or "(no name)"
+    return problem.name or (f"{place}, part {problem.part}" if problem.part else place)
 
 
 def whole_function(price: Price, most: int = 3) -> str:
@@ -110,7 +113,7 @@ def _op(name: str, width: int = 24) -> str:
     return name.strip("[]").split("{")[0][:width]
 
 
-def _card(index: int, decision: Decision, told: str) -> Padding:
+def _card(index: int | str, decision: Decision, told: str) -> Padding:
     timed = any(c.measured is not None for c in decision.candidates)
     table = Table(box=None, pad_edge=False)
     for header in ("", "algorithm", "time", *(["measured"] if timed else []), "memory", "why"):
@@ -126,10 +129,13 @@ def _card(index: int, decision: Decision, told: str) -> Padding:
             candidate.reason,
             style="bold" if won else "",
         )
-    return Padding(Group(_heading(index, _title(decision, told)), table), (1, 0, 0, 0))
+    shown, rest = decision.parts[:MOST_PARTS], len(decision.parts) - MOST_PARTS
+    parts = [Padding(_card(f"{index}.{part.problem.part}", part, ""), (0, 0, 0, 4)) for part in shown]
+    more = [Padding(Text(f"and {counted(rest, 'part')} more"), (1, 0, 0, 4))] if rest > 0 else []
+    return Padding(Group(_heading(index, _title(decision, told)), table, *parts, *more), (1, 0, 0, 0))
 
 
-def _heading(index: int, title: str) -> Table:
+def _heading(index: int | str, title: str) -> Table:
     """A decision's number and, beside it, its title: lines that are wrapped keep their indent."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_row(f"[{index}]", Text(title), style="bold")
@@ -145,7 +151,7 @@ def _order(candidate: Candidate, decision: Decision) -> tuple[int, float]:
 
 def _title(decision: Decision, told: str) -> str:
     problem = decision.problem
-    dims = {"n": problem.n, **problem.sizes}
+    dims = {"n": problem.n, **{name: n for name, n in problem.sizes.items() if "." not in name}}
     sizes = [
         f"{letter_of(name)}={_size(size)}" for name, size in dims.items() if (name, size) != ("batch", 1)
     ]

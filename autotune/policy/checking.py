@@ -11,7 +11,7 @@ from typing import Any
 
 from autotune.policy.model import Match, Policy, Resolved, Rule
 from autotune.policy.names import did_you_mean, shown
-from autotune.problem import Decision, Problem, Traits
+from autotune.problem import Decision, Problem, Traits, with_parts
 
 # What a rule is matched with: name, request, structure, number of rows, and the rest.
 Asked = tuple[str | None, str, tuple[str, ...], int | None, Traits]
@@ -40,7 +40,7 @@ class RuleReport:
 
 def report(policy: Policy, decisions: Sequence[Decision]) -> list[RuleReport]:
     """What each rule of `policy` does to the problems of `decisions`; equal problems count once."""
-    found = list(dict.fromkeys((decision.problem, decision.chosen) for decision in decisions))
+    found = list(dict.fromkeys((decision.problem, decision.chosen) for decision in with_parts(decisions)))
     return [_reported(policy, rule, found) for rule in policy.rules]
 
 

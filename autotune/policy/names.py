@@ -8,10 +8,9 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from autotune.algebra import STRUCTURES as structures
 from autotune.problem import REQUEST_KINDS
+from autotune.problem import STRUCTURES as STRUCTURES
 
-STRUCTURES = tuple(structure.kind for structure in structures)
 REQUESTS = REQUEST_KINDS
 EFFORTS = ("estimate", "measure", "exhaustive")
 PRECONDITIONERS = ("none", "jacobi", "pivoted_cholesky")

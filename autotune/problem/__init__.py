@@ -4,13 +4,14 @@
 `options` (what a strategy is told), `decision` (the outcome), `formats` (numbers as people read them).
 """
 
-from autotune.problem.decision import Candidate, Decision
+from autotune.problem.decision import Candidate, Decision, with_parts
 from autotune.problem.options import Options
 from autotune.problem.problem import REQUEST_KINDS, UNKNOWN, Problem, Request, Traits, known
-from autotune.problem.term import Term, dense
+from autotune.problem.term import STRUCTURES, Term, dense
 
 __all__ = [
     "REQUEST_KINDS",
+    "STRUCTURES",
     "UNKNOWN",
     "Candidate",
     "Decision",
@@ -21,4 +22,5 @@ __all__ = [
     "Traits",
     "dense",
     "known",
+    "with_parts",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,3 +73,8 @@ class Decision:
 
     def candidate(self, name: str) -> Candidate:
         return next(c for c in self.candidates if c.name == name)
+
+
+def with_parts(decisions: Iterable[Decision]) -> list[Decision]:
+    """The decisions, each followed by those for its parts."""
+    return [one for decision in decisions for one in decision.tree]

@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+STRUCTURES = ("dense", "diagonal", "low_rank", "kronecker", "block_diagonal")
+"""The structures that are known: one more is a file of its name in `autotune.algebra` and an entry here."""
+
 Sizes = tuple[tuple[str, int | None], ...]
 
 ORDERS: dict[str, Callable[[list[int]], int]] = {"product": math.prod, "total": sum}
