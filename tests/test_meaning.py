@@ -144,6 +144,25 @@ def test_any_policy_leaves_the_meaning(asked, policy, door):
     assert_meanings(fn, compile_plain([A, b], outputs), list(wanted))
 
 
+FALLBACKS = {"inverse": lambda M, y: inv(M) @ y, "solve": solve, "transposed": lambda M, y: solve(M.T, y)}
+
+
+@pytest.mark.parametrize("door", ["mode", "tune"])
+@pytest.mark.parametrize("policy", [{"rules": [{"force": "keep"}]}, only("woodbury")], ids=["forced", "left"])
+@pytest.mark.parametrize("fallback", FALLBACKS)
+def test_pytensors_own_lowering_promises_nothing(fallback, policy, door):
+    """Where the graph has no ``assume_a="pos"``, what it becomes has none: PyTensor would believe it of
+    the fallback too. Of unknown sizes, which `tune` leaves to the compile."""
+    free, y = pt.matrix("free"), pt.vector("y")
+    matrix = assume(free, symmetric=True)
+    by_factor = cho_solve((cholesky(matrix), True), y)
+    out = pt.switch(pt.any(pt.isnan(by_factor)), FALLBACKS[fallback](matrix, y), by_factor)
+    fn = compile_with([free, y], autotune.tune(out, policy) if door == "tune" else out, policy)
+    for name in ("definite", "indefinite", "negative definite"):
+        x = fn(MATRICES[name], b_value)
+        np.testing.assert_allclose(x, np.linalg.solve(MATRICES[name], b_value), rtol=1e-8)
+
+
 # -- diagonal plus low rank ---------------------------------------------------------------------------
 
 d, U, c, C = (

@@ -9,6 +9,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.decomposition.cholesky import cholesky
 from pytensor.tensor.linalg.inverse import matrix_inverse
 from pytensor.tensor.linalg.solvers.general import solve
+from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 from pytensor.tensor.linalg.summary import SLogDet, det
 
@@ -30,7 +31,7 @@ class PlainSolver(Solver):
 
     @cached_property
     def _checked(self):
-        return PlainSolver(self.matrix, True, True)
+        return CheckedSolver(self.matrix, True, True)
 
     @cached_property
     def _factor(self):
@@ -68,3 +69,13 @@ class PlainSolver(Solver):
 
     def _factor_diagonal(self):
         return pt.diagonal(self.factor(), axis1=-2, axis2=-1)
+
+
+class CheckedSolver(PlainSolver):
+    """What is asked of a Cholesky factor that the matrix may not have.
+
+    By the factor: of a solve with ``assume_a="pos"`` PyTensor believes it of all that is asked of the matrix.
+    """
+
+    def solve(self, rhs, transposed=False):
+        return cho_solve((self.factor(), True), rhs, b_ndim=2)
