@@ -19,9 +19,9 @@ from cost_models import KernelCall, Profile, call
 
 # Values of the sizes that may come, at which prices are compared; of a size that is not named, ANY.
 ANY = tuple(2**i for i in range(17))
-MAY_COME = {"columns": tuple(4**i for i in range(7)), "batch": (1, 32)}
+MAY_COME = {"columns": ANY[:13], "batch": (1, 32)}
 # Combinations of values that are tried, at most, and the steps through the values that make them fewer.
-MOST_POINTS = 128
+MOST_POINTS = 200
 STEPS = (1, 3, 5, 15)
 # Below this relative difference two predictions are the same.
 INDIFFERENT = 0.02
