@@ -53,7 +53,7 @@ def price(problem, name):
 
 def test_two_branches_are_not_compiled_for_a_gain_of_percents():
     general = Problem(requests=(Request("solve", None), Request("logdet", form="lu")), n=None)
-    for problem in (general, replace(INVERSE_TIMES, n=200)):
+    for problem in (general, replace(INVERSE_TIMES, n=8)):
         assert decided(problem).crossover is None
 
 

@@ -1,5 +1,4 @@
-"""Which candidate to take while sizes are unknown: the best of those that are nowhere worse than the graph as
-written.
+"""Which candidate to take while sizes are unknown: the best of those nowhere worse than the graph as written.
 
 Tried on a grid of sizes: evidence, not a proof. Between its points prices are sums of powers of the sizes.
 """
@@ -32,9 +31,9 @@ NODES_TO_COMPARE = 4
 
 
 def rows(names: Sequence[str], most: int, steps: Sequence[int]) -> list[tuple[int, ...]]:
-    """Values of each of the sizes ``names``, by the first of ``steps`` that makes at most ``most`` combinations.
+    """Values of each of the sizes ``names``: every ``step``-th of those that may come.
 
-    By the last one if none does.
+    The step is the first of ``steps`` that leaves at most ``most`` combinations, or the last one.
     """
     values = [MAY_COME.get(name, ANY) for name in names]
     tried = ([row[::step] for row in values] for step in steps[:-1])
@@ -116,7 +115,7 @@ class Prices:
         return math.log((theirs + self.calling) / (ours + self.calling))
 
     def is_no_loss(self, name: str, other: str, sizes: dict[str, int]) -> bool:
-        """Whether ``name`` costs no more than ``other``, but for what nobody minds or the prices cannot tell."""
+        """Whether ``name`` costs no more than ``other``, but for what nobody minds or prices cannot tell."""
         loss = self.of(name, sizes) - (1 + INDIFFERENT) * self.of(other, sizes)
         if NOISE < loss <= 2 * NOISE:
             gain, error = self.gain(name, other, sizes)
@@ -124,7 +123,7 @@ class Prices:
         return loss <= NOISE
 
     def is_sure_gain(self, name: str, other: str, sizes: dict[str, int]) -> bool:
-        """Whether ``name`` would be chosen over ``other``, were these the sizes, and somebody would notice."""
+        """Whether ``name`` would be chosen over ``other`` at these sizes, and somebody would notice."""
         if self.of(other, sizes) - self.of(name, sizes) <= NOISE:
             return False
         gain, error = self.gain(name, other, sizes)
@@ -138,14 +137,14 @@ def pick_for_all_sizes(prices: Prices, names: Sequence[str]) -> tuple[str, str]:
     all sizes that may come; where ``keep`` is no choice, of all.
     """
     unknown = ", ".join(prices.unknown)
-    stay = "keep" if "keep" in names else names[0]
-    rivals = [name for name in names if name != stay]
-    if stay == "keep":
-        rivals = [name for name in rivals if _is_better(prices, name, stay)]
-        if not rivals:
-            return stay, f"size unknown ({unknown}); no candidate is cheaper for all. Give a hint under 'sizes'"
-    best = max([stay, *rivals], key=lambda name: total_gain(prices, name, stay))
-    return best, f"cheaper for every {unknown}" if best != stay else f"cheapest over all {unknown}"
+    if "keep" not in names:
+        best = max(names, key=lambda name: total_gain(prices, name, names[0]))
+        return best, f"cheapest over all {unknown}"
+    better = [name for name in names if name != "keep" and _is_better(prices, name, "keep")]
+    if better:
+        best = max(better, key=lambda name: total_gain(prices, name, "keep"))
+        return best, f"cheaper for every {unknown}"
+    return "keep", f"size unknown ({unknown}); no candidate is cheaper for all. Give a hint under 'sizes'"
 
 
 def _is_better(prices: Prices, name: str, stay: str) -> bool:

@@ -17,14 +17,14 @@ import numpy as np
 from autotune.choose.all_sizes import INDIFFERENT, NOISE, Prices, points, rows
 from autotune.policy.crossover import LEAST, MOST, Crossover
 
-# Points of the grid of a threshold, at most, and steps through the values that may come: those at which prices
-# are compared lie between as well.
+# Points of the grid of a threshold, at most, and steps through the values that may come. Prices are compared
+# at points between them as well.
 MOST_NODES = 64
 STEPS = (2, 4, 8)
 # The sizes that are looked at only where no other one serves, in this order.
 LAST_AXES = ("columns", "n")
 # log2 of the sizes between which a threshold is searched for, and how exactly.
-TICKS = tuple(np.linspace(math.log2(LEAST), math.log2(MOST), 6))
+TICKS = tuple(map(float, np.linspace(math.log2(LEAST), math.log2(MOST), 6)))
 PRECISION = 0.02
 # How many times faster than without looking at sizes a call must be somewhere: two branches are compiled.
 WORTH_BRANCHING = 2.0
@@ -60,7 +60,7 @@ def _cheaper(prices: Prices, pair: tuple[str, str], sizes: dict[str, int]) -> fl
 
 
 def _total_gain(prices: Prices, pair: tuple[str, str], base: str) -> float:
-    """The sum over sizes that may come of the logarithm of what a call takes less by the cheaper of the two."""
+    """The sum over all sizes of the logarithm of what a call takes less by the cheaper of the two."""
     both = ((_cheaper(prices, pair, s), prices.of(base, s)) for s in prices.samples)
     return sum(prices.log_ratio(ours, theirs) for ours, theirs in both if ours < math.inf)
 
@@ -76,7 +76,7 @@ def _bearable(prices: Prices, cost: float, sizes: dict[str, int], kept: bool) ->
 
 
 def _pays(prices: Prices, pair: tuple[str, str], base: str) -> bool:
-    """Whether the cheaper of the two makes a call so much faster than ``base`` somewhere that it pays to look."""
+    """Whether the cheaper of the two is somewhere so much faster than ``base`` that it pays to look."""
     ours = (prices.overhead + prices.calling + _cheaper(prices, pair, s) for s in prices.samples)
     theirs = (prices.calling + prices.of(base, s) for s in prices.samples)
     return any(t >= WORTH_BRANCHING * o for o, t in zip(ours, theirs, strict=True))
@@ -111,7 +111,7 @@ def _along(prices: Prices, one: str, other: str, axis: str) -> Crossover | None:
     for line, row, turn in zip(lines, signs, turns, strict=True):
         if turn is None:
             always_below = {*row} & {-1, 1} == directions
-            thresholds.append(2.0 ** TICKS[-1 if always_below else 0])
+            thresholds.append(MOST if always_below else LEAST)
         else:
             thresholds.append(_threshold(prices, below, above, line, *(TICKS[i] for i in turn)))
     floats = tuple(tuple(map(float, row)) for row in grid)
@@ -135,7 +135,10 @@ def _threshold(prices: Prices, below: str, above: str, line: Line, low: float, h
     """Where ``below`` ceases to be cheaper, between sizes whose log2 are ``low`` and ``high``."""
     from scipy.optimize import brentq
 
-    return 2.0 ** brentq(lambda x: _difference(prices, below, above, line(x)), low, high, xtol=PRECISION)
+    def difference(log2: float) -> float:
+        return _difference(prices, below, above, line(log2))
+
+    return float(2.0 ** brentq(difference, low, high, xtol=PRECISION))
 
 
 def _picks_well(found: Crossover, prices: Prices, names: Sequence[str]) -> bool:

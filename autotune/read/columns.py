@@ -101,7 +101,7 @@ def split_scale(b):
 
 
 def _scaled(scalar, rest, b):
-    """As ``split_scale`` gives it, unless ``b`` is of another type than ``rest``, which may itself be scaled."""
+    """What ``split_scale`` gives of ``b = scalar * rest``; nothing where they differ in type."""
     if rest.type.dtype != b.type.dtype or rest.type.broadcastable != b.type.broadcastable:
         return None, b
     scalar = scalar.astype(b.type.dtype)
@@ -112,15 +112,15 @@ def _scaled(scalar, rest, b):
 class Spellings:
     """Numbers of arrays, the same for arrays that are equal but were written apart.
 
-    PyTensor lifts views through elementwise Ops, so that one vector ``y - m`` comes as a row, as a column and as
-    a vector, each computed by itself. All are ``y - m`` along some axis.
+    PyTensor lifts views through elementwise Ops, so that one vector ``y - m`` comes as a row, as a column
+    and as a vector, each computed by itself. All are ``y - m`` along some axis.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
 
     def of(self, var: Any, axes: tuple[Any, ...] | None = None, depth: int = 0) -> int:
-        """The number of ``var`` seen through a view with these ``axes`` of it, "x" where the view adds one."""
+        """The number of ``var`` seen through a view with these ``axes`` of it ("x": a new one)."""
         axes = tuple(range(var.type.ndim)) if axes is None else axes
         axes = tuple("x" if a == "x" or var.type.broadcastable[a] else a for a in axes)
         if (var, axes) not in self._numbers:
