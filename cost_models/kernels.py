@@ -53,10 +53,10 @@ def call(kernel: str, /, *, count: float = 1.0, **dims: int) -> KernelCall:
     found = KERNEL_BY_NAME.get(kernel)
     if found is None:
         raise ValueError(f"There is no kernel {kernel!r}. Known are: {', '.join(KERNEL_BY_NAME)}.")
-    if set(dims) != set(found.dims):
+    if len(dims) != len(found.dims) or any(name not in dims for name in found.dims):
         raise ValueError(f"Kernel {kernel!r} got the dimensions {sorted(dims)}. It takes {list(found.dims)}.")
-    sizes = tuple(int(dims[name]) for name in found.dims)
-    if min((*sizes, count)) < 0:
+    sizes = tuple([int(dims[name]) for name in found.dims])
+    if count < 0 or min(sizes, default=0) < 0:
         raise ValueError(
             f"Kernel {kernel!r} got {dims} and count {count}. Sizes and counts are not negative."
         )

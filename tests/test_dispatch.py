@@ -16,8 +16,9 @@ from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-import autotune.choose
-import autotune.rewrite.branches
+import autotune.choose.crossing
+import autotune.rewrite.dispatch
+import autotune.rewrite.passes
 from autotune.rewrite.passes import AutotunePass
 
 U, d, b, A, B = pt.matrix("U"), pt.vector("d"), pt.vector("b"), pt.matrix("A"), pt.matrix("B")
@@ -226,9 +227,9 @@ def test_compiled_functions_travel_through_pickle():
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (autotune.rewrite.branches, "branches"),
+        (autotune.rewrite.passes, "branches"),
         (autotune.choose.crossing, "_along"),
-        (autotune.rewrite.branches, "separable"),
+        (autotune.rewrite.dispatch, "separable"),
     ],
 )
 def test_an_error_leaves_the_plain_graph(module, name, monkeypatch, caplog):

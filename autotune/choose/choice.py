@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from autotune.choose.all_sizes import pick_for_all_sizes
+from autotune.choose.all_sizes import Prices, pick_for_all_sizes
 from autotune.choose.best_preconditioner import with_preconditioner
 from autotune.choose.candidates import (
     all_assignments,
@@ -28,7 +28,7 @@ from autotune.choose.candidates import (
     within_guard,
     without_dominated,
 )
-from autotune.choose.crossing import Prices, find_crossover
+from autotune.choose.crossing import find_crossover
 from autotune.choose.margins import predicted_gain
 from autotune.choose.memory import available_memory
 from autotune.policy import Policy, PolicyError, Resolved
@@ -228,8 +228,13 @@ def _pick(problem, candidates, assignments, policy, profile, options, forced) ->
     if not open_:
         as_written = next(c for c in candidates if c.name == "keep")
         return as_written, "every candidate was ruled out, the graph stays as written"
+    by_parts = [c for c in open_ if strategy(c.name).parts(problem)]
+    if problem.unknown_sizes and by_parts:
+        return by_parts[0], "asks its parts alone, whatever the sizes"
     if problem.unknown_sizes:
-        return pick_for_all_sizes(problem, open_, keep, profile, options)
+        prices = Prices(problem, options, profile, policy.margin)
+        name, reason = pick_for_all_sizes(prices, [c.name for c in open_])
+        return next(c for c in open_ if c.name == name), reason
     by_price = sorted(open_, key=lambda c: c.seconds)
     if keep is None:
         return by_price[0], "cheapest"

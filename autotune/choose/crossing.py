@@ -1,142 +1,155 @@
 """Find where two candidates cross while sizes are unknown: a pure function of a problem and prices.
 
-The candidate that serves without looking at sizes is compared with the one that gains most over it at sizes
+Of all pairs that are together nowhere worse than the graph as written, the one that saves most over the sizes
 that may come. The crossover is searched for along one size, at each point of a grid of the others, and taken
 only if it picks the cheaper of the two everywhere, up to the margin.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
-from autotune.choose.all_sizes import MAY_COME, overhead, points
-from autotune.choose.candidates import seconds, strategy
+from autotune.choose.all_sizes import INDIFFERENT, NOISE, Prices, points, rows
 from autotune.policy.crossover import LEAST, MOST, Crossover
-from autotune.problem import Options, Problem
-from cost_models import Profile
 
-# The grid of a threshold; every second power of eight lies between its points.
-GRID = {
-    "n": tuple(4**i for i in range(9)),
-    "rank": tuple(4**i for i in range(9)),
-    "columns": (1, 64, 4096),
-}
-# The size to look at, in this order.
-AXES = ("rank", "columns", "n")
+# Points of the grid of a threshold, at most, and steps through the values that may come. Prices are compared
+# at points between them as well.
+MOST_NODES = 64
+STEPS = (2, 4, 8)
+# The sizes that are looked at only where no other one serves, in this order.
+LAST_AXES = ("columns", "n")
 # log2 of the sizes between which a threshold is searched for, and how exactly.
-SEARCHED = (math.log2(LEAST), math.log2(MOST))
+TICKS = tuple(map(float, np.linspace(math.log2(LEAST), math.log2(MOST), 6)))
 PRECISION = 0.02
-# How many times cheaper than the other each of the two must be somewhere: two branches are compiled.
+# How many times faster than without looking at sizes a call must be somewhere: two branches are compiled.
 WORTH_BRANCHING = 2.0
+# Pairs of candidates for which thresholds are searched, at most.
+MOST_PAIRS = 2
+# The sizes at a log2 of the one that is looked at.
+Line = Callable[[float], dict[str, int]]
 # Logarithm of a price ratio where one of the two cannot serve.
 NEVER = 30.0
 
 
-class Prices:
-    """Predicted seconds of one problem by several strategies, at any sizes."""
-
-    def __init__(self, problem: Problem, options: Options, profile: Profile, margin: float):
-        self.problem, self.options, self.profile, self.margin = problem, options, profile, margin
-        self.unknown = problem.unknown_sizes
-        self.overhead = overhead(problem, profile)
-        self._found: dict[tuple[Any, ...], float] = {}
-
-    def names(self, name: str) -> tuple[str, ...]:
-        return (name,) * len(self.problem.requests)
-
-    def of(self, name: str, sizes: dict[str, int]) -> float:
-        """Seconds; infinite where the strategy cannot serve."""
-        found = self._found.get(key := (name, *(sizes[size] for size in self.unknown)))
-        if found is None:
-            found = self._found[key] = self._price(name, self.problem.with_sizes(**sizes))
-        return found
-
-    def _price(self, name: str, sized: Problem) -> float:
-        if strategy(name).declines(sized, self.options) is not None:
-            return math.inf
-        return seconds(sized, self.names(name), self.options, self.profile)[0]
-
-    def ratio(self, name: str, other: str, sizes: dict[str, int]) -> float:
-        """log of the price of ``name`` over that of ``other``, within ``NEVER``."""
-        ours, theirs = (self.of(n, sizes) for n in (name, other))
-        if math.isinf(ours) or math.isinf(theirs):
-            return NEVER * (math.isinf(ours) - math.isinf(theirs))
-        return math.log(ours / theirs)
-
-    def gains(self, name: str, other: str, sizes: dict[str, int]) -> bool:
-        """Whether ``name`` is so much cheaper than ``other`` that it pays to look at the sizes."""
-        ours, theirs = (self.of(n, sizes) for n in (name, other))
-        return ours + self.overhead < theirs and theirs >= WORTH_BRANCHING * ours
-
-
 def find_crossover(prices: Prices, base: str, others: Sequence[str]) -> Crossover | None:
-    """The crossover of ``base`` and the one of ``others`` that gains most over it; None if none pays."""
-    samples = list(points(MAY_COME, prices.unknown))
-    of_base = [prices.of(base, sizes) for sizes in samples]
-    best, best_gain, of_best = "", 0.0, of_base
-    for name in others:
-        found = [prices.of(name, sizes) for sizes in samples]
-        gain = sum(max(0.0, math.log(b / o)) for b, o in zip(of_base, found, strict=True) if o < b < math.inf)
-        if gain > best_gain:
-            best, best_gain, of_best = name, gain, found
-    if not best or not _both_gain(prices, base, best, samples):
-        return None
-    axes = [axis for axis in AXES if axis in prices.unknown]
-    tables = (_along(prices, base, best, axis) for axis in axes)
-    costs = list(zip(samples, of_base, of_best, strict=True))
-    return next((t for t in tables if t is not None and _picks_well(t, base, costs, prices)), None)
+    """The crossover of the two candidates that save most over ``base``; None if none pays."""
+    names = [base, *others]
+    found = [(_total_gain(prices, pair, base), pair) for pair in itertools.combinations(names, 2)]
+    pairs = [
+        (gain, pair)
+        for gain, pair in found
+        if gain > 0 and _pays(prices, pair, base) and _is_no_loss(prices, pair, names)
+    ]
+    best_first = sorted(pairs, key=lambda found: -found[0])[:MOST_PAIRS]
+    tables = (_along(prices, *pair, axis) for _, pair in best_first for axis in _axes(prices.unknown))
+    return next((t for t in tables if t is not None and _picks_well(t, prices, names)), None)
 
 
-def _both_gain(prices: Prices, one: str, other: str, samples: list[dict[str, int]]) -> bool:
-    """Whether each of the two is worth having at some of the sizes."""
-    return all(any(prices.gains(*pair, s) for s in samples) for pair in ((one, other), (other, one)))
+def _axes(unknown: Sequence[str]) -> list[str]:
+    """The sizes to look at, the one that tells most first."""
+    return [*(s for s in unknown if s not in LAST_AXES), *(s for s in LAST_AXES if s in unknown)]
 
 
-def _along(prices: Prices, base: str, other: str, axis: str) -> Crossover | None:
-    """The thresholds along ``axis``; None where the two cross the other way round at other points."""
+def _cheaper(prices: Prices, pair: tuple[str, str], sizes: dict[str, int]) -> float:
+    return min(prices.serving(name, sizes) for name in pair)
+
+
+def _total_gain(prices: Prices, pair: tuple[str, str], base: str) -> float:
+    """The sum over all sizes of the logarithm of what a call takes less by the cheaper of the two."""
+    both = ((_cheaper(prices, pair, s), prices.of(base, s)) for s in prices.samples)
+    return sum(prices.log_ratio(ours, theirs) for ours, theirs in both if ours < math.inf)
+
+
+def _is_no_loss(prices: Prices, pair: tuple[str, str], names: Sequence[str]) -> bool:
+    """Whether the cheaper of the two is nowhere worse than ``keep``, if that is one of ``names``."""
+    kept = "keep" in names and "keep" not in pair
+    return all(_bearable(prices, _cheaper(prices, pair, s), s, kept) for s in prices.samples)
+
+
+def _bearable(prices: Prices, cost: float, sizes: dict[str, int], kept: bool) -> bool:
+    return cost <= (1 + INDIFFERENT) * prices.of("keep", sizes) + NOISE if kept else cost < math.inf
+
+
+def _pays(prices: Prices, pair: tuple[str, str], base: str) -> bool:
+    """Whether the cheaper of the two is somewhere so much faster than ``base`` that it pays to look."""
+    ours = (prices.overhead + prices.calling + _cheaper(prices, pair, s) for s in prices.samples)
+    theirs = (prices.calling + prices.of(base, s) for s in prices.samples)
+    return any(t >= WORTH_BRANCHING * o for o, t in zip(ours, theirs, strict=True))
+
+
+def _difference(prices: Prices, name: str, other: str, sizes: dict[str, int]) -> float:
+    """log of the price of ``name`` over that of ``other``, within ``NEVER``."""
+    ours, theirs = (prices.serving(n, sizes) for n in (name, other))
+    if math.isinf(ours) or math.isinf(theirs):
+        return NEVER * (math.isinf(ours) - math.isinf(theirs))
+    return math.log(ours / theirs)
+
+
+def _sign(prices: Prices, name: str, other: str, sizes: dict[str, int]) -> int:
+    """-1 where ``name`` is cheaper than ``other``, 1 where it is dearer, 0 where nobody minds."""
+    ours, theirs = (prices.serving(n, sizes) for n in (name, other))
+    return 0 if ours == theirs or abs(ours - theirs) <= NOISE else int(math.copysign(1, ours - theirs))
+
+
+def _along(prices: Prices, one: str, other: str, axis: str) -> Crossover | None:
+    """The thresholds along ``axis``; None where the two cross nowhere, or the other way round elsewhere."""
     over = tuple(name for name in prices.unknown if name != axis)
-    nodes = [sizes | {axis: 1} for sizes in points(GRID, over)]
-    ends = [_ends(prices, (other, base), sizes, axis) for sizes in nodes]
-    directions = {low < 0 for low, high in ends if low * high < 0}
-    if len(directions) > 1:
+    grid = rows(over, MOST_NODES, STEPS)
+    lines = [partial(_at, sizes, axis) for sizes in points(over, grid)]
+    signs = [[_sign(prices, one, other, line(tick)) for tick in TICKS] for line in lines]
+    turns = [_last_turn(row) for row in signs]
+    directions = {row[turn[0]] for row, turn in zip(signs, turns, strict=True) if turn}
+    if len(directions) != 1:
         return None
-    names, sign = ((base, other), -1) if directions == {False} else ((other, base), 1)
-    found = zip(nodes, ends, strict=True)
-    thresholds = tuple(_threshold(prices, names, p, axis, sign * lo, sign * hi) for p, (lo, hi) in found)
-    below, above = names
-    grid = tuple(tuple(map(float, GRID[name])) for name in over)
-    return Crossover(below=below, above=above, size=axis, thresholds=thresholds, over=over, grid=grid)
+    below, above = (one, other) if directions == {-1} else (other, one)
+    thresholds = []
+    for line, row, turn in zip(lines, signs, turns, strict=True):
+        if turn is None:
+            always_below = {*row} & {-1, 1} == directions
+            thresholds.append(MOST if always_below else LEAST)
+        else:
+            thresholds.append(_threshold(prices, below, above, line, *(TICKS[i] for i in turn)))
+    floats = tuple(tuple(map(float, row)) for row in grid)
+    return Crossover(
+        below=below, above=above, size=axis, thresholds=tuple(thresholds), over=over, grid=floats
+    )
 
 
-def _ends(prices: Prices, names: tuple[str, str], sizes: dict[str, int], axis: str) -> list[float]:
-    return [prices.ratio(*names, sizes | {axis: round(2**end)}) for end in SEARCHED]
+def _at(sizes: dict[str, int], axis: str, log2: float) -> dict[str, int]:
+    return sizes | {axis: round(2**log2)}
 
 
-def _threshold(prices, names: tuple[str, str], sizes: dict[str, int], axis: str, low, high) -> float:
-    """Where the first of ``names`` ceases to be cheaper: an end of the search if it never does, or never is.
+def _last_turn(signs: list[int]) -> tuple[int, int] | None:
+    """Where the sign changes for the last time: the last index of one, the next one of the other."""
+    told = [i for i, sign in enumerate(signs) if sign]
+    turns = [(i, j) for i, j in itertools.pairwise(told) if signs[i] != signs[j]]
+    return turns[-1] if turns else None
 
-    ``low`` and ``high`` are the logarithms of the ratio of their prices at the ends.
-    """
+
+def _threshold(prices: Prices, below: str, above: str, line: Line, low: float, high: float) -> float:
+    """Where ``below`` ceases to be cheaper, between sizes whose log2 are ``low`` and ``high``."""
     from scipy.optimize import brentq
 
-    if low >= 0 or high <= 0:
-        return 2.0 ** SEARCHED[low < 0]
+    def difference(log2: float) -> float:
+        return _difference(prices, below, above, line(log2))
 
-    def difference(x: float) -> float:
-        return prices.ratio(*names, sizes | {axis: round(2**x)})
-
-    return 2.0 ** brentq(difference, *SEARCHED, xtol=PRECISION)
+    return float(2.0 ** brentq(difference, low, high, xtol=PRECISION))
 
 
-def _picks_well(found: Crossover, base: str, costs: list[Any], prices: Prices) -> bool:
-    """Whether it picks the cheaper one of the two at all points, up to the margin and the cost of picking."""
-    for sizes, of_base, of_other in costs:
+def _picks_well(found: Crossover, prices: Prices, names: Sequence[str]) -> bool:
+    """Whether it picks the cheaper one of the two at all points, up to the margin and the cost of picking,
+    and is nowhere worse than ``keep``, if that is one of ``names``."""
+    pair, kept = (found.below, found.above), "keep" in names
+    for sizes in prices.samples:
         picked = found.below if bool(found.is_below(sizes, np)) else found.above
-        cost = of_base if picked == base else of_other
-        if cost > (1 + prices.margin) * min(of_base, of_other) + prices.overhead:
+        cost = prices.serving(picked, sizes)
+        if cost > (1 + prices.margin) * _cheaper(prices, pair, sizes) + prices.overhead + NOISE:
+            return False
+        if not _bearable(prices, cost, sizes, kept):
             return False
     return True

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytensor.tensor as pt
-from pytensor.scalar import Mul
+from pytensor.graph.basic import Constant
+from pytensor.scalar import Mul, Neg, TrueDiv
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from autotune.algebra.operator import length
-from autotune.read.factors import split_scalars
+from autotune.read.factors import scalar_of, split_scalars
+
+# Elementwise Ops through which an array is followed, one upon the other.
+DEEPEST = 50
 
 
 def as_columns(b, b_ndim: int, batched: bool):
@@ -80,12 +87,57 @@ def split_scale(b):
     match b.owner_op_and_inputs:
         case (Elemwise(scalar_op=Mul()), *factors):
             scalar, rest = split_scalars(factors)
-            if scalar is None or len(rest) != 1 or rest[0].type.dtype != b.type.dtype:
-                return None, b
-            if rest[0].type.broadcastable == b.type.broadcastable:
-                return scalar.astype(b.type.dtype), rest[0]
+            if scalar is not None and len(rest) == 1:
+                return _scaled(scalar, rest[0], b)
+        case (Elemwise(scalar_op=TrueDiv()), numerator, divisor) if scalar_of(divisor) is not None:
+            return _scaled(1 / scalar_of(divisor), numerator, b)
+        case (Elemwise(scalar_op=Neg()), inner):
+            return _scaled(pt.constant(-1, dtype=b.type.dtype), inner, b)
         case (DimShuffle() as view, inner):
-            scalar, rest = split_scale(inner)
-            if scalar is not None:
-                return scalar, view(rest)
+            scale, rest = split_scale(inner)
+            if scale is not None:
+                return scale, view(rest)
     return None, b
+
+
+def _scaled(scalar, rest, b):
+    """What ``split_scale`` gives of ``b = scalar * rest``; nothing where they differ in type."""
+    if rest.type.dtype != b.type.dtype or rest.type.broadcastable != b.type.broadcastable:
+        return None, b
+    scalar = scalar.astype(b.type.dtype)
+    inner, rest = split_scale(rest)
+    return (scalar if inner is None else scalar * inner), rest
+
+
+class Spellings:
+    """Numbers of arrays, the same for arrays that are equal but were written apart.
+
+    PyTensor lifts views through elementwise Ops, so that one vector ``y - m`` comes as a row, as a column
+    and as a vector, each computed by itself. All are ``y - m`` along some axis.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+
+    def of(self, var: Any, axes: tuple[Any, ...] | None = None, depth: int = 0) -> int:
+        """The number of ``var`` seen through a view with these ``axes`` of it ("x": a new one)."""
+        axes = tuple(range(var.type.ndim)) if axes is None else axes
+        axes = tuple("x" if a == "x" or var.type.broadcastable[a] else a for a in axes)
+        if (var, axes) not in self._numbers:
+            key = self._key(var, axes, depth)
+            number = key if isinstance(key, int) else self._numbers.setdefault(key, len(self._numbers))
+            self._numbers[var, axes] = number
+        return self._numbers[var, axes]
+
+    def _key(self, var: Any, axes: tuple[Any, ...], depth: int) -> Any:
+        """What tells it from others; its number where it is a view."""
+        match var.owner_op_and_inputs:
+            case (DimShuffle(new_order=order), inner):
+                return self.of(inner, tuple("x" if a == "x" else order[a] for a in axes), depth)
+            case (Elemwise(scalar_op=op), *inputs) if depth < DEEPEST:
+                numbers = tuple(self.of(i, axes, depth + 1) for i in inputs)
+                return op, var.owner.outputs.index(var), numbers
+        where = tuple(i for i, a in enumerate(axes) if a != "x")
+        if isinstance(var, Constant) and len(where) < 2 and isinstance(var.data, np.ndarray):
+            return var.type.dtype, var.data.tobytes(), len(axes), where
+        return var, axes

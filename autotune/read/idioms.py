@@ -76,7 +76,8 @@ class Idioms:
         """Replace ``old`` where the answers of all of ``readings`` are there."""
         first, *others = readings
         self.note(first, old, new)
-        first.needs[old] = tuple(others)
+        if others:
+            first.needs[old] = tuple(others)
 
     def _view(self, node, op):
         known = self.meaning[node.inputs[0]]

@@ -11,7 +11,7 @@ from pytensor.tensor.type import TensorType
 
 from autotune.algebra.operator import Operator
 from autotune.problem import Request
-from autotune.read.columns import as_columns, one_column, split_scale
+from autotune.read.columns import Spellings, as_columns, one_column, split_scale
 
 
 @dataclass(eq=False)
@@ -52,6 +52,7 @@ class Reading:
     requests: dict[Any, GraphRequest] = field(default_factory=dict)
     replacements: dict[Variable, Any] = field(default_factory=dict)
     needs: dict[Variable, tuple[Any, ...]] = field(default_factory=dict)
+    spellings: Spellings = field(default_factory=Spellings)
 
     @property
     def deferred(self) -> bool:
@@ -87,7 +88,7 @@ class Reading:
 
         ``form`` of the first asking stands. ``checked`` by default for the idioms of a Cholesky factor.
         """
-        rhs_key = None if rhs is None else _identity(rhs)
+        rhs_key = None if rhs is None else self.spellings.of(rhs)
         checked = self._is_checked(form, checked)
         key = (kind, rhs_key, transposed, checked)
         if key not in self.requests:
@@ -150,14 +151,6 @@ class Reading:
         return (
             restore(answer[..., None, :])[..., 0] if b_ndim == 1 else restore(answer[..., None, :])[..., 0, :]
         )
-
-
-def _identity(rhs):
-    """Views made anew by each reading of the same vector or transpose are one right-hand side."""
-    owner = rhs.owner
-    if owner is not None and type(owner.op).__name__ == "DimShuffle":
-        return (owner.op.new_order, _identity(owner.inputs[0]))
-    return rhs
 
 
 def _cast(rhs, dtype):
