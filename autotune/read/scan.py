@@ -187,6 +187,8 @@ class Scan(Idioms):
             answers = reading.demand(op.spec.kind, form, rhs=rhs, **asked)
         for old, new in zip(node.outputs, answers, strict=True):
             self.note(reading, old, new)
+        if op.spec.kind == "inverse":  # in a pullback, of which less may be asked
+            self.contracted.add_inverse(node.outputs[0], reading, False)
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -73,8 +73,12 @@ class GuardedPass(GraphRewriter):
                 "autotune left the graph as PyTensor compiles it: %s. Please report this.", failure
             )
             logger.debug("autotune traceback", exc_info=True)
-            if plan is None:
-                fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
+            self.give_up(fgraph, plan, failure)
+
+    def give_up(self, fgraph, plan, failure):
+        """Nothing more is tried on this graph."""
+        if plan is None:
+            fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
 
     def attempt(self, fgraph):
         raise AttributeError(f"{type(self).__name__} defines no attempt")
