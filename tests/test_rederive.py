@@ -196,9 +196,7 @@ def test_without_static_shapes(matrix, loss):
 def test_under_the_global_door(matrix):
     case = a_case(matrix)
     with autotune.enabled(EXACT) as session:
-        fn = pytensor.function(
-            case.inputs, case.outputs(), mode=python_mode(), on_unused_input="ignore"
-        )
+        fn = pytensor.function(case.inputs, case.outputs(), mode=python_mode(), on_unused_input="ignore")
     assert [d.before_autodiff for d in session.plans[0].decisions] == [True]
     assert algebra(fn) == algebra(compile_with(case.inputs, case.outputs(), EXACT))
     assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)

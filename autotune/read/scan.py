@@ -151,7 +151,7 @@ class Scan(Idioms):
         reading, transposed = self.reading_of(node.inputs[0])
         self.meaning[node.outputs[0]] = Meaning("inverse", reading, transposed)
         self.roots[node.outputs[0]] = ("inverse", "inverse", reading)
-        self.contracted.add_inverse(node.outputs[0], reading, transposed)
+        self.contracted.add_inverse(node.outputs[0], reading, transposed=transposed)
 
     def _read_Det(self, node, op):
         reading, _ = self.reading_of(node.inputs[0])
@@ -188,7 +188,7 @@ class Scan(Idioms):
         for old, new in zip(node.outputs, answers, strict=True):
             self.note(reading, old, new)
         if op.spec.kind == "inverse":  # in a pullback, of which less may be asked
-            self.contracted.add_inverse(node.outputs[0], reading, False)
+            self.contracted.add_inverse(node.outputs[0], reading, checked=op.spec.checked)
 
     # -- the end ------------------------------------------------------------------------------
 

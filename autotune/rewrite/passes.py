@@ -52,6 +52,8 @@ logger = logging.getLogger("autotune")
 class GuardedPass(GraphRewriter):
     """A pass that never harms: any error inside, but for one in the policy, leaves the graph as it was."""
 
+    leaves = "the graph as PyTensor compiles it"
+
     def add_requirements(self, fgraph):
         for feature in (PreserveVariableAttributes, TermNames, Declared):
             if not any(isinstance(f, feature) for f in fgraph._features):
@@ -69,9 +71,7 @@ class GuardedPass(GraphRewriter):
             raise
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-            logger.warning(
-                "autotune left the graph as PyTensor compiles it: %s. Please report this.", failure
-            )
+            logger.warning("autotune left %s: %s. Please report this.", self.leaves, failure)
             logger.debug("autotune traceback", exc_info=True)
             self.give_up(fgraph, plan, failure)
 

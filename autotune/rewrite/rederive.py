@@ -53,6 +53,8 @@ logger = logging.getLogger("autotune")
 class DecideTakenGradients(GuardedPass):
     """Moment 0 of a function's compile: decide before automatic differentiation what was differentiated."""
 
+    leaves = "the gradient as the user took it"
+
     def __init__(self, policy=None, examples=None):
         self.policy = policy
         self.examples = examples
@@ -91,7 +93,7 @@ class DecideTakenGradients(GuardedPass):
         return found
 
     def give_up(self, fgraph, plan, failure):
-        """The graph is read as it was differentiated."""
+        """The gradient is read as it stands."""
 
 
 # -- what was differentiated ------------------------------------------------------------------------------
@@ -112,9 +114,9 @@ def costs_of(fgraph) -> list[Any]:
     """
     if not any(is_root(node) for node in fgraph.apply_nodes):
         return []
-    costs = dict.fromkeys(node.inputs[0] for node in fgraph.apply_nodes if _is_seed(node))
-    above = {cost: set(ancestors([cost])) for cost in costs}
-    costs = [cost for cost in costs if _is_undecided(above[cost])]
+    seeded = dict.fromkeys(node.inputs[0] for node in fgraph.toposort() if _is_seed(node))
+    above = {cost: set(ancestors([cost])) for cost in seeded}
+    costs = [cost for cost in seeded if _is_undecided(above[cost])]
     seeds = {
         var for var in fgraph.variables if var.owner and _is_seed(var.owner) and var.owner.inputs[0] in costs
     }
@@ -254,13 +256,12 @@ class Same:
 
 
 def _of_the_same_matrices(fgraph, costs, taken, same: Same) -> list[Variable]:
-    """Outputs that ask more of the matrices of ``costs``, in other ways than by gradients: one decision serves
-    all."""
+    """Outputs that ask more of the matrices of ``costs``, gradients apart: one decision serves all."""
     matrices = {same.of(matrix) for matrix in _matrices(ancestors(costs))}
-    found = []
+    found: list[Variable] = []
     for out in dict.fromkeys(fgraph.outputs):
         if out not in costs and out not in taken:
-            asked = _matrices(ancestors([out], blockers=taken))
+            asked = _matrices(var for var in ancestors([out], blockers=taken) if var not in taken)
             found += [] if matrices.isdisjoint(map(same.of, asked)) else [out]
     return found
 
@@ -273,7 +274,7 @@ def _matrices(variables) -> set[Any]:
 
 def _gradients_of(values: dict[Any, Any], taken: dict[Any, Taken]) -> dict[Any, Any]:
     """For each variable of ``taken`` the gradient of its cost's new value."""
-    found = {}
+    found: dict[Any, Any] = {}
     for cost, value in values.items():
         of_cost = {old: gradient.by for old, gradient in taken.items() if gradient.cost is cost}
         by = list(dict.fromkeys(of_cost.values()))
