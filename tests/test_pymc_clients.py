@@ -212,21 +212,33 @@ def test_posterior_predictive_draws_are_the_same():
         assert relative_error(draw(), expected) < 1e-10
 
 
-def test_advi_takes_the_same_steps():
+@pytest.mark.parametrize(
+    ("method", "samples"),
+    [
+        ("advi", 1),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("fullrank_advi", 1), ("advi", 2)]),
+    ],
+)
+def test_advi_takes_the_same_steps(method, samples):
+    """PyMC differentiates the objective by itself. With several samples it does so around a loop, in which
+    nothing is decided before."""
+
     def history():
         return pm.fit(
             5,
-            method="advi",
+            method=method,
             model=variance_model(),
             progressbar=False,
             random_seed=1,
+            obj_n_mc=samples,
             compile_kwargs={"mode": python_mode()},
         ).hist
 
     expected = history()
-    with autotune.enabled() as session:
+    with autotune.enabled(RULES) as session:
         found = history()
-    assert session.plans
+    decided = {(d.chosen, d.before_autodiff) for plan in session.plans for d in plan.decisions}
+    assert decided == {("woodbury", samples == 1)}
     assert relative_error(found, expected) < 1e-10
 
 

@@ -57,9 +57,9 @@ class Contracted:
         self.touched: dict[Any, tuple[Any, ...]] = {}
         self.products: list[Any] = []
 
-    def add_inverse(self, var, reading, transposed) -> None:
+    def add_inverse(self, var, reading, *, transposed=False, checked=False) -> None:
         if not reading.batched and var.ndim == 2:
-            self.inverses[var] = InverseTerm(reading, transposed)
+            self.inverses[var] = InverseTerm(reading, transposed, checked=checked)
             self.touched[var] = (reading,)
 
     def add_answer(self, var, reading) -> None:

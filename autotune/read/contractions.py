@@ -22,13 +22,17 @@ from autotune.algebra.operator import of_one_length
 
 @dataclass(frozen=True, eq=False)
 class InverseTerm:
-    """``s diag(left) A^-1 diag(right)``, or with ``A^-T``, ``A`` the matrix of ``reading``; None for ones."""
+    """``s diag(left) A^-1 diag(right)``, or with ``A^-T``, ``A`` the matrix of ``reading``; None for ones.
+
+    ``checked`` as in `autotune.problem.Request`, of the inverse and of what is asked instead.
+    """
 
     reading: Any
     transposed: bool = False
     s: Any = None
     left: Any = None
     right: Any = None
+    checked: bool = False
 
     @property
     def readings(self):
@@ -36,7 +40,7 @@ class InverseTerm:
 
     def matmul(self, x):
         x = x if self.right is None else self.right[:, None] * x
-        x = self.reading.solve(x, "inverse", transposed=self.transposed)
+        x = self.reading.solve(x, "inverse", transposed=self.transposed, checked=self.checked)
         x = x if self.s is None else self.s * x
         return x if self.left is None else self.left[:, None] * x
 
@@ -44,7 +48,7 @@ class InverseTerm:
         return self.transpose().matmul(x)
 
     def diagonal(self):
-        [w] = self.reading.demand("inverse_diagonal", "inverse")
+        [w] = self.reading.demand("inverse_diagonal", "inverse", checked=self.checked)
         for v in (self.s, self.left, self.right):
             w = w if v is None else w * v
         return w

@@ -156,7 +156,7 @@ class Scan(Idioms):
         reading, transposed = self.reading_of(node.inputs[0])
         self.meaning[node.outputs[0]] = Meaning("inverse", reading, transposed)
         self.roots[node.outputs[0]] = ("inverse", "inverse", reading)
-        self.contracted.add_inverse(node.outputs[0], reading, transposed)
+        self.contracted.add_inverse(node.outputs[0], reading, transposed=transposed)
 
     def _read_Det(self, node, op):
         reading, _ = self.reading_of(node.inputs[0])
@@ -192,6 +192,8 @@ class Scan(Idioms):
             answers = reading.demand(op.spec.kind, form, rhs=rhs, **asked)
         for old, new in zip(node.outputs, answers, strict=True):
             self.note(reading, old, new)
+        if op.spec.kind == "inverse":  # in a pullback, of which less may be asked
+            self.contracted.add_inverse(node.outputs[0], reading, checked=op.spec.checked)
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -11,17 +11,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import pytensor.tensor as pt
 from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
-from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.traversal import ancestors
-from pytensor.tensor.random.op import RNGConsumerOp
+from pytensor.graph.basic import Variable
 
 from autotune.evidence.examples import ExampleInputs, Examples, examples_from
 from autotune.plan.session import Session, enabled_examples, enabled_policies
 from autotune.policy.files import PolicySource, layered
-from autotune.rewrite.build import substitute
+from autotune.rewrite.before_autodiff import decided, random_variables
 from autotune.rewrite.passes import (
     DECIDE_POSITION,
     PROTECT_POSITION,
@@ -29,15 +25,7 @@ from autotune.rewrite.passes import (
     DecideBeforeAutodiff,
     ProtectStructure,
 )
-
-# Rewrites that wait until `tune` is over: one forgets what the user says of a variable, the others write
-# determinants as products, which can be differentiated only once.
-AFTER_AUTODIFF = (
-    "local_drain_specify_assumptions",
-    "det_of_blockdiag",
-    "det_of_kronecker",
-    "det_of_triangular",
-)
+from autotune.rewrite.rederive import REDERIVE_POSITION, DecideTakenGradients
 
 
 def mode(
@@ -56,8 +44,12 @@ def mode(
     """
     start = get_default_mode() if base is None else get_mode(base)
     checked(policy)
-    decide = AutotunePass(policy, examples_from(example_inputs))
-    return start.register((ProtectStructure(), PROTECT_POSITION), (decide, DECIDE_POSITION))
+    examples = examples_from(example_inputs)
+    return start.register(
+        (DecideTakenGradients(policy, examples), REDERIVE_POSITION),
+        (ProtectStructure(), PROTECT_POSITION),
+        (AutotunePass(policy, examples), DECIDE_POSITION),
+    )
 
 
 def tune(
@@ -78,74 +70,22 @@ def tune(
     examples = examples_from(example_inputs)
     single = isinstance(outputs, Variable)
     wanted: list[Any] = [outputs] if single else list(outputs)
-    random = random_variables(wanted)
-    stand_ins = {var: _stand_in(var) for var in random}
-    fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
-    names = [(var, var.name) for var in fgraph.inputs]
-    roots = [_inputs_of(out) for out in fgraph.outputs]
-    ProtectStructure().rewrite(fgraph)
-    canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
-    canonicalize.rewrite(fgraph)
-    DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
-    connected = {pair: _connected(*pair) for pair in zip(fgraph.outputs, roots, strict=True)}
-    outs = [connected[pair] for pair in zip(fgraph.outputs, roots, strict=True)]
-    tuned: list[Any] = substitute(outs, {new: old for old, new in stand_ins.items()})
-    for var, name in names:  # what is simplified to an input would give it its own
-        var.name = name
+    callers = random_variables(wanted)
+    tuned = decided(wanted, policy, examples)
     for old, new in zip(wanted, tuned, strict=True):
-        if new.owner is not None and new not in stand_ins:  # not a variable of the caller
+        if new.owner is not None and new not in callers:
             new.name = new.name or old.name
             vars(new.tag).update(vars(old.tag) | vars(new.tag))
     return tuned[0] if single else tuned
-
-
-def _inputs_of(out: Variable) -> tuple[Any, ...]:
-    found = dict.fromkeys(var for var in ancestors([out]) if var.owner is None)
-    return tuple(var for var in found if not isinstance(var, Constant) and hasattr(var.type, "broadcastable"))
-
-
-def _connected(out: Any, inputs: tuple[Any, ...]) -> Any:
-    """``out``, a function of all of ``inputs`` still where PyTensor has simplified some of them away.
-
-    Else a gradient by one would be an error, and a batch of one no batch. A compile drops what is added.
-    """
-    there = set(ancestors([out]))
-    for var in inputs:
-        if var not in there:
-            out = pt.second(var.sum(), out)
-    return out
-
-
-def random_variables(outputs: list[Variable]) -> list[Variable]:
-    """Those that ``outputs`` use directly. PyMC knows its own by identity."""
-    found: dict[Variable, None] = {}
-    walked: set[Variable] = set()
-    queue = list(outputs)
-    while queue:
-        var = queue.pop()
-        if var in walked:
-            continue
-        walked.add(var)
-        if var.owner is not None and isinstance(var.owner.op, RNGConsumerOp):
-            found[var] = None
-        elif var.owner is not None:
-            queue += var.owner.inputs
-    return list(found)
-
-
-def _stand_in(var):
-    """An input in the place of a random variable while the graph is rewritten."""
-    stand_in = var.type()
-    stand_in.name = var.name
-    return stand_in
 
 
 # -- the global door ----------------------------------------------------------------------------
 
 
 _REGISTERED: dict[str, tuple[Any, tuple[str, ...], Any, float | None]] = {
+    # just after the positions of ``mode``, so that a mode's own policy wins
+    "autotune_rederive": (optdb, ("fast_run",), DecideTakenGradients, REDERIVE_POSITION + 0.01),
     "autotune_protect": (optdb, ("fast_run",), ProtectStructure, PROTECT_POSITION),
-    # just after the position of ``mode``, so that a mode's own policy wins
     "autotune_decide": (optdb, ("fast_run",), AutotunePass, DECIDE_POSITION + 0.01),
     "autotune_lower_requests": (
         optdb,

@@ -54,6 +54,8 @@ logger = logging.getLogger("autotune")
 class GuardedPass(GraphRewriter):
     """A pass that never harms: any error inside, but for one in the policy, leaves the graph as it was."""
 
+    leaves = "the graph as PyTensor compiles it"
+
     def add_requirements(self, fgraph):
         for feature in (PreserveVariableAttributes, TermNames, Declared):
             if not any(isinstance(f, feature) for f in fgraph._features):
@@ -71,12 +73,14 @@ class GuardedPass(GraphRewriter):
             raise
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-            logger.warning(
-                "autotune left the graph as PyTensor compiles it: %s. Please report this.", failure
-            )
+            logger.warning("autotune left %s: %s. Please report this.", self.leaves, failure)
             logger.debug("autotune traceback", exc_info=True)
-            if plan is None:
-                fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
+            self.give_up(fgraph, plan, failure)
+
+    def give_up(self, fgraph, plan, failure):
+        """Nothing more is tried on this graph."""
+        if plan is None:
+            fgraph.attach_feature(PlanFeature(Plan(failure=failure)))
 
     def attempt(self, fgraph):
         raise AttributeError(f"{type(self).__name__} defines no attempt")

@@ -1,0 +1,97 @@
+"""Expressions that are still to be differentiated, with the algorithm of every matrix decided.
+
+What PyMC does to a model before it differentiates, done to any variables: simplify, then let request Ops take
+the place of accepted problems. The variables that are given, and what they are made of, stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.compile.mode import optdb
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RNGConsumerOp
+
+from autotune.rewrite.build import substitute
+from autotune.rewrite.passes import DecideBeforeAutodiff, ProtectStructure
+
+# Rewrites that wait until differentiation is over: one forgets what the user says of a variable, one what is
+# said of its gradient, the others write determinants as products, which can be differentiated only once.
+AFTER_AUTODIFF = (
+    "local_drain_specify_assumptions",
+    "local_view_op",
+    "det_of_blockdiag",
+    "det_of_kronecker",
+    "det_of_triangular",
+)
+
+
+def decided(
+    wanted: list[Any], policy: Any, examples: Any, *, given: Iterable[Variable] = (), mode: Any = None
+) -> list[Any]:
+    """The same expressions with request Ops.
+
+    ``given``: variables that stay, beside inputs and random variables, so that it can be differentiated by
+    them. ``mode``: the one of the compile around, None where there is none.
+    """
+    stand_ins = {var: _stand_in(var) for var in (*given, *random_variables(wanted))}
+    fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
+    if mode is not None:
+        fgraph._compile_mode = mode
+    names = [(var, var.name) for var in fgraph.inputs]
+    roots = [_inputs_of(out) for out in fgraph.outputs]
+    ProtectStructure().rewrite(fgraph)
+    canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
+    canonicalize.rewrite(fgraph)
+    DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
+    pairs = list(zip(fgraph.outputs, roots, strict=True))
+    connected = {pair: _connected(*pair) for pair in pairs}
+    outs = [connected[pair] for pair in pairs]
+    for var, name in names:  # what is simplified to an input would give it its own
+        var.name = name
+    return substitute(outs, {new: old for old, new in stand_ins.items()})
+
+
+def _inputs_of(out: Variable) -> tuple[Any, ...]:
+    found = dict.fromkeys(var for var in ancestors([out]) if var.owner is None)
+    return tuple(var for var in found if not isinstance(var, Constant) and hasattr(var.type, "broadcastable"))
+
+
+def _connected(out: Any, inputs: tuple[Any, ...]) -> Any:
+    """``out``, a function of all of ``inputs`` still where PyTensor has simplified some of them away.
+
+    Else a gradient by one would be an error, and a batch of one no batch. A compile drops what is added.
+    """
+    there = set(ancestors([out]))
+    for var in inputs:
+        if var not in there:
+            out = pt.second(var.sum(), out)
+    return out
+
+
+def random_variables(outputs: list[Variable]) -> list[Variable]:
+    """Those that ``outputs`` use directly. PyMC knows its own by identity."""
+    found: dict[Variable, None] = {}
+    walked: set[Variable] = set()
+    queue = list(outputs)
+    while queue:
+        var = queue.pop()
+        if var in walked:
+            continue
+        walked.add(var)
+        if var.owner is not None and isinstance(var.owner.op, RNGConsumerOp):
+            found[var] = None
+        elif var.owner is not None:
+            queue += var.owner.inputs
+    return list(found)
+
+
+def _stand_in(var):
+    """An input in the place of a variable while the graph is rewritten."""
+    stand_in = var.type()
+    stand_in.name = var.name
+    return stand_in

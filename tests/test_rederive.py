@@ -1,0 +1,463 @@
+"""A gradient that was taken before the compile gets the choice that ``tune`` gives before it is taken."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from helpers import chosen, compile_plain, compile_with, forced, op_names, python_mode, relative_error
+from pytensor.compile.builders import OpFromGraph
+from pytensor.gradient import disconnected_grad, zero_grad
+from pytensor.graph.basic import Apply
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.op import Op
+from pytensor.tensor.linalg import cholesky, inv, slogdet, solve, solve_triangular
+
+import autotune
+from autotune.algebra.requests import RequestOp
+from autotune.ops._base import LinalgOp
+from autotune.rewrite.rederive import DecideTakenGradients
+
+N, K = 40, 2
+RNG = np.random.default_rng(12)
+EXACT = {"margin": 0, "rules": [{"forbid": ["keep", "cg", "lanczos"]}]}
+X_VALUE, Y_VALUE = RNG.normal(size=(N, 2)), RNG.normal(size=N)
+# length, scale, noise; loadings, diagonal
+DENSE_VALUES = [np.array(0.8), np.array(1.2), np.array(0.5)]
+LOW_RANK_VALUES = [RNG.normal(size=(N, K)), RNG.uniform(1, 2, N)]
+
+
+@dataclass
+class Case:
+    """A loss, what it is differentiated by, and the inputs with values."""
+
+    inputs: list[Any]
+    loss: Any
+    wrt: list[Any]
+    values: list[Any]
+
+    def outputs(self, loss=None):
+        loss = self.loss if loss is None else loss
+        return [loss, *pt.grad(loss, self.wrt)]
+
+
+def dense(X, length, scale, noise):
+    squares = ((X[:, None, :] - X[None, :, :]) ** 2).sum(axis=-1)
+    return scale**2 * pt.exp(-0.5 * squares / length**2) + noise**2 * pt.eye(X.shape[0])
+
+
+def low_rank(X, U, d):
+    return U @ U.T + pt.diag(d)
+
+
+MATRICES = {"dense": (dense, DENSE_VALUES), "low_rank": (low_rank, LOW_RANK_VALUES)}
+
+
+def by_inverse(A, y):
+    return 0.5 * y @ inv(A) @ y + 0.5 * slogdet(A)[1]
+
+
+def by_factor(A, y):
+    L = cholesky(A)
+    return 0.5 * pt.sqr(solve_triangular(L, y, lower=True)).sum() + pt.log(pt.diagonal(L)).sum()
+
+
+def by_solve(A, y):
+    return 0.5 * y @ solve(A, y, assume_a="pos") + 0.5 * slogdet(A)[1]
+
+
+LOSSES = {"inverse": by_inverse, "factor": by_factor, "solve": by_solve}
+
+
+def separate(values, known):
+    inputs = [variable(f"p{i}", v, known) for i, v in enumerate(values)]
+    return [inputs, inputs, inputs, values]
+
+
+def logarithms(values, known):
+    logs = [variable(f"log_p{i}", v, known) for i, v in enumerate(values)]
+    return [logs, [pt.exp(v) for v in logs], logs, [np.log(np.abs(v)) for v in values]]
+
+
+def flat(values, known):
+    """One vector that is cut into pieces."""
+    total = np.concatenate([v.ravel() for v in values])
+    theta, pieces, start = variable("theta", total, known), [], 0
+    for v in values:
+        piece = theta[start : start + v.size]
+        pieces.append(piece.reshape(v.shape) if v.ndim else piece[0])
+        start += v.size
+    return [[theta], pieces, [theta], [total]]
+
+
+def pieces_of_flat(values, known):
+    """The same, differentiated by its pieces."""
+    inputs, pieces, _, given = flat(values, known)
+    return [inputs, pieces, pieces, given]
+
+
+STYLES = {f.__name__: f for f in (separate, logarithms, flat, pieces_of_flat)}
+
+
+def variable(name, value, known=True):
+    return pt.tensor(name, dtype="float64", shape=value.shape if known else (None,) * value.ndim)
+
+
+def a_case(matrix="dense", loss="inverse", style="separate", known=True):
+    form, values = MATRICES[matrix]
+    inputs, parameters, wrt, given = STYLES[style](values, known)
+    X, y = variable("X", X_VALUE, known), variable("y", Y_VALUE, known)
+    value = LOSSES[loss](form(X, *parameters), y)
+    return Case([X, y, *inputs], value, wrt, [X_VALUE, Y_VALUE, *given])
+
+
+FORMS = {
+    "value and gradient": lambda c: c.outputs(),
+    "gradient alone": lambda c: pt.grad(c.loss, c.wrt),
+    "negated afterwards": lambda c: [-c.loss, *(-g for g in pt.grad(c.loss, c.wrt))],
+    "negated before": lambda c: c.outputs(-c.loss),
+    "mean over data": lambda c: c.outputs(c.loss / c.inputs[1].shape[0]),
+    "one flat gradient": lambda c: [
+        c.loss,
+        pt.concatenate([g.ravel() for g in pt.grad(c.loss, c.wrt)]),
+    ],
+    "with a prior": lambda c: c.outputs(c.loss + sum((v**2).sum() for v in c.wrt)),
+    "norm of the gradient": lambda c: [sum((g**2).sum() for g in pt.grad(c.loss, c.wrt))],
+    "one step": lambda c: [v - 0.1 * g for v, g in zip(c.wrt, pt.grad(c.loss, c.wrt), strict=True)],
+    "of two losses": lambda c: [
+        *c.outputs(),
+        *c.outputs(3 * by_inverse(2 * pt.eye(N), c.inputs[1]) - c.loss),
+    ],
+}
+CASES = [
+    *[(matrix, loss, "separate", "value and gradient") for matrix in MATRICES for loss in LOSSES],
+    *[(matrix, "inverse", style, "value and gradient") for matrix in MATRICES for style in STYLES],
+    *[("low_rank", "inverse", "separate", form) for form in FORMS],
+    *[("dense", "factor", "flat", form) for form in ("gradient alone", "one flat gradient", "one step")],
+]
+CASES = list(dict.fromkeys(CASES))
+
+
+def algebra(fn) -> Counter:
+    """The Ops of a compiled graph that are linear algebra."""
+    counted = Counter()
+    for node in fn.maker.fgraph.apply_nodes:
+        core = getattr(node.op, "core_op", node.op)
+        module = type(core).__module__
+        if isinstance(core, LinalgOp) or ".linalg" in module or "blas" in module or "autotune.ops" in module:
+            counted[str(core)] += 1
+    return counted
+
+
+def assert_same(fn, plain, values, tolerance=1e-9):
+    for ours, expected in zip(fn(*values), plain(*values), strict=True):
+        assert (ours.shape, ours.dtype) == (expected.shape, expected.dtype)
+        assert relative_error(ours, expected) < tolerance
+
+
+@pytest.mark.parametrize(("matrix", "loss", "style", "form"), CASES, ids="-".join)
+def test_value_and_gradient_are_those_of_pytensor(matrix, loss, style, form):
+    case = a_case(matrix, loss, style)
+    outputs = FORMS[form](case)
+    fn = compile_with(case.inputs, outputs, EXACT)
+    assert all(d.before_autodiff for d in autotune.explain(fn).decisions)
+    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+
+
+@pytest.mark.parametrize("policy", [EXACT, None], ids=["exact", "default"])
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("matrix", "loss"), [(m, loss) for m in MATRICES for loss in LOSSES])
+def test_linear_algebra_is_that_of_what_was_tuned_first(matrix, loss, style, policy):
+    case = a_case(matrix, loss, style)
+    taken = compile_with(case.inputs, case.outputs(), policy)
+    if style == "pieces_of_flat":  # `tune` has no place for what is inside
+        case.wrt = case.inputs[2:]
+        pieces = a_case(matrix, loss, "flat")
+        case = Case(pieces.inputs, pieces.loss, pieces.wrt, pieces.values)
+    tuned = compile_with(case.inputs, case.outputs(autotune.tune(case.loss, policy)), policy)
+    assert algebra(taken) == algebra(tuned)
+    assert chosen(taken) == chosen(tuned)
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_without_static_shapes(matrix, loss):
+    case = a_case(matrix, loss, known=False)
+    fn = compile_with(case.inputs, case.outputs(), EXACT)
+    tuned = compile_with(case.inputs, case.outputs(autotune.tune(case.loss, EXACT)), EXACT)
+    assert algebra(fn) == algebra(tuned)
+    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_under_the_global_door(matrix):
+    case = a_case(matrix)
+    with autotune.enabled(EXACT) as session:
+        fn = pytensor.function(case.inputs, case.outputs(), mode=python_mode(), on_unused_input="ignore")
+    assert [d.before_autodiff for d in session.plans[0].decisions] == [True]
+    assert algebra(fn) == algebra(compile_with(case.inputs, case.outputs(), EXACT))
+    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+
+
+def test_the_policy_of_the_mode_decides_under_the_global_door():
+    case = a_case("low_rank")
+    with autotune.enabled(forced("cholesky_or_lu")):
+        fn = compile_with(case.inputs, case.outputs(), forced("woodbury"))
+    assert chosen(fn) == ["woodbury"]
+
+
+def test_expressions_that_were_written_twice():
+    """The gradient is a sum over both, which merging would make another graph."""
+    case = a_case("low_rank")
+    _, y, U, d = case.inputs
+    case.loss = 0.5 * y @ inv(U @ U.T + pt.diag(d**2)) @ y + 0.5 * slogdet(U @ U.T + pt.diag(d**2))[1]
+    fn = compile_with(case.inputs, case.outputs(), EXACT)
+    assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
+    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+
+
+def test_shared_parameters_and_their_updates():
+    """As an optimiser compiles them: no gradient is an output."""
+    case = a_case("low_rank")
+    shared = [pytensor.shared(v, name=f"shared_{i}") for i, v in enumerate(LOW_RANK_VALUES)]
+    X, y = case.inputs[:2]
+    loss = by_inverse(low_rank(X, *shared), y)
+    updates = [(v, v - 0.01 * g) for v, g in zip(shared, pt.grad(loss, shared), strict=True)]
+    results = []
+    for mode in (python_mode(), autotune.mode(EXACT, python_mode())):
+        for v, value in zip(shared, LOW_RANK_VALUES, strict=True):
+            v.set_value(value)
+        fn = pytensor.function([y], loss, updates=updates, mode=mode)
+        results.append([fn(Y_VALUE), fn(Y_VALUE), *(v.get_value() for v in shared)])
+    assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
+    for ours, plain in zip(*results, strict=True):
+        assert relative_error(ours, plain) < 1e-9
+
+
+def test_random_numbers_are_drawn_once():
+    case = a_case("low_rank")
+    rng = pytensor.shared(np.random.default_rng(3), name="rng")
+    next_rng, noise = pt.random.normal(0, 1, size=(N,), rng=rng, return_next_rng=True)
+    case.loss = by_inverse(low_rank(*[case.inputs[i] for i in (0, 2, 3)]), case.inputs[1] + noise)
+    results = []
+    for mode in (python_mode(), autotune.mode(EXACT, python_mode())):
+        rng.set_value(np.random.default_rng(3))
+        outputs = [*case.outputs(), noise]
+        fn = pytensor.function(
+            case.inputs, outputs, updates={rng: next_rng}, mode=mode, on_unused_input="ignore"
+        )
+        results.append([*fn(*case.values), *fn(*case.values)])
+    assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
+    for ours, plain in zip(*results, strict=True):
+        assert relative_error(ours, plain) < 1e-9
+
+
+def test_what_else_is_asked_of_the_matrix_shares_the_decision():
+    case = a_case("dense")
+    X, y, *parameters = case.inputs
+    A = dense(X, *parameters)
+    outputs = [*case.outputs(), inv(A) @ pt.sin(y), slogdet(A)[1], y.sum(), A[0]]
+    fn = compile_with(case.inputs, outputs, EXACT)
+    assert len(chosen(fn)) == 1
+    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+
+
+def test_other_matrices_are_not_priced_as_if_differentiated():
+    case = a_case("low_rank")
+    outputs = [*case.outputs(), solve(case.inputs[0].T @ case.inputs[0], case.inputs[0].T @ case.inputs[1])]
+    fn = compile_with(case.inputs, outputs, EXACT)
+    decided = {d.problem.structure: d.before_autodiff for d in autotune.explain(fn).decisions}
+    assert decided == {("diagonal", "low_rank"): True, ("dense",): False}
+    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+
+
+# -- graphs inside ----------------------------------------------------------------------------------------
+
+
+def in_a_scan(case):
+    X, y, U, d = case.inputs
+    steps = pytensor.scan(
+        lambda s, total: total + by_inverse(low_rank(X, U, s * d), y),
+        sequences=[pt.constant(np.array([1.0, 2.0]))],
+        outputs_info=[pt.constant(np.float64(0))],
+        return_updates=False,
+    )
+    return case.loss + steps[-1]
+
+
+def in_an_op(case):
+    X, y, U, d = case.inputs
+    inner = OpFromGraph([U, d, y], [by_inverse(low_rank(X, U, d), y)])
+    return case.loss + inner(U, 2 * d, y)
+
+
+def in_an_inlined_op(case):
+    X, y, U, d = case.inputs
+    a, b = U.type(), d.type()
+    return OpFromGraph([a, b, y], [by_inverse(low_rank(X, a, b), y)], inline=True)(U, 2 * d, y) + case.loss
+
+
+@pytest.mark.parametrize("wrap", [in_a_scan, in_an_op, in_an_inlined_op])
+def test_beside_graphs_inside(wrap):
+    case = a_case("low_rank")
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        outputs = case.outputs(wrap(case))
+        fn = compile_with(case.inputs, outputs, EXACT)
+        assert any(d.before_autodiff for d in autotune.explain(fn).decisions)
+        assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+
+
+# -- what stays as it is ----------------------------------------------------------------------------------
+
+
+class WithoutGradient(Op):
+    __props__ = ()
+
+    def make_node(self, x):
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0]
+
+
+def hessian_product(case):
+    [first] = pt.grad(case.loss, case.wrt[-1:])
+    return [case.loss, first, pt.grad(first.sum(), case.wrt[-1])]
+
+
+def by_the_matrix(case):
+    A = low_rank(case.inputs[0], *case.inputs[2:])
+    return [pt.grad(by_inverse(A, case.inputs[1]), A)]
+
+
+def part_of_the_gradient(case):
+    A = low_rank(case.inputs[0], *case.inputs[2:])
+    logdet = slogdet(A)[1]
+    loss = case.inputs[1] @ inv(A) @ case.inputs[1] + logdet
+    return [loss, *pt.grad(loss, case.wrt, consider_constant=[logdet])]
+
+
+def jacobian_by_hand(case):
+    A = low_rank(case.inputs[0], *case.inputs[2:])
+    x = solve(A, case.inputs[1])
+    return [pt.grad(x[i], case.wrt[1]) for i in range(6)]
+
+
+def a_product_with_the_jacobian(case):
+    x = solve(low_rank(case.inputs[0], *case.inputs[2:]), case.inputs[1])
+    return pt.grad(None, case.wrt, known_grads={x: pt.cos(case.inputs[1])})
+
+
+LEFT = {
+    f.__name__: f
+    for f in (
+        hessian_product,
+        by_the_matrix,
+        part_of_the_gradient,
+        jacobian_by_hand,
+        a_product_with_the_jacobian,
+    )
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_in_doubt_the_graph_stays(name):
+    case = a_case("low_rank")
+    outputs = LEFT[name](case)
+    assert not changes(case.inputs, outputs)
+    fn = compile_with(case.inputs, outputs, EXACT)
+    assert not any(d.before_autodiff for d in autotune.explain(fn).decisions)
+    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+
+
+def changes(inputs, outputs) -> bool:
+    """Whether the rewrite changes the graph of a function."""
+    return rewritten(FunctionGraph(inputs, outputs, clone=True))
+
+
+def rewritten(fgraph) -> bool:
+    before = pytensor.dprint(fgraph, file="str")
+    DecideTakenGradients(EXACT).rewrite(fgraph)
+    return before != pytensor.dprint(fgraph, file="str")
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("style", STYLES)
+def test_the_second_time_nothing_is_left_to_do(matrix, style):
+    case = a_case(matrix, "inverse", style)
+    fgraph = FunctionGraph(case.inputs, [*case.outputs(), case.loss * 2], clone=True)
+    assert rewritten(fgraph)
+    assert any(isinstance(node.op, RequestOp) for node in fgraph.apply_nodes)
+    assert not rewritten(fgraph)
+
+
+def test_what_is_kept_stays_as_it_was_written():
+    case = a_case("low_rank")
+    fgraph = FunctionGraph(case.inputs, case.outputs(), clone=True)
+    before = pytensor.dprint(fgraph, file="str")
+    DecideTakenGradients(forced("keep")).rewrite(fgraph)
+    assert pytensor.dprint(fgraph, file="str") == before
+
+
+def test_values_alone_are_not_touched():
+    case = a_case("low_rank")
+    assert not changes(case.inputs, [case.loss, pt.ones_like(case.loss) * 3])
+
+
+def test_an_op_that_cannot_be_differentiated_is_no_obstacle_elsewhere():
+    case = a_case("low_rank")
+    outputs = [*case.outputs(), WithoutGradient()(case.inputs[1]).sum()]
+    fn = compile_with(case.inputs, outputs, EXACT)
+    assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
+    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+
+
+def test_an_op_that_cannot_be_differentiated_where_nobody_did():
+    case = a_case("low_rank")
+    case.loss = case.loss + (WithoutGradient()(case.inputs[0]) ** 2).sum()
+    outputs = [case.loss, *pt.grad(case.loss, case.wrt, consider_constant=[case.inputs[0]])]
+    assert_same(compile_with(case.inputs, outputs, EXACT), compile_plain(case.inputs, outputs), case.values)
+
+
+def test_a_failure_leaves_the_gradient_to_be_read(monkeypatch, caplog):
+    def fail(*args):
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr("autotune.rewrite.rederive.taken_gradients", fail)
+    case = a_case("low_rank")
+    fn = compile_with(case.inputs, case.outputs(), EXACT)
+    assert "on purpose" in caplog.text
+    assert chosen(fn) == ["woodbury"]
+    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+
+
+@pytest.mark.parametrize("stop", [zero_grad, disconnected_grad])
+def test_a_gradient_that_is_stopped_stays_stopped(stop):
+    """In a graph that was differentiated, and in one that is tuned before."""
+    case = a_case("low_rank")
+    X, y, U, d = case.inputs
+    loss = by_inverse(low_rank(X, U, stop(d) + d**2), y)
+    outputs = [loss, *pt.grad(loss, case.wrt)]
+    tuned = autotune.tune(loss, EXACT)
+    plain = compile_plain(case.inputs, outputs)
+    for ours in (outputs, [tuned, *pt.grad(tuned, case.wrt)]):
+        fn = compile_with(case.inputs, ours, EXACT)
+        assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
+        assert_same(fn, plain, case.values)
+
+
+# -- plans --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_saved_pins_find_their_problems(matrix, tmp_path, caplog):
+    case = a_case(matrix)
+    fn = compile_with(case.inputs, case.outputs())
+    pins = autotune.explain(fn).save(tmp_path / "pins.yaml")
+    again = compile_with(case.inputs, case.outputs(), pins)
+    assert "finds nothing" not in caplog.text
+    assert sorted(op_names(again)) == sorted(op_names(fn))
+    assert not autotune.explain(fn).diff(autotune.explain(again))
