@@ -49,6 +49,20 @@ def test_imports_inside_functions_have_a_reason():
     assert unsaid == []
 
 
+def test_private_names_of_pytensor_stand_in_one_file():
+    """But for those of its Numba backend, which the Ops need."""
+    found = [
+        f"{path.relative_to(ROOT)}: {alias.name}"
+        for path in sorted((ROOT / "autotune").rglob("*.py"))
+        if path.name != "host.py" and path.parent.name != "ops"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytensor")
+        for alias in node.names
+        if alias.name.startswith("_")
+    ]
+    assert found == []
+
+
 def is_own_import(node) -> bool:
     return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "autotune"
 

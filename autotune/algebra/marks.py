@@ -17,9 +17,10 @@ from pytensor.compile.mode import optdb
 from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
-from pytensor.graph.replace import _vectorize_node
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.variable import TensorVariable
+
+from autotune.algebra.host import vectorize_node
 
 # After autotune has read the graph (1.4), before PyTensor lowers solves (1.5).
 DROP_POSITION = 1.45
@@ -134,7 +135,7 @@ def _register() -> None:
     def facts_of_the_matrix(key, op, feature, fgraph, node, input_states):
         return [input_states[0]]
 
-    @_vectorize_node.register(Mark)
+    @vectorize_node.register(Mark)
     def vectorize_mark(op, node, A, *known):
         return [A]
 

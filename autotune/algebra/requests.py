@@ -19,9 +19,9 @@ from typing import Any
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, disconnected_type
-from pytensor.graph.replace import _vectorize_node
 from pytensor.tensor.blockwise import vectorize_node_fallback
 
+from autotune.algebra.host import vectorize_node
 from autotune.algebra.operator import Operator
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.registry import operator_from, part_axes
@@ -173,7 +173,7 @@ class RequestOp(SymbolicOp):
         return [summed_to(i, bar, ndim) for i, bar, ndim in zip(inputs, bars, ndims, strict=True)]
 
 
-@_vectorize_node.register(RequestOp)
+@vectorize_node.register(RequestOp)
 def vectorize_request(op, node, *inputs):
     """Of a request on one matrix a ``Blockwise``; one on a batch of matrices is made for more of them."""
     ndims = [len(axes.split(",")) for axes in op.input_axes]

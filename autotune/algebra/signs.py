@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pytensor.tensor.subtensor import _is_provably_non_negative, _is_provably_positive
+from autotune.algebra.host import is_provably_nonnegative, is_provably_positive
 
 
 def is_nonnegative(var) -> bool:
     """Whether ``var >= 0`` is provable, products of provable factors included."""
-    if _is_provably_non_negative(var) or _is_provably_positive(var):
+    if is_provably_nonnegative(var) or is_provably_positive(var):
         return True
     node = var.owner
     if node is None:

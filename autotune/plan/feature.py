@@ -10,6 +10,7 @@ from weakref import ref
 from pytensor.graph.features import Feature
 from pytensor.graph.fg import Output
 
+from autotune.algebra.host import features_of, mode_of_compile
 from autotune.plan.model import Plan
 
 # The function's graph that is being rewritten: PyTensor rewrites the graphs inside it meanwhile.
@@ -43,7 +44,7 @@ class PlanFeature(Feature):
 
 
 def feature_of(fgraph) -> PlanFeature | None:
-    return next((f for f in getattr(fgraph, "_features", ()) if isinstance(f, PlanFeature)), None)
+    return next((f for f in features_of(fgraph) if isinstance(f, PlanFeature)), None)
 
 
 def plan_of(fgraph) -> Plan | None:
@@ -66,7 +67,7 @@ def enclosing(fgraph) -> Any:
     """
     outermost = _outermost.get()
     outer = None if outermost is None else outermost()
-    if outer is not None and outer is not fgraph and getattr(outer, "_compile_mode", None) is not None:
+    if outer is not None and outer is not fgraph and mode_of_compile(outer) is not None:
         return outer
     _outermost.set(ref(fgraph))
     return None

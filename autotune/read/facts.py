@@ -28,6 +28,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.linalg.solvers.linear_control import SolveBilinearDiscreteLyapunov
 from pytensor.tensor.math import Dot
 
+from autotune.algebra.host import features_of
 from autotune.read.symmetry import Symmetry
 
 # What PyTensor calls positive definite where it can only know semidefinite.
@@ -64,7 +65,7 @@ class Inference(AssumptionFeature):
 
     def __init__(self, fgraph) -> None:
         self.on_attach(SimpleNamespace(clients={}))
-        noted = next((f.facts for f in fgraph._features if isinstance(f, Declared)), {})
+        noted = next((f.facts for f in features_of(fgraph) if isinstance(f, Declared)), {})
         self.declared = {(var, key): state for var, facts in noted.items() for key, state in facts.items()}
         self.cache.update(self.declared)
 

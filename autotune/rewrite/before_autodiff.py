@@ -16,6 +16,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RNGConsumerOp
 
+from autotune.algebra.host import set_mode_of_compile
 from autotune.rewrite.build import substitute
 from autotune.rewrite.passes import DecideBeforeAutodiff, ProtectStructure
 
@@ -41,7 +42,7 @@ def decided(
     stand_ins = {var: _stand_in(var) for var in (*given, *random_variables(wanted))}
     fgraph = FunctionGraph(outputs=substitute(wanted, stand_ins), clone=True, copy_inputs=False)
     if mode is not None:
-        fgraph._compile_mode = mode
+        set_mode_of_compile(fgraph, mode)
     names = [(var, var.name) for var in fgraph.inputs]
     roots = [_inputs_of(out) for out in fgraph.outputs]
     ProtectStructure().rewrite(fgraph)

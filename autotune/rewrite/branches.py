@@ -32,14 +32,6 @@ def is_lazy(fgraph) -> bool:
     return isinstance(linker, NumbaLinker) or (isinstance(linker, VMLinker) and linker.lazy is not False)
 
 
-def is_branch(fgraph) -> bool:
-    """Whether it is a branch of a lazy ``ifelse``, which was read when it was part of the graph around it.
-
-    PyTensor keeps the cache of compiled branches on a branch while it rewrites it.
-    """
-    return hasattr(fgraph, "_lazy_ifelse_branch_cache")
-
-
 def left_to_decide(fgraph, readings: list) -> list:
     """The readings but those in branches written here: what is there has been decided."""
     if not any(_is_ours(node) for node in fgraph.apply_nodes):

@@ -11,6 +11,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
 import cost_models
+from autotune.algebra.host import features_of, is_branch
 from autotune.algebra.requests import RequestOp
 from autotune.choose import decide
 from autotune.evidence.examples import joined
@@ -27,7 +28,7 @@ from autotune.read import has_roots, read
 from autotune.read.facts import Declared
 from autotune.read.naming import TermNames
 from autotune.read.sizes import Sizes, lasting_hints
-from autotune.rewrite.branches import branches, is_branch
+from autotune.rewrite.branches import branches
 from autotune.rewrite.build import check_order, defer, lower, wire
 from autotune.rewrite.carried import as_served, carried_decision
 from autotune.rewrite.describe import probed, problem_of, told_apart
@@ -58,7 +59,7 @@ class GuardedPass(GraphRewriter):
 
     def add_requirements(self, fgraph):
         for feature in (PreserveVariableAttributes, TermNames, Declared):
-            if not any(isinstance(f, feature) for f in fgraph._features):
+            if not any(isinstance(f, feature) for f in features_of(fgraph)):
                 fgraph.attach_feature(feature())
 
     def apply(self, fgraph):
