@@ -23,7 +23,7 @@ from fuzz.watching import Cycle, Hang, limit, recorded
 
 SECONDS = {"py": 60, "vm": 60, "numba": 240}  # of processor time per step
 # What PyTensor itself cannot do, whichever graph it is given.
-LIMITATIONS = ("more than 32 operands", "read-only")
+LIMITATIONS = ("more than 32 operands", "read-only", "vectorize with zero size not implemented")
 NUMERICAL = (
     "LinAlgError"  # of numbers, not of lengths: a factorisation refuses a singular matrix, another does not
 )
@@ -305,7 +305,7 @@ class Trial:
 
     def judge_error(self, error, before, number, raw):
         """An error is a fault where PyTensor raises none, with the rewrites of the tuned function too."""
-        known = [text for text in LIMITATIONS if text in str(error)]
+        known = limitations(error)
         alike = self.alike
         with limit(self.seconds):
             raises_too = known or alike.run(before) is None or self.plain.run(before) is None
@@ -364,7 +364,7 @@ class Trial:
         except Hang:
             self.fault("hang", f"{what}: a run took more than {self.seconds} s of processor time")
         except Exception as error:
-            if not refused and self.plain_result(values) is not None:
+            if not refused and not limitations(error) and self.plain_result(values) is not None:
                 self.fault("raises", f"{what}: {type(error).__name__}: {str(error)[:500]}")
         else:
             # without a choice it is PyTensor that refuses less, as its Gemm does of a matrix of one entry
@@ -376,6 +376,10 @@ class Trial:
     def plain_result(self, values):
         with limit(self.seconds):
             return self.plain.run(values)
+
+
+def limitations(error):
+    return [text for text in LIMITATIONS if text in str(error)]
 
 
 def _same(a, b, tolerance=1e-7):
