@@ -98,7 +98,7 @@ def row(name: str, sums: int, repeats: int) -> list[str]:
         steps = steps_of(inputs, outputs, ours) | {"plain": seconds_to_compile(inputs, outputs, plain)}
         with patch.object(rederive.DecideTakenGradients, "attempt", lambda self, fgraph: None):
             rounds.append(steps | {"read": seconds_to_compile(inputs, outputs, ours)})
-    nodes = len(applys_between(inputs, outputs))
+    nodes = len(list(applys_between(inputs, outputs)))
     timed = rounds[1:]  # the first one fills caches
     times = [1e3 * median(r[key] for r in timed) for key in ("plain", "read", "autotune", *STEPS)]
     return [f"{name}, {sums}", str(nodes), *(f"{t:.3g}" for t in times)]
