@@ -95,4 +95,4 @@ def _blocks(var) -> list:
 
 def _split(x, orders) -> list:
     """The rows of each block. More or fewer rows than the orders add up to are refused."""
-    return pt.split(x, orders, len(orders), axis=0)
+    return pt.split(x, splits_size=orders, n_splits=len(orders), axis=0)

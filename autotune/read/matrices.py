@@ -94,6 +94,9 @@ class Recogniser:
                 return self.composite(inner)
             case (DimShuffle(is_left_expand_dims=True), inner) if inner.type.ndim == 2:
                 return self.composite(inner)
+            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner) if inner.type.ndim == 2:
+                read = self.composite(inner)
+                return read and read.transpose()
             case (Elemwise(scalar_op=ps.Neg()), inner):
                 return _scaled_operator(self.composite(inner), _minus_one(var))
             case (Elemwise(scalar_op=ps.Mul()), *factors):

@@ -171,9 +171,8 @@ class Scan(Idioms):
     def _read_Cholesky(self, node, op):
         """``L`` of ``A = L L'``; an upper factor, and one of the other triangle, is left to PyTensor with all
         else that is asked of the matrix, which it shares."""
-        matrix = node.inputs[0]
-        reading, transposed = self.reading_of(matrix)
-        symmetric = self.facts.symmetric(matrix) or self.facts.positive_definite(matrix)
+        reading, transposed = self.reading_of(node.inputs[0])
+        symmetric = reading.symmetric or reading.positive_definite
         if not op.lower or (transposed and not symmetric):
             reading.left_alone = True
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytensor.scalar as ps
+from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import AllocDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
@@ -17,6 +18,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.math import Dot
 
+from autotune.algebra.marks import Mark
 from autotune.read.factors import same
 
 COMMUTATIVE = (ps.Add, ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
@@ -62,6 +64,8 @@ class Symmetry:
         match var.owner_op_and_inputs:
             case (Elemwise(scalar_op=op), *inputs):
                 return self._elementwise(op, inputs, transposed)
+            case (SpecifyAssumptions() | Mark(), inner, *_):
+                return ("view", self.form(inner, transposed))
             case (DimShuffle(new_order=(1, 0)), inner):
                 return ("view", self.form(inner, not transposed))
             case (DimShuffle(new_order=order), inner) if inner.type.ndim == 1:
