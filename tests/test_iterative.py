@@ -16,6 +16,7 @@ from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG, PartialCholesky, core_cg, core_direct
 from autotune.policy.files import load_policy
 from autotune.problem import Options, Problem, Request, dense
+from autotune.strategies import System
 from autotune.strategies.iterations import expected_iterations
 from cost_models import generic_profile
 
@@ -45,7 +46,7 @@ def decide(problem, **policy):
 
 
 def solver_for(name, matrix, **given):
-    system = SimpleNamespace(operator=Dense(matrix), positive_definite=True, symmetric=True)
+    system = System(Dense(matrix), positive_definite=True, symmetric=True)
     return strategy(name).solver(system, options_for(**given))
 
 

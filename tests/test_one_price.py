@@ -13,6 +13,7 @@ from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
+from autotune.problem import Options
 from autotune.choose.candidates import seconds
 from cost_models import call, generic_profile
 
@@ -69,7 +70,7 @@ def test_a_strategy_is_priced_as_the_function_that_it_builds(strategy, structure
     of_strategy = decision.candidate(strategy).seconds
     assert np.isclose(
         of_strategy,
-        seconds(decision.problem, decision.assignment, autotune.choose.Options(forced=True), PROFILE)[0],
+        seconds(decision.problem, decision.assignment, Options(forced=True), PROFILE)[0],
     )
     least, most = of_strategy / BAND, of_strategy * BAND + small_nodes(SMALL_NODES)
     assert least <= plan.seconds <= most, f"{plan.seconds / of_strategy:.2f}\n{plan}"

@@ -85,9 +85,7 @@ def values(seed=0, dtype="float64"):
 def requests(K, n):
     """Everything that may be asked of a matrix, which is positive definite."""
     rng = np.random.default_rng(1)
-    y, Y, stack = (
-        pt.constant(rng.normal(size=shape).astype(K.dtype)) for shape in ((n,), (n, 3), (2, n, 2))
-    )
+    y, Y, stack = (pt.constant(rng.normal(size=shape).astype(K.dtype)) for shape in ((n,), (n, 3), (2, n, 2)))
     return {
         "solve": solve(K, y),
         "solve matrix": solve(K, Y),
@@ -154,7 +152,6 @@ def test_values(form, facts, kind):
     assert_equal(fn(*values()), compile_plain(INPUTS, list(asked.values()))(*values()), asked)
     proven = kind == "matrix" or facts != "none"
     assert bool({*COMPOSITES} & {*strategies(fn)}) == (proven and form not in PLAIN)
-
 
 
 def loss_of(outputs):

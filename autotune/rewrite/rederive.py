@@ -9,8 +9,9 @@ any structure's pullback is needed. Then all is as if the user had called ``tune
 
 Done before PyTensor merges anything, for gradients of a merged graph are others. In doubt the graph
 stays as it is, and contractions are read from it (`autotune.read.contracted`): where a gradient is
-differentiated again (Hessians), where some of its terms are used alone, or where it is taken by a matrix that
-is solved with, whose structure would be out of reach.
+differentiated again (Hessians), where some of its terms are used alone, where it is taken by a matrix that
+is solved with, whose structure would be out of reach, or where a Cholesky factor is asked of a matrix that
+nothing proves to be symmetric.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class DecideTakenGradients(GuardedPass):
         given = [*taken, *(v for v in by if v.owner is not None)]
         mode = get_active_mode(fgraph)
         new = decided([*costs, *others], self.policy, self.examples, given=given, mode=mode)
-        if not any(isinstance(op, RequestOp) for op in map(_op, ancestors(new))):
+        asked = [op.spec for op in map(_op, ancestors(new)) if isinstance(op, RequestOp)]
+        if not asked or any(_reads_one_triangle(spec) for spec in asked):
             return []
         values = dict(zip(costs, new, strict=False))
         gradients = _gradients_of(values, taken)
@@ -94,6 +96,12 @@ class DecideTakenGradients(GuardedPass):
 
     def give_up(self, fgraph, plan, failure):
         """The gradient is read as it stands."""
+
+
+def _reads_one_triangle(spec) -> bool:
+    """Whether the gradient by the entries of the matrix may be another array: plain PyTensor's is that of the
+    triangle which its Cholesky factor reads, as long as nothing proves that the other one is the same."""
+    return spec.checked and not (spec.symmetric or spec.positive_definite)
 
 
 # -- what was differentiated ------------------------------------------------------------------------------
