@@ -159,8 +159,8 @@ class Composite(Operator):
         """Answers on the whole by those on the parts."""
         raise AttributeError(f"{type(self).__name__} defines no solver")
 
-    def prepared(self, checked: bool) -> Composite:
-        """The same matrix of parts for which a Cholesky factor exists where the whole has one."""
+    def prepared(self, problem: Problem) -> Composite:
+        """The same matrix of parts for which a Cholesky factor exists where the whole has one, if it counts."""
         return self
 
 
@@ -218,6 +218,11 @@ def poisons(problem: Problem) -> bool:
     """Whether NaN of one part must become NaN of the whole: it is asked for, and not proven to be none."""
     proven = all(child.fact("positive_definite") for child in problem.term.children)
     return problem.checked and not proven
+
+
+def asks_for_factor(problem: Problem) -> bool:
+    """Whether it counts which parts have a Cholesky factor."""
+    return problem.checked or problem.asks("factor") or problem.asks("is_positive_definite")
 
 
 class CompositeSolver(Solver):

@@ -13,7 +13,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.linalg.products import KroneckerProduct, kron
 
-from autotune.algebra.composite import Composite, CompositeSolver
+from autotune.algebra.composite import Composite, CompositeSolver, asks_for_factor
 from autotune.problem import known
 from cost_models import call
 
@@ -72,13 +72,13 @@ class Kronecker(Composite):
     def solver(self, solvers):
         return KroneckerSolver(self, solvers)
 
-    def prepared(self, checked):
+    def prepared(self, problem):
         """Signs moved between the factors: two that are negative definite make one that is positive definite.
 
         The product of the signs that are taken out is 1.
         """
         unknown = [place for place, child in enumerate(self.children) if not child.positive_definite]
-        if not checked or len(unknown) < 2:
+        if not asks_for_factor(problem) or len(unknown) < 2:
             return self
         children = list(self.children)
         for place, following in pairwise(unknown):

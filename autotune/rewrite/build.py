@@ -38,8 +38,7 @@ def _solver(name, decision, system, matrix=None) -> Solver:
     if not chosen.structured:
         system = replace(system, operator=_dense(system.operator, matrix))
     if decision.parts and chosen.parts(decision.problem):
-        checked = decision.problem.checked
-        operator = system.operator.prepared(checked)
+        operator = system.operator.prepared(decision.problem)
         pairs = zip(operator.children, decision.parts, strict=True)
         solvers = tuple(_part_solver(part, own) for part, own in pairs)
         system = replace(system, operator=operator, solvers=solvers)
@@ -76,7 +75,7 @@ def _requested(name, decision, operator, carried, path, facts, matrix=None) -> S
     """Request Ops on an operator, or on its parts, at their places ``path`` in the decision carried."""
     chosen = strategy(name)
     if decision.parts and chosen.parts(decision.problem):
-        operator = operator.prepared(decision.problem.checked)
+        operator = operator.prepared(decision.problem)
         solvers = []
         for place, (part, own) in enumerate(zip(operator.children, decision.parts, strict=True)):
             known = {"positive_definite": part.positive_definite, "symmetric": part.symmetric}
