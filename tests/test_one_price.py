@@ -13,8 +13,8 @@ from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.linalg import inv, slogdet, solve
 
 import autotune
-from autotune.problem import Options
 from autotune.choose.candidates import seconds
+from autotune.problem import Options
 from cost_models import call, generic_profile
 
 PROFILE = generic_profile()
