@@ -14,7 +14,7 @@ from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import AllocDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.math import Dot
 
@@ -29,10 +29,7 @@ MOST = 200
 
 
 class Symmetry:
-    """Proofs of symmetry; ``known`` says of a variable whether it is known to be symmetric.
-
-    The transpose of an array of three axes exchanges the first two.
-    """
+    """Proofs of symmetry; ``known`` says of a variable whether it is known to be symmetric."""
 
     def __init__(self, known: Any) -> None:
         self.known = known
@@ -60,9 +57,9 @@ class Symmetry:
         pattern = var.type.broadcastable
         if all(pattern) or var.type.ndim < 2:
             return ("scalar", self._leaf(var))
-        if self.left <= 0 or var.type.ndim > 3:
+        if self.left <= 0 or var.type.ndim > 2:
             return ("leaf", self._leaf(var), transposed)
-        if var.type.ndim == 2 and not any(pattern) and self.known(var):
+        if not any(pattern) and self.known(var):
             return ("symmetric", self._leaf(var))
         match var.owner_op_and_inputs:
             case (Elemwise(scalar_op=op), *inputs):
@@ -71,10 +68,8 @@ class Symmetry:
                 return ("view", self.form(inner, transposed))
             case (DimShuffle(new_order=(1, 0)), inner):
                 return ("view", self.form(inner, not transposed))
-            case (DimShuffle(new_order=order), inner):
-                return ("axes", self._leaf(inner), *(order[1::-1] if transposed else order[:2]), *order[2:])
-            case (CAReduce() as op, inner) if inner.type.ndim == 3 and op.axis == (2,):
-                return (str(op), self.form(inner, transposed))
+            case (DimShuffle(new_order=order), inner) if inner.type.ndim == 1:
+                return ("vector", self._leaf(inner), (order[0] == "x") != transposed)
             case (Dot() | Blockwise(core_op=Dot()), left, right):
                 pair = (right, left) if transposed else (left, right)
                 return ("dot", *(self.form(i, transposed) for i in pair))
