@@ -4,11 +4,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with, python_mode
+from helpers import compile_with, diagonal_plus_low_rank, python_mode
 from pytensor.assumptions import assume
 
 import autotune
 from autotune.policy import PolicyError
+from autotune.problem import dense
 
 HINTS = {"sizes": {"U[0]": 3000, "U[1]": 5, "d[0]": 3000, "A[0]": 3000, "A[1]": 3000}}
 U, d, A = pt.matrix("U"), pt.vector("d"), pt.matrix("A")
@@ -70,3 +71,9 @@ def test_a_hint_on_one_axis_comes_before_the_other_of_an_example_or_a_shared_val
 
 def test_an_example_that_is_not_square_gives_no_order():
     assert order_of(K, {}, {"K": np.ones((220, 7))}) is None
+
+
+def test_the_order_of_one_term_is_that_of_all():
+    term = diagonal_plus_low_rank(None, 3, beside=[dense(7)])
+    assert [part.n for part in term.summands] == [7, 7, 7]
+    assert term.sizes() == {"n": 7, "rank": 3}

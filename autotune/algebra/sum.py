@@ -87,7 +87,9 @@ class Sum(Operator):
 
 
 def sum_term(*terms: Term) -> Term:
-    """The sum of matrices of one order, as plain data."""
+    """The sum of matrices of one order, as plain data: what is known of one is known of all."""
+    n = next((term.n for term in terms if term.n is not None), None)
+    terms = terms if n is None else tuple(term.with_sizes({"n": n}) for term in terms)
     found = [term.fact("symmetric") for term in terms]
     symmetric = False if False in found else True if all(found) else None
     facts = () if symmetric is None else (("symmetric", symmetric),)
