@@ -160,7 +160,7 @@ class Composite(Operator):
         raise AttributeError(f"{type(self).__name__} defines no solver")
 
     def prepared(self, problem: Problem) -> Composite:
-        """The same matrix of parts for which a Cholesky factor exists where the whole has one, if it counts."""
+        """The same matrix of parts that have a Cholesky factor where the whole has one, if that counts."""
         return self
 
 
