@@ -74,6 +74,8 @@ OF_MATRICES = [
     lambda a, b: a @ b,
     lambda a, b: a @ a.T,
     lambda a, b: a @ b @ a.T,
+    lambda a, b: (2 * a) @ (-b) @ (a.T / 3),
+    lambda a, b: -((a @ b).T @ (a @ b.T)),
     lambda a, b: a.T @ b.T,
     lambda a, b: kron(a, b)[:N, :N],
 ]
@@ -137,11 +139,14 @@ def matern52(squares):
     return (1.0 + np.sqrt(5.0) * r + 5.0 / 3.0 * pt.square(r)) * pt.exp(-1.0 * np.sqrt(5.0) * r)
 
 
+POINTS = np.linspace(0, 3, 6)[:, None]
 SYMMETRIC = {
     "sum with its transpose": lambda P: X + X.T,
     "product with its transpose": lambda P: X * X.T,
     "mean with its transpose": lambda P: 0.5 * (X + X.T) + pt.eye(N),
     "weighted gram": lambda P: P @ pt.diag(w[:2]) @ P.T + pt.eye(6),
+    "sandwich": lambda P: (3 * P) @ (W.T @ W) @ P.T / length + pt.exp(-pt.sqr(w[:, None] - w)),
+    "sandwich of a sum": lambda P: X @ (Y + Y.T) @ X.T,
     "column weights": lambda P: (P * w[:2]) @ P.T + pt.diag(w),
     "distances of points": lambda P: pt.exp(-pt.sqr(w[:, None] - w[None, :]) / length),
     "absolute distances": lambda P: pt.exp(-abs(w[:, None] - w) / length),
@@ -152,6 +157,9 @@ SYMMETRIC = {
     "PyMC's Matern52 on two lengths": lambda P: matern52(pymc_distances(P, w[:2])) + w[0] * pt.eye(6),
     "ptgp's ExpQuad": lambda P: length**2 * pt.exp(-0.5 * ptgp_distances(P, length)),
     "ptgp's Matern52": lambda P: matern52(ptgp_distances(P, length)) + pt.diag(w),
+    "PyMC's ExpQuad on constant points": lambda P: pt.exp(-0.5 * pymc_distances(POINTS, length)),
+    "differences of constants": lambda P: pt.exp(-pt.sqr(POINTS - POINTS.T) / length),
+    "symmetric constant": lambda P: w[0] * pt.constant(POINTS @ POINTS.T) + pt.outer(w, w),
     "product of kernels": lambda P: pt.exp(-squared_distances(P)) * matern52(ptgp_distances(P, length)),
     "kernel on a column": lambda P: pt.exp(-pt.sqr(P[:, [0]] - P[:, [0]].T)),
     "outer": lambda P: pt.outer(w, w) + pt.exp(length) * pt.eye(6),
@@ -169,6 +177,7 @@ NOT_SYMMETRIC = {
     "two matrices": lambda P: X + Y.T,
     "product": lambda P: (X + X.T) @ (Y + Y.T),
     "sandwich of two": lambda P: X @ (Y + Y.T) @ X,
+    "sandwich in another order": lambda P: X @ (Y + Y.T) @ Y.T,
     "rows scaled": lambda P: v[:, None] * (X + X.T),
     "order of a quotient": lambda P: (X + X.T) / (v[:, None] + pt.eye(N)),
     "kron of one": lambda P: kron(X + X.T, Y),

@@ -69,7 +69,7 @@ class Recogniser:
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
             return dense
-        composite = self.composite(dense.matrix)
+        composite = self.composite(matrix)
         if composite is not None:
             return composite
         terms = self.terms(matrix) or self._beside_dense(dense.matrix)
@@ -92,9 +92,9 @@ class Recogniser:
         match var.owner_op_and_inputs:
             case (SpecifyAssumptions() | Mark(), inner, *_):
                 return self.composite(inner)
-            case (DimShuffle(is_left_expand_dims=True), inner) if inner.type.ndim == 2:
+            case (DimShuffle(is_left_expand_dims=True), inner):
                 return self.composite(inner)
-            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner) if inner.type.ndim == 2:
+            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
                 read = self.composite(inner)
                 return read and read.transpose()
             case (Elemwise(scalar_op=ps.Neg()), inner):

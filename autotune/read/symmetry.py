@@ -1,29 +1,33 @@
 """Which matrices are symmetric by the way they are computed, whatever the numbers are.
 
 A matrix and its transpose are written in one normal form, in which the order of the operands of sums and
-products does not count: if the two agree, it is symmetric. So ``exp(-(x_i - x_j)^2)`` is, and
-``q[:, None] + q[None, :] - 2 X X'``, and ``A + A'``.
+products does not count: if the two agree, it is symmetric, up to rounding. So ``exp(-(x_i - x_j)^2)`` is, and
+``q[:, None] - 2 X X' + q[None, :]``, and ``A + A'``. Of an array of more axes the first two change places.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytensor.scalar as ps
 from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import AllocDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.math import Dot
 
 from autotune.algebra.marks import Mark
 from autotune.read.factors import same
 
-COMMUTATIVE = (ps.Add, ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
+COMMUTATIVE = (ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
 # Of a difference these are the same as of the difference the other way round.
 EVEN = (ps.Sqr, ps.Abs, ps.Cosh, ps.Cos)
+# Operations of a group, and their inverses: what the last operand is taken off by.
+SUMS = ((ps.Add,), (ps.Sub, ps.Neg))
+PRODUCTS = ((ps.Mul,), (ps.TrueDiv,))
 # Ops above a matrix that are looked at.
 MOST = 200
 
@@ -36,6 +40,7 @@ class Symmetry:
         self.forms: dict[tuple[Any, bool], int] = {}
         self.numbers: dict[Any, int] = {}
         self.leaves: list[Any] = []
+        self.constants: list[Any] = []
         self.left = MOST
 
     def holds(self, matrix: Any) -> bool:
@@ -46,7 +51,7 @@ class Symmetry:
         return self.form(matrix, False) == self.form(matrix, True)
 
     def form(self, var: Any, transposed: bool) -> int:
-        """A number for the normal form of a matrix or of its transpose."""
+        """A number for the normal form of an array, or of the one with its first two axes swapped."""
         key = (var, transposed)
         if key not in self.forms:
             self.left -= 1
@@ -55,35 +60,40 @@ class Symmetry:
 
     def _form(self, var: Any, transposed: bool) -> tuple[Any, ...]:
         pattern = var.type.broadcastable
-        if all(pattern) or var.type.ndim < 2:
+        if all(pattern[:2]):
             return ("scalar", self._leaf(var))
-        if self.left <= 0 or var.type.ndim > 2:
+        if self.left <= 0:
             return ("leaf", self._leaf(var), transposed)
-        if not any(pattern) and self.known(var):
+        if var.type.ndim == 2 and not any(pattern) and self.known(var):
             return ("symmetric", self._leaf(var))
+        if isinstance(var, Constant):
+            return ("constant", self._constant(var.data.swapaxes(0, 1) if transposed else var.data))
         match var.owner_op_and_inputs:
             case (Elemwise(scalar_op=op), *inputs):
-                return self._elementwise(op, inputs, transposed)
+                return self._elementwise(op, var, inputs, transposed)
             case (SpecifyAssumptions() | Mark(), inner, *_):
                 return ("view", self.form(inner, transposed))
-            case (DimShuffle(new_order=(1, 0)), inner):
+            case (DimShuffle(new_order=order), inner) if order == (1, 0, *range(2, inner.type.ndim)):
                 return ("view", self.form(inner, not transposed))
-            case (DimShuffle(new_order=order), inner) if inner.type.ndim == 1:
-                return ("vector", self._leaf(inner), (order[0] == "x") != transposed)
-            case (Dot() | Blockwise(core_op=Dot()), left, right):
-                pair = (right, left) if transposed else (left, right)
-                return ("dot", *(self.form(i, transposed) for i in pair))
+            case (DimShuffle(new_order=(first, second, *rest)), inner):
+                pair = (second, first) if transposed else (first, second)
+                return ("shuffle", self._leaf(inner), *map(str, (*pair, *rest)))
+            case (CAReduce(axis=axes) as op, inner) if axes and min(axes) >= 2:
+                return (str(op), self.form(inner, transposed))
+            case (Dot() | Blockwise(core_op=Dot()), *_) if var.type.ndim == 2:
+                scalars, matrices = self._chain(var, transposed)
+                return ("dot", *sorted(scalars), "of", *matrices)
             case (KroneckerProduct(), *factors):
                 return ("kron", *(self.form(i, transposed) for i in factors))
-            case (AllocDiag() | Eye(), *_):
-                return (
-                    ("symmetric", self._leaf(var))
-                    if _is_square(var)
-                    else ("leaf", self._leaf(var), transposed)
-                )
+            case (AllocDiag() | Eye(), *_) if _is_square(var):
+                return ("symmetric", self._leaf(var))
         return ("leaf", self._leaf(var), transposed)
 
-    def _elementwise(self, op: Any, inputs: Any, transposed: bool) -> tuple[Any, ...]:
+    def _elementwise(self, op: Any, var: Any, inputs: Any, transposed: bool) -> tuple[Any, ...]:
+        if isinstance(op, ps.Add | ps.Sub | ps.Neg):
+            return ("sum", *sorted(self._operands(var, transposed, SUMS, 1)))
+        if isinstance(op, ps.Mul | ps.TrueDiv) and var.type.numpy_dtype.kind == "f":
+            return ("product", *sorted(self._operands(var, transposed, PRODUCTS, 1)))
         if isinstance(op, EVEN) or _is_even_power(op, inputs):
             match inputs[0].owner_op_and_inputs:
                 case (Elemwise(scalar_op=ps.Sub()), left, right):
@@ -93,6 +103,54 @@ class Symmetry:
         forms = [self.form(i, transposed) for i in inputs]
         return (str(op), *(sorted(forms) if isinstance(op, COMMUTATIVE) else forms))
 
+    def _operands(self, var: Any, transposed: bool, group: Any, sign: int) -> list[tuple[int, int]]:
+        """What an array is the sum or product of, elementwise and in its dtype: -1 for what is taken off."""
+        forwards, backwards = group
+        match var.owner_op_and_inputs:
+            case (DimShuffle(new_order=(1, 0)), inner) if self.left > 0:
+                return self._operands(inner, not transposed, group, sign)
+            case (Elemwise(scalar_op=op), *inputs) if self.left > 0 and isinstance(op, forwards + backwards):
+                self.left -= 1
+                signs = [sign] * len(inputs)
+                if isinstance(op, backwards):
+                    signs[-1] = -sign
+                found = []
+                for own, one in zip(signs, inputs, strict=True):
+                    inside = one.type.dtype == var.type.dtype
+                    found += (
+                        self._operands(one, transposed, group, own)
+                        if inside
+                        else [(own, self.form(one, transposed))]
+                    )
+                return found
+        return [(sign, self.form(var, transposed))]
+
+    def _chain(self, var: Any, transposed: bool) -> tuple[list[tuple[str, int]], list[int]]:
+        """The scalar factors of a product of matrices, and its other factors in their order."""
+        scalars: list[tuple[str, int]] = []
+        while True:
+            match var.owner_op_and_inputs:
+                case (DimShuffle(new_order=(1, 0)), inner):
+                    var, transposed = inner, not transposed
+                case (Elemwise(scalar_op=ps.Neg()), inner):
+                    var = inner
+                    scalars.append(("negated", 0))
+                case (Elemwise(scalar_op=ps.TrueDiv()), inner, scalar) if _is_scalar(scalar):
+                    var = inner
+                    scalars.append(("divided", self._leaf(scalar)))
+                case (Elemwise(scalar_op=ps.Mul()), *factors) if sum(map(_is_scalar, factors)) == (
+                    len(factors) - 1
+                ):
+                    scalars += [("times", self._leaf(one)) for one in factors if _is_scalar(one)]
+                    [var] = [one for one in factors if not _is_scalar(one)]
+                case (Dot() | Blockwise(core_op=Dot()), left, right) if var.type.ndim == 2 and self.left > 0:
+                    self.left -= 1
+                    pair = (right, left) if transposed else (left, right)
+                    found = [self._chain(one, transposed) for one in pair]
+                    return [*scalars, *found[0][0], *found[1][0]], [*found[0][1], *found[1][1]]
+                case _:
+                    return scalars, [self.form(var, transposed)]
+
     def _leaf(self, var: Any) -> int:
         """One number for a variable, for equal constants and for equal views."""
         for number, known in enumerate(self.leaves):
@@ -101,10 +159,22 @@ class Symmetry:
         self.leaves.append(var)
         return len(self.leaves) - 1
 
+    def _constant(self, data: Any) -> int:
+        """One number for equal arrays: ``X`` and ``X'`` of a constant may have become two."""
+        for number, known in enumerate(self.constants):
+            if known.dtype == data.dtype and np.array_equal(known, data):
+                return number
+        self.constants.append(data)
+        return len(self.constants) - 1
+
     def _number(self, form: Any) -> int:
         if form[0] == "view":
             return int(form[1])
         return self.numbers.setdefault(form, len(self.numbers))
+
+
+def _is_scalar(var: Any) -> bool:
+    return all(var.type.broadcastable)
 
 
 def _is_even_power(op: Any, inputs: Any) -> bool:

@@ -40,9 +40,20 @@ def _solver(name, decision, system, matrix=None) -> Solver:
     if decision.parts and chosen.parts(decision.problem):
         operator = system.operator.prepared(decision.problem)
         pairs = zip(operator.children, decision.parts, strict=True)
-        solvers = tuple(_part_solver(part, own) for part, own in pairs)
-        system = replace(system, operator=operator, solvers=solvers)
+        system = replace(system, operator=operator, solvers=_part_solvers(pairs))
     return chosen.solver(system, options_of(decision))
+
+
+def _part_solvers(pairs) -> tuple[Solver, ...]:
+    """What answers for each part; a matrix that occurs twice, as in ``A kron A``, is set up once."""
+    made: dict[Any, Solver] = {}
+    keys = []
+    for part, decision in pairs:
+        key = (part.signature, part.operator.parts, decision.assignment, options_of(decision))
+        keys.append(key)
+        if key not in made:
+            made[key] = _part_solver(part, decision)
+    return tuple(made[key] for key in keys)
 
 
 def _part_solver(part, decision) -> Solver:
