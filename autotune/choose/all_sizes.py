@@ -6,6 +6,7 @@ Tried on a grid of sizes: evidence, not a proof. Between its points prices are s
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from autotune.choose.candidates import seconds
@@ -18,6 +19,8 @@ MAY_COME = {
     "columns": tuple(64**i for i in range(3)),
     "batch": (1, 32),
 }
+# Combinations that are tried.
+MOST_POINTS = 256
 # Below this relative difference two predictions are the same.
 INDIFFERENT = 0.02
 # What a candidate must save somewhere.
@@ -27,8 +30,15 @@ NODES_TO_COMPARE = 4
 
 
 def points(grids: dict[str, tuple[int, ...]], names: Sequence[str]) -> Iterator[dict[str, int]]:
-    """All combinations of the values that ``grids`` gives for the sizes ``names``."""
-    for sizes in itertools.product(*(grids[name] for name in names)):
+    """All combinations of the values that ``grids`` gives for the sizes ``names``, those of parts included.
+
+    Of many sizes fewer values each.
+    """
+    values = [grids[name.rpartition(".")[2]] for name in names]
+    while math.prod(map(len, values)) > MOST_POINTS:
+        longest = max(range(len(values)), key=lambda i: len(values[i]))
+        values[longest] = values[longest][::2]
+    for sizes in itertools.product(*values):
         yield dict(zip(names, sizes, strict=True))
 
 

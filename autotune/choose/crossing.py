@@ -75,6 +75,8 @@ class Prices:
 
 def find_crossover(prices: Prices, base: str, others: Sequence[str]) -> Crossover | None:
     """The crossover of ``base`` and the one of ``others`` that gains most over it; None if none pays."""
+    if any("." in name for name in prices.unknown):
+        return None  # of a part: nothing looks at its size when the function runs
     samples = list(points(MAY_COME, prices.unknown))
     of_base = [prices.of(base, sizes) for sizes in samples]
     best, best_gain, of_best = "", 0.0, of_base
