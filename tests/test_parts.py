@@ -348,7 +348,7 @@ def unknown(*names):
 @pytest.mark.parametrize("policy", [None, BY_PARTS], ids=["default", "by parts"])
 def test_unknown_orders(form, facts, kind, policy):
     inputs = unknown(*"ABC")
-    proven = {**FACTS, "gram": lambda X: X @ X.T + pt.diag(pt.ones_like(X[0]))}[facts]
+    proven = {**FACTS, "gram": lambda X: X @ X.T + pt.diag(pt.exp(0.1 * X[0]))}[facts]
     K = MATRICES[form](*(proven(X) for X in inputs))
     n = order_of(MATRICES[form](A, B, C))
     asked = KINDS[kind](K, n)
