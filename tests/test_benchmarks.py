@@ -11,10 +11,12 @@ import pytest
 from helpers import compile_plain, compile_with, forced, python_mode
 from pytensor.compile.builders import OpFromGraph
 
+import autotune
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-analytic, by_hand, footprint, low_rank_gradient, tables = map(
-    importlib.import_module, ("analytic", "by_hand", "footprint", "low_rank_gradient", "tables")
+analytic, by_hand, footprint, low_rank_gradient, parts, tables = map(
+    importlib.import_module, ("analytic", "by_hand", "footprint", "low_rank_gradient", "parts", "tables")
 )
 N, K = 70, 3  # more than one panel of columns, the last one narrow
 
@@ -50,6 +52,14 @@ def test_the_gradient_by_hand_is_that_of_the_graph(kernel):
         compile_with(case.inputs, case.outputs),
     ):
         assert analytic.difference(fn(*case.values), expected) < 1e-10
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_kronecker_by_hand_is_the_graph(gradient):
+    case = parts.kronecker(4, 5, gradient)
+    expected = case.hand(*case.values)
+    for fn in (case.compile(python_mode()), case.compile_tuned(autotune.mode(base=python_mode()))):
+        assert parts.difference(fn(*case.values), expected) < 1e-10
 
 
 @pytest.mark.parametrize("title", low_rank_gradient.CASES)

@@ -344,18 +344,37 @@ def unknown(*names):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("facts", ["symmetric", "definite", "gram"])
-@pytest.mark.parametrize("form", ["kron", "kron of three", "blocks", "block of kron", "kron of blocks"])
-def test_unknown_orders(form, facts, kind):
-    inputs = unknown(*"ABC")
-    proven = {**FACTS, "gram": lambda X: X @ X.T + pt.diag(pt.ones_like(X[0]))}[facts]
-    K = MATRICES[form](*(proven(X) for X in inputs))
+@pytest.mark.parametrize(
+    "form", in_turn(["kron", "kron of three", "blocks", "block of kron", "kron of blocks"], 2)
+)
+@pytest.mark.parametrize("policy", [None, BY_PARTS], ids=["default", "by parts"])
+def test_unknown_orders(form, facts, kind, policy):
+    """As with known ones."""
+    proven = {**FACTS, "gram": lambda X: X @ X.T}[facts]
     n = order_of(MATRICES[form](A, B, C))
-    asked = KINDS[kind](K, n)
-    loss = sum(out.sum() for out in asked.values() if out.dtype != "bool")
-    tuned = autotune.tune([*asked.values(), loss], BY_PARTS)
-    fn = compile_with(inputs, [*tuned, *gradients(tuned[-1], inputs)], BY_PARTS)
-    plain = compile_plain(inputs, [*asked.values(), loss, *gradients(loss, inputs)])
-    assert_equal(fn(*values()[:3]), plain(*values()[:3]), [*asked, "loss", *"ABC"])
+
+    def outputs(inputs, tune=list):
+        asked = KINDS[kind](MATRICES[form](*(proven(X) for X in inputs)), n)
+        loss = sum(out.sum() for out in asked.values() if out.dtype != "bool")
+        tuned = tune([*asked.values(), loss])
+        return [*tuned, *gradients(tuned[-1], inputs)]
+
+    inputs = unknown(*"ABC")
+    fn = compile_with(inputs, outputs(inputs, lambda outs: autotune.tune(outs, policy)), policy)
+    plain = compile_plain([A, B, C], outputs([A, B, C]))
+    assert_equal(fn(*values()[:3]), plain(*values()[:3]), range(100)[: len(fn.maker.fgraph.outputs)])
+
+
+@pytest.mark.parametrize("join", [kron, block_diag])
+def test_a_part_of_which_one_term_tells_the_order(join):
+    points = pt.matrix("points", shape=(None, 1))
+    K = join(pt.diag(d) + points @ points.T, B)
+    asked = requests(K, 15 if join is kron else 8)
+    of = [points, d, B]
+    given = [values()[3], values()[4], values()[1]]
+    fn = compile_with(of, list(asked.values()), BY_PARTS)
+    assert {*COMPOSITES} & {*strategies(fn)}
+    assert_equal(fn(*given), compile_plain(of, list(asked.values()))(*given), asked)
 
 
 @pytest.mark.parametrize("form", ["kron", "blocks", "kron of three", "block of kron"])

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.gradient import pullback
 
 from autotune.algebra.operator import Operator, kind_of, rebuilt
 from autotune.algebra.solver import Solver
@@ -129,6 +130,12 @@ class Composite(Operator):
 
     def rmatmul(self, x):
         return self.transpose().matmul(x)
+
+    def pullback(self, cotangent):
+        """By differentiating the dense form; each part apart, where two are one variable."""
+        parts = [part.copy() for part in self.parts]
+        dense = rebuilt(self.signature, list(parts)).to_dense()
+        return pullback(dense, parts, cotangent.to_dense())
 
     def transpose(self):
         return type(self)(tuple(child.transpose() for child in self.children))

@@ -35,7 +35,7 @@ def rows(names: Sequence[str], most: int, steps: Sequence[int]) -> list[tuple[in
 
     The step is the first of ``steps`` that leaves at most ``most`` combinations, or the last one.
     """
-    values = [MAY_COME.get(name, ANY) for name in names]
+    values = [MAY_COME.get(name.rpartition(".")[2], ANY) for name in names]
     tried = ([row[::step] for row in values] for step in steps[:-1])
     few = (found for found in tried if math.prod(map(len, found)) <= most)
     return next(few, [row[:: steps[-1]] for row in values])

@@ -38,6 +38,8 @@ NEVER = 30.0
 
 def find_crossover(prices: Prices, base: str, others: Sequence[str]) -> Crossover | None:
     """The crossover of the two candidates that save most over ``base``; None if none pays."""
+    if any("." in name for name in prices.unknown):
+        return None  # of a part: nothing looks at its size when the function runs
     names = [base, *others]
     found = [(_total_gain(prices, pair, base), pair) for pair in itertools.combinations(names, 2)]
     pairs = [

@@ -78,11 +78,15 @@ def _order(reading, sizes) -> int | None:
 
 
 def _with_order(term, n: int | None):
-    """The term with the order that the whole matrix has, where it has one with its parts."""
+    """The term with the order that the whole matrix has, where it has one with its parts, each of the others
+    with its own."""
     if term.order == "own" and (n is not None or term.kind == "dense"):
         return replace(term, dims=tuple((name, n if name == "n" else k) for name, k in term.dims))
-    if term.order == "same" and n is not None:
+    if term.order == "same":
+        n = term.n if n is None else n
         return replace(term, children=tuple(_with_order(child, n) for child in term.children))
+    if term.order not in ("own", "same"):
+        return replace(term, children=tuple(_with_order(child, child.n) for child in term.children))
     return term
 
 

@@ -8,7 +8,7 @@ A graph is a function of its seed alone, on every machine. In the order in which
 files:
 
 1. **What is computed.** `choices` and `values` are random decisions and numbers; `generator` holds lengths,
-   dtypes and inputs. `diagonals`, `low_ranks`, `dense` and `matrices` spell matrices; `requests`,
+   dtypes and inputs. `diagonals`, `low_ranks`, `dense`, `parts` and `matrices` spell matrices; `requests`,
    `factor_requests`, `scalar_requests` and `contractions` ask something of them, with what `asking` gives;
    `batches` does both for batches. `graphs` assembles whole graphs, `wrappers` puts OpFromGraph, Scan,
    ifelse or vectorize_graph around them, `derivatives` differentiates, `case` is the result, with the
@@ -23,8 +23,8 @@ files:
    writes it down.
 
 **Register a structure.** Every spelling is an entry of a table, and every entry is drawn: add a function of
-`Parts` to `diagonals.DIAGONALS`, `low_ranks.GRAM` (or `SYMMETRIC`, `GENERAL`), `dense.DENSE`,
-`matrices.COMPOUNDS`; a function of `Ask` to one of the tables of requests; a function of `Batch` to those
+`Parts` to `diagonals.DIAGONALS`, `low_ranks.GRAM` (or `SYMMETRIC`, `GENERAL`), `dense.DENSE`, `parts.PARTS`
+or `matrices.COMPOUNDS`; a function of `Ask` to one of the tables of requests; a function of `Batch` to those
 of `batches`. A new structure is a file with a table and a function ``(g, dim, depth) -> Matrix``, and one
 entry in `matrices.FAMILIES`. New entries change what seeds mean, so a fault is kept as a test of its own or
 as a script, never as a seed.

@@ -7,6 +7,7 @@ from fuzz.dense import dense_matrix, semidefinite
 from fuzz.diagonals import diagonal
 from fuzz.generator import Matrix
 from fuzz.low_ranks import low_rank
+from fuzz.parts import parts_matrix
 
 
 def matrix(g, dim="n", depth=0):
@@ -226,8 +227,9 @@ COMPOUNDS = {
 }
 
 FAMILIES = {
-    "thin": (0.53, thin_matrix),
-    "dense": (0.19, dense_matrix),
-    "compound": (0.24, compound_matrix),
+    "thin": (0.47, thin_matrix),
+    "dense": (0.17, dense_matrix),
+    "compound": (0.2, compound_matrix),
+    "parts": (0.12, parts_matrix),
     "semidefinite": (0.04, semidefinite),
 }

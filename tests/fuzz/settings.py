@@ -122,11 +122,17 @@ def _forced_woodbury(c):
     return {"margin": 0, "rules": [{"match": {"structure": "low_rank"}, "force": "woodbury"}]}
 
 
+def _by_parts(c):
+    composites = ["kronecker", "block_diagonal"]
+    return {"margin": 0, "rules": [{"match": {"structure": composites}, "forbid": list(ALL)}]}
+
+
 POLICIES = {
     "default": (0.10, lambda c: None),
     "margin 0": (0.08, lambda c: {"margin": 0}),
     "not keep": (0.15, _not("keep")),
-    "only woodbury": (0.20, _only("woodbury")),
+    "only woodbury": (0.12, _only("woodbury")),
+    "by parts": (0.08, _by_parts),
     "only cholesky_or_lu": (0.11, _only("cholesky_or_lu")),
     "only cholesky": (0.07, _only("cholesky")),
     "only lu": (0.07, _only("lu")),
