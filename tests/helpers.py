@@ -74,7 +74,7 @@ def relative_error(actual, expected) -> float:
         raise AssertionError(f"shapes {actual.shape} and {expected.shape} differ")
     if actual.size == 0:
         return 0.0
-    return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-300))
+    return float(np.abs(actual - expected).max()) / max(float(np.abs(expected).max()), 1e-300)
 
 
 def spd(n, rng, condition=10.0):
@@ -159,8 +159,14 @@ def diagonal_plus_low_rank(n, rank, *, beside=(), **facts):
 
 def in_turn(cases, every=2):
     """One case of every so many in each run, the others marked slow: all of them at night."""
-    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    marked = [case if hasattr(case, "marks") else pytest.param(*_as_tuple(case)) for case in cases]
     return [
-        pytest.param(*value, marks=[] if i % every == 0 else [pytest.mark.slow])
-        for i, value in enumerate(values)
+        case
+        if i % every == 0
+        else pytest.param(*case.values, id=case.id, marks=[*case.marks, pytest.mark.slow])
+        for i, case in enumerate(marked)
     ]
+
+
+def _as_tuple(case):
+    return case if isinstance(case, tuple) else (case,)

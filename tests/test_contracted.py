@@ -18,6 +18,7 @@ from helpers import (
     compile_with,
     d,
     forced,
+    in_turn,
     largest_array,
     op_names,
     relative_error,
@@ -104,7 +105,7 @@ def test_lengths_that_only_a_part_of_the_matrix_knows_leave_gradients_thin():
         assert relative_error(actual, expected) < 1e-9
 
 
-@pytest.mark.parametrize("name", STRUCTURED)
+@pytest.mark.parametrize("name", in_turn(STRUCTURED))
 def test_gradients_of_every_form_stay_thin_and_right(name):
     objective = objectives(STRUCTURED[name])["inverse"]
     tuned = check([objective, *gradients(objective)])

@@ -17,7 +17,7 @@ from gradient_helpers import (
     reference,
     wrt,
 )
-from helpers import chosen, compile_with, forced, relative_error
+from helpers import chosen, compile_with, forced, in_turn, relative_error
 
 import autotune
 from autotune.strategies import STRATEGIES
@@ -112,7 +112,7 @@ def check(actual, expected, tolerance):
         assert error < tolerance
 
 
-@pytest.mark.parametrize(("strategy", "operator", "request_"), TAKEN_BY_THE_USER)
+@pytest.mark.parametrize(("strategy", "operator", "request_"), in_turn(TAKEN_BY_THE_USER))
 def test_gradient_that_the_user_took(strategy, operator, request_):
     inputs, cost = functional(operator, request_)
     outputs = [cost, *gradient(cost, inputs)]
@@ -122,7 +122,7 @@ def test_gradient_that_the_user_took(strategy, operator, request_):
     check(evaluate(fn, operator), [np.array(value), *first], TOLERANCE[strategy.exact])
 
 
-@pytest.mark.parametrize(("strategy", "operator", "request_"), CASES)
+@pytest.mark.parametrize(("strategy", "operator", "request_"), in_turn(CASES))
 def test_gradient_and_hessian_vector_product_after_tune(strategy, operator, request_):
     inputs, cost = functional(operator, request_)
     policy = forced(strategy.name)
@@ -136,7 +136,7 @@ def test_gradient_and_hessian_vector_product_after_tune(strategy, operator, requ
     check(evaluate(fn, operator), [np.array(value), *first, *second], TOLERANCE[strategy.exact])
 
 
-@pytest.mark.parametrize(("strategy", "operator"), JOINT)
+@pytest.mark.parametrize(("strategy", "operator"), in_turn(JOINT))
 def test_gradient_of_all_requests_of_one_matrix_after_tune(strategy, operator):
     """They share a factorisation. ``keep`` declines a determinant beside its logarithm."""
     declined = {"determinant"} if strategy.name == "keep" else set()

@@ -7,7 +7,7 @@ that broadcast either way, and functions of quadratic forms and log-determinants
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with
+from helpers import compile_plain, compile_with, in_turn
 from pytensor.compile.mode import get_mode
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import graph_inputs
@@ -166,7 +166,7 @@ def assert_same(actual, expected):
         np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-9 * largest)
 
 
-@pytest.mark.parametrize(("matrix", "name"), CASES)
+@pytest.mark.parametrize(("matrix", "name"), in_turn(CASES))
 def test_values_and_gradients_are_those_of_pytensor(matrix, name):
     out = (RIGHT_HAND_SIDES | OTHERS)[name](MATRICES[matrix])
     inputs, values = list(V.values()), list(VALUES.values())

@@ -9,7 +9,7 @@ for a fact about the others.
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, spd
+from helpers import compile_plain, compile_with, in_turn, spd
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
 from pytensor.tensor.linalg import cho_solve, cholesky, det, inv, slogdet, solve, solve_triangular
@@ -189,7 +189,7 @@ PARTS = {
     "policy", [None, only("woodbury"), only("woodbury", "lu")], ids=["default", "1", "2"]
 )
 @pytest.mark.parametrize("asked", ["factor", "matrix", "both"])
-@pytest.mark.parametrize("form", STRUCTURED)
+@pytest.mark.parametrize("form", in_turn(STRUCTURED))
 def test_structured_matrices_of_any_sign(form, asked, policy, door):
     if form == "core matrix" and asked != "matrix" and policy is not None:
         policy = only("woodbury", "cholesky_or_lu")  # alone it declines, and PyTensor would be left

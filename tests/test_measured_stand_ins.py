@@ -2,7 +2,7 @@
 
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_with, diagonal_plus_low_rank, op_names, python_mode
+from helpers import compile_with, diagonal_plus_low_rank, in_turn, op_names, python_mode
 from measuring_helpers import A, P, b, plan
 
 from autotune.choose import choose
@@ -49,7 +49,7 @@ STAND_INS = {
 
 
 @pytest.mark.parametrize("differentiated", [False, True], ids=["value", "gradient"])
-@pytest.mark.parametrize("name", STAND_INS)
+@pytest.mark.parametrize("name", in_turn(STAND_INS))
 def test_every_candidate_agrees_on_the_stand_in(name, differentiated):
     given = STAND_INS[name]
     problem = Problem(**{**vars(given), "differentiated": differentiated, "linker": "perform"})

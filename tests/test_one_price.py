@@ -6,7 +6,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import forced
+from helpers import forced, in_turn
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
 from pytensor.graph.traversal import explicit_graph_inputs
@@ -57,7 +57,7 @@ def small_nodes(count):
     return PROFILE.seconds(call("node", count=count), "float64") + PROFILE.seconds(call("call"), "float64")
 
 
-@pytest.mark.parametrize(("strategy", "structure", "request_name", "size"), CASES)
+@pytest.mark.parametrize(("strategy", "structure", "request_name", "size"), in_turn(CASES))
 def test_a_strategy_is_priced_as_the_function_that_it_builds(strategy, structure, request_name, size):
     n, batch = SIZES[size]
     K = matrices(n, batch)[structure]

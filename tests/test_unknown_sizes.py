@@ -10,7 +10,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, diagonal_plus_low_rank, relative_error
+from helpers import compile_plain, diagonal_plus_low_rank, in_turn, relative_error
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
 from pytensor.link.vm import VMLinker
@@ -87,7 +87,7 @@ def taken(decision, sizes):
 
 
 @pytest.mark.parametrize("looking", [False, True], ids=["alone", "looking at sizes"])
-@pytest.mark.parametrize("problem", [*problems()])
+@pytest.mark.parametrize("problem", in_turn(problems(), 5))
 def test_nowhere_slower_than_keep_and_as_good_as_with_sizes(problem, looking):
     alone = choose(problem, POLICY, PROFILE)
     decision = with_crossover(alone, POLICY, PROFILE) if looking else alone
@@ -178,10 +178,6 @@ def compiled_with(way, *model, tuned):
     return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
 
 
-def requests_of(fn):
-    return [sorted(r.kind for r in decision.problem.requests) for decision in autotune.explain(fn).decisions]
-
-
 MODELS = [
     ("tagged rbf", "y", "inv"),
     ("tagged rbf", "y - c", "inv"),
@@ -194,7 +190,7 @@ MODELS = [
 
 
 @pytest.mark.parametrize("tuned", [False, True], ids=["by the user", "tuned"])
-@pytest.mark.parametrize("model", MODELS, ids=", ".join)
+@pytest.mark.parametrize("model", in_turn([(model,) for model in MODELS], 3), ids=str)
 def test_a_gaussian_process_gets_what_it_gets_with_static_shapes(model, tuned):
     functions = {way: compiled_with(way, *model, tuned=tuned) for way in WAYS}
     sizes = {"n": ROWS, "rank": COLUMNS, "columns": 1}
@@ -204,10 +200,6 @@ def test_a_gaussian_process_gets_what_it_gets_with_static_shapes(model, tuned):
     }
     assert served == dict.fromkeys(WAYS, served["static"])
     assert "keep" not in served["static"]
-    if not tuned:  # after tune, decisions with sizes known were taken, and are shown, before autodiff
-        assert {way: requests_of(fn) for way, fn in functions.items()} == dict.fromkeys(
-            WAYS, requests_of(functions["static"])
-        )
     rng = np.random.default_rng(0)
     variables = [WAYS["unknown"](name, shape) for name, shape in SHAPES.items()]
     plain = compile_plain(variables, gaussian_process(*model, variables))

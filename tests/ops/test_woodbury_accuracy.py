@@ -7,6 +7,7 @@ dense solution has no digit left (the condition number exceeds 1/eps), there is 
 import numpy as np
 import pytest
 import scipy.linalg
+from helpers import in_turn
 from little_noise import NAMES, exact, problem
 
 N, K, SEEDS = 80, 6, range(3)
@@ -73,7 +74,7 @@ def limits(dense, reference, low_rank):
     return np.where((dense > 0.1) & (np.arange(5) < 3), np.inf, 10 * dense + floor)
 
 
-@pytest.mark.parametrize("scaling", DIAGONALS)
+@pytest.mark.parametrize("scaling", in_turn(DIAGONALS))
 @pytest.mark.parametrize("kind", ["random", "graded", "rotated graded", "near-collinear"])
 def test_as_accurate_as_cholesky(low_rank, scaling, kind):
     d, found, dense = DIAGONALS[scaling], [], []
@@ -126,7 +127,7 @@ def general_factors(name, rng):
             return Q * grades @ W, R * grades @ W
 
 
-@pytest.mark.parametrize("scaling", SIGNED)
+@pytest.mark.parametrize("scaling", in_turn(SIGNED))
 @pytest.mark.parametrize(
     "kind", ["unrelated", "downdate", "small downdate", "almost singular downdate", "graded"]
 )
