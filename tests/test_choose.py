@@ -31,7 +31,7 @@ def test_registry_is_ordered_and_named():
     assert [s.name for s in STRATEGIES] == FIRST_NAMES
 
 
-@pytest.mark.parametrize("strategy", filter(lambda s: s.concerns(LOW_RANK), STRATEGIES), ids=lambda s: s.name)
+@pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s.concerns(LOW_RANK)], ids=lambda s: s.name)
 @given(
     n=st.integers(0, 5000),
     rank=st.integers(0, 300),
