@@ -466,3 +466,17 @@ def test_saved_pins_find_their_problems(matrix, tmp_path, caplog):
     assert "finds nothing" not in caplog.text
     assert sorted(op_names(again)) == sorted(op_names(fn))
     assert not autotune.explain(fn).diff(autotune.explain(again))
+
+
+def test_several_precisions_are_left_as_they_are(caplog):
+    X, y = pt.matrix("X", shape=(6, 2)), pt.vector("y", shape=(6,), dtype="float32")
+    K = X @ X.T + pt.eye(6)
+    loss = pt.sqr(solve(K, y)).sum() + slogdet(K)[1]
+    outputs = [loss, *pt.grad(loss, [X, y])]
+    with caplog.at_level("WARNING", logger="autotune"):
+        fn = compile_with([X, y], outputs)
+    assert not caplog.records
+    values = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6, dtype="float32")
+    for mine, plain in zip(fn(*values), compile_plain([X, y], outputs)(*values), strict=True):
+        assert mine.dtype == plain.dtype
+        assert relative_error(mine, plain) < 1e-5

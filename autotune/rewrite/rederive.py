@@ -84,6 +84,9 @@ class DecideTakenGradients(GuardedPass):
             return []
         values = dict(zip(costs, new, strict=False))
         gradients = _gradients_of(values, taken)
+        replaced = [*zip([*costs, *others], new, strict=True), *gradients.items()]
+        if any(old.type.dtype != var.type.dtype for old, var in replaced):
+            return []  # of inputs in several precisions PyTensor's own gradient may be the more precise
         pairs = {old: old.type.filter_variable(g, allow_convert=True) for old, g in gradients.items()}
         rest = substitute(new[len(costs) :], pairs)
         for old, var in [*values.items(), *zip(others, rest, strict=True)]:
