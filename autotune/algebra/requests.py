@@ -21,6 +21,7 @@ from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, disconnected_type
 from pytensor.tensor.blockwise import vectorize_node_fallback
 
+from autotune.algebra.dense import Dense
 from autotune.algebra.host import vectorize_node
 from autotune.algebra.operator import Operator
 from autotune.algebra.plain import PlainSolver
@@ -250,25 +251,6 @@ class InverseCotangent:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseCotangent:
-    """``M`` itself."""
-
-    matrix: Any
-
-    def matmul(self, x):
-        return self.matrix @ x
-
-    def rmatmul(self, x):
-        return self.matrix.mT @ x
-
-    def diagonal(self):
-        return pt.diagonal(self.matrix, axis1=-2, axis2=-1)
-
-    def to_dense(self):
-        return self.matrix
-
-
-@dataclass(frozen=True, eq=False)
 class SandwichCotangent:
     """``M = -A^-T diag(g) A^-T``: products are two solves, entries need the inverse."""
 
@@ -329,7 +311,7 @@ def _logdet_pullback(spec, system, rhs, outputs, output_grads):
 def _inverse_pullback(spec, system, rhs, outputs, output_grads):
     """``Y = A^-1``: ``A_bar = -Y.T Y_bar Y.T``."""
     [Y], [Y_bar] = outputs, output_grads
-    return system.operator.pullback(DenseCotangent(-(Y.mT @ Y_bar @ Y.mT)))
+    return system.operator.pullback(Dense(-(Y.mT @ Y_bar @ Y.mT)))
 
 
 def _inverse_diagonal_pullback(spec, system, rhs, outputs, output_grads):
