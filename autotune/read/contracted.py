@@ -95,8 +95,12 @@ class Contracted:
         if len(sources) == 1 and sources[0] in self.answered and self._is_multiple(node, sources[0]):
             self.answered[out] = self.answered[sources[0]]
         elif is_matrix(out):
-            readings = [r for i in sources for r in self.touched.get(i) or (self.answered[i],)]
+            readings = [r for i in sources for r in self._readings(i)]
             self.touched[out] = tuple(dict.fromkeys(readings))
+
+    def _readings(self, var) -> tuple[Any, ...]:
+        """Of what is followed: none where an inverse is in it that no reading is needed for."""
+        return self.touched[var] if var in self.touched else (self.answered[var],)
 
     @staticmethod
     def _is_multiple(node, source) -> bool:
