@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autotune.problem.problem import Problem
-
-if TYPE_CHECKING:
-    from autotune.policy.crossover import Crossover
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Decision:
     ``assignment`` names the strategy of each of ``problem.requests``. ``condition_number``,
     ``max_iterations`` and ``solve_rtol`` are what an iterative strategy was built with.
     ``undecided``: taken with sizes unknown, so it had better be taken again when they are known.
-    ``crossover``: how run-time sizes choose between two candidates; ``chosen`` then names both.
+    ``crossover``: how run-time sizes choose between two candidates, as a policy states it (`Crossover`);
+    ``chosen`` then names both.
     ``parts``: the decisions for the matrices that this one is made of, where it is served by them.
     """
 
@@ -53,7 +51,7 @@ class Decision:
     logdet_rtol: float | None = None
     preconditioner: Any = None
     undecided: bool = False
-    crossover: Crossover | None = None
+    crossover: Any = None
     parts: tuple[Decision, ...] = ()
 
     @property
