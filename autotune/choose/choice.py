@@ -153,6 +153,9 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
     else:
         return None
     options = _options(problem, policy, ruled)
+    crossover = getattr(ruled[0].force_rule, "crossover", None)
+    # what the final compile left as written, or looks at sizes for, it had been left to decide
+    later = problem.differentiated and (label(names) == "keep" or crossover is not None)
     decision = Decision(
         problem=problem,
         chosen=label(names),
@@ -160,10 +163,9 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
         candidates=(Candidate(label(names), None, None, reason),),
         before_autodiff=problem.differentiated,
         **_iteration(options),
-        undecided=bool(problem.unknown_sizes) and ruled[0].force is None,
+        undecided=bool(problem.unknown_sizes) and later,
         parts=tuple(decide(part, policy, profile) for part in _parts_of(problem, names)),
     )
-    crossover = getattr(ruled[0].force_rule, "crossover", None)
     return decision if crossover is None else _crossing(decision, crossover, f"{crossover}, {reason}")
 
 

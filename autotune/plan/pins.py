@@ -44,10 +44,13 @@ def _accuracy(decisions: Sequence[Decision]) -> dict[str, float | None]:
 
 def _rules(decision: Decision) -> Iterator[dict[str, Any]]:
     match = pin_match(decision)
-    for strategy in dict.fromkeys(decision.assignment):
-        asked = zip(decision.problem.requests, decision.assignment, strict=True)
-        kinds = list(dict.fromkeys(r.kind for r, s in asked if s == strategy))
-        rule = {"match": match | {"request": kinds}, "force": strategy, "pin": True}
+    strategies = list(dict.fromkeys(decision.assignment))
+    for strategy in strategies:
+        rule = {"match": match, "force": strategy, "pin": True}
+        if len(strategies) > 1:  # one alone serves whatever is asked, before autodiff and after
+            asked = zip(decision.problem.requests, decision.assignment, strict=True)
+            kinds = list(dict.fromkeys(r.kind for r, s in asked if s == strategy))
+            rule["match"] = match | {"request": kinds}
         if decision.crossover is not None:
             rule["crossover"] = decision.crossover.model_dump(mode="json")
         options = _options(decision, strategy)
@@ -127,6 +130,6 @@ def _told(rule: Rule) -> str:
     match = rule.match
     name = f"matrix {match.name!r}" if match.name else "a matrix"
     size = "" if match.min_n is None else f", n={match.min_n}"
-    asked = ", ".join(match.request or ())
+    asked = f"{', '.join(match.request)} of " if match.request else ""
     place = f"({match.fingerprint}{size})"
-    return f"{rule.origin}: the pin of {rule.force!r} on {asked} of {name} {place} finds nothing."
+    return f"{rule.origin}: the pin of {rule.force!r} on {asked}{name} {place} finds nothing."

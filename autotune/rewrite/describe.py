@@ -14,22 +14,28 @@ from autotune.read.naming import fingerprint, numbered, rv_of, source_of
 def told_apart(fgraph, found: list[tuple]) -> list[tuple]:
     """Pairs of a reading and its problem, now with what else identifies it: `autotune.problem.Traits`."""
     found = [(reading, replace(problem, **_origin(fgraph, reading))) for reading, problem in found]
+    before = [_before(reading, "fingerprint") for reading, _ in found]
+    unknown = (pair for pair, text in zip(found, before, strict=True) if text is None)
     prints = numbered(
         fingerprint(reading.operator.parts if reading.deferred else (reading.matrix,), problem)
-        for reading, problem in found
+        for reading, problem in unknown
     )
     return [
-        (reading, replace(problem, fingerprint=text))
-        for (reading, problem), text in zip(found, prints, strict=True)
+        (reading, replace(problem, fingerprint=next(prints) if text is None else text))
+        for (reading, problem), text in zip(found, before, strict=True)
     ]
 
 
 def _origin(fgraph, reading) -> dict[str, str | None]:
-    """The PyMC variable and the line of code; for what is read from request Ops those of its decision."""
+    """The PyMC variable and the line of code."""
     if not reading.deferred:
         return {"rv": rv_of(fgraph, reading.matrix), "source": source_of(reading.matrix)}
-    before = getattr(reading.decision, "problem", None)
-    return {key: getattr(before, key, None) for key in ("rv", "source")}
+    return {key: _before(reading, key) for key in ("rv", "source")}
+
+
+def _before(reading, key: str) -> str | None:
+    """What identified the problem before autodiff, where it is read from request Ops: pins find it by that."""
+    return getattr(getattr(reading.decision, "problem", None), key, None)
 
 
 def probed(found: list[tuple], policy, examples) -> list[tuple]:

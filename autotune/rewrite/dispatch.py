@@ -54,12 +54,9 @@ def _not_looking(decision: Decision) -> Decision:
 
 
 def will_look(decision: Decision, policy: Policy) -> bool:
-    """Whether the final compile may look at run-time sizes, so that deciding can wait for it.
-
-    Pins that do so say that it did when they were saved.
-    """
+    """Whether the final compile may look at run-time sizes, so that deciding can wait for it."""
     if policy.runtime_dispatch is False or not decision.undecided:
         return False
-    if policy.pins:
-        return any(rule.crossover is not None for rule in policy.pins)
-    return _looking(decision, policy).crossover is not None
+    return decision.crossover is not None or (
+        not policy.pins and _looking(decision, policy).crossover is not None
+    )
