@@ -200,7 +200,7 @@ def test_agreement_names_what_is_pinned_otherwise_what_has_no_pin_and_what_is_lo
     found = agreement(saved, plan(other).decisions)
     assert not found
     assert {verdict for _, verdict in found.verdicts} == {"pinned to woodbury", "no pin"}
-    assert [rule.force for rule in found.lost] == ["woodbury"]
+    assert [rule.match.structure for rule in found.lost] == [("dense",)]
 
 
 # -- before autodiff ------------------------------------------------------------------------------

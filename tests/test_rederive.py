@@ -457,12 +457,35 @@ def test_a_gradient_that_is_stopped_stays_stopped(stop):
 # -- plans --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("matrix", MATRICES)
-def test_saved_pins_find_their_problems(matrix, tmp_path, caplog):
-    case = a_case(matrix)
-    fn = compile_with(case.inputs, case.outputs())
+def an_entry(A, y):
+    return pt.diagonal(inv(A) @ pt.outer(y, y))[1]
+
+
+WOODBURY = {"rules": [{"force": "woodbury"}]}
+PINNED = [
+    *[(matrix, by_inverse, True, None) for matrix in MATRICES],
+    *[(matrix, an_entry, False, None) for matrix in MATRICES],
+    ("dense", by_factor, False, None),
+    ("dense", by_solve, False, {"runtime_dispatch": False}),
+    *[("low_rank", loss, False, policy) for loss in (by_inverse, by_solve) for policy in (None, WOODBURY)],
+    ("low_rank", by_factor, False, {"rules": [{"force": "keep"}]}),
+]
+
+
+@pytest.mark.parametrize("tuned", [False, True], ids=["mode", "tune"])
+@pytest.mark.parametrize(("matrix", "loss", "known", "policy"), PINNED)
+def test_saved_pins_find_their_problems(matrix, loss, known, policy, tuned, tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(LOSSES, "pinned", loss)
+    case = a_case(matrix, "pinned", known=known)
+
+    def compiled(policy):
+        return compile_with(
+            case.inputs, case.outputs(autotune.tune(case.loss, policy) if tuned else None), policy
+        )
+
+    fn = compiled(policy)
     pins = autotune.explain(fn).save(tmp_path / "pins.yaml")
-    again = compile_with(case.inputs, case.outputs(), pins)
+    again = compiled(pins)
     assert "finds nothing" not in caplog.text
     assert sorted(op_names(again)) == sorted(op_names(fn))
     assert not autotune.explain(fn).diff(autotune.explain(again))

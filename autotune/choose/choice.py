@@ -137,8 +137,8 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
     """The decision that the pins in ``policy`` make by themselves, without prices, so without a profile.
 
     None where a request has no pin, or where there are none at all. Parts that have none are chosen by
-    ``profile``. Before autodiff, pins speak for all:
-    what they do not name stays as written, as it did when they were saved. Raises as ``choose`` does.
+    ``profile``. Before autodiff, pins speak for all: what they do not name stays as written, as it did when
+    they were saved, and what waited for its sizes then waits again. Raises as ``choose`` does.
     """
     if not policy.pins:
         return None
@@ -153,9 +153,7 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
     else:
         return None
     options = _options(problem, policy, ruled)
-    crossover = getattr(ruled[0].force_rule, "crossover", None)
-    # what the final compile left as written, or looks at sizes for, it had been left to decide
-    later = problem.differentiated and (label(names) == "keep" or crossover is not None)
+    later = problem.differentiated and any(r.force_rule and not r.force_rule.before_autodiff for r in ruled)
     decision = Decision(
         problem=problem,
         chosen=label(names),
@@ -166,6 +164,7 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
         undecided=bool(problem.unknown_sizes) and later,
         parts=tuple(decide(part, policy, profile) for part in _parts_of(problem, names)),
     )
+    crossover = getattr(ruled[0].force_rule, "crossover", None)
     return decision if crossover is None else _crossing(decision, crossover, f"{crossover}, {reason}")
 
 

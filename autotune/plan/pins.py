@@ -51,6 +51,8 @@ def _rules(decision: Decision) -> Iterator[dict[str, Any]]:
             asked = zip(decision.problem.requests, decision.assignment, strict=True)
             kinds = list(dict.fromkeys(r.kind for r, s in asked if s == strategy))
             rule["match"] = match | {"request": kinds}
+        if decision.before_autodiff and decision.problem.unknown_sizes:
+            rule["before_autodiff"] = True
         if decision.crossover is not None:
             rule["crossover"] = decision.crossover.model_dump(mode="json")
         options = _options(decision, strategy)

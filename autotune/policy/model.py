@@ -87,6 +87,11 @@ class Rule(Section):
         description="Whether the rule is part of a saved plan: its problem is then not priced, "
         "and missed where it is not found. Valid: true or false.",
     )
+    before_autodiff: bool = Field(
+        False,
+        description="Whether a pinned choice was made before automatic differentiation although sizes are "
+        "unknown: it was forced. Valid: true or false.",
+    )
     _origin: Origin = PrivateAttr(default=Origin())
 
     @model_validator(mode="after")

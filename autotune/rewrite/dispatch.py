@@ -54,9 +54,10 @@ def _not_looking(decision: Decision) -> Decision:
 
 
 def will_look(decision: Decision, policy: Policy) -> bool:
-    """Whether the final compile may look at run-time sizes, so that deciding can wait for it."""
+    """Whether the final compile may look at run-time sizes, so that deciding can wait for it.
+
+    What is undecided by pins has waited when they were saved.
+    """
     if policy.runtime_dispatch is False or not decision.undecided:
         return False
-    return decision.crossover is not None or (
-        not policy.pins and _looking(decision, policy).crossover is not None
-    )
+    return bool(policy.pins) or _looking(decision, policy).crossover is not None
