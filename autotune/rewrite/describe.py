@@ -34,7 +34,7 @@ def _origin(fgraph, reading) -> dict[str, str | None]:
 
 
 def _before(reading, key: str) -> str | None:
-    """What identified the problem before autodiff, where it is read from request Ops: pins find it by that."""
+    """What identified the problem before autodiff where it is read from request Ops: pins find it by that."""
     return getattr(getattr(reading.decision, "problem", None), key, None)
 
 
