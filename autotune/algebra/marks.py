@@ -33,7 +33,7 @@ class Mark(Op):
 
     def __new__(cls, *args, **kwargs):
         """A mark. PyTensor is told of them when the first is made or unpickled: importing changes nothing."""
-        _register()
+        register()
         return super().__new__(cls)
 
     def make_node(self, A, *known):
@@ -128,7 +128,7 @@ def _real_matrix(name: str, value) -> TensorVariable:
 
 
 @cache
-def _register() -> None:
+def register() -> None:
     """Let PyTensor see through marks, and drop them: of a batch, for which nothing iterates, at once."""
 
     @register_universal_assumption(*MARKS)

@@ -34,9 +34,9 @@ class Reading:
 
     ``needs``: other readings whose answers a replacement uses too.
     ``carried`` and ``decision``: the strategy, and how it was chosen, that request Ops brought
-    from before autodiff, ``whole`` that of the matrix of which this one is a part; the strategy is None when
-    it is still to be chosen. ``left_alone``: a factor is
-    taken of it that no request gives, and that PyTensor shares with all else that is asked.
+    from before autodiff, ``whole`` that of the matrix of which this one is a part, at its ``place``; the
+    strategy is None when it is still to be chosen. ``left_alone``: a factor is taken of it that no request
+    gives, and that PyTensor shares with all else that is asked.
     """
 
     matrix: Any
@@ -46,6 +46,7 @@ class Reading:
     carried: str | None = None
     decision: Any = None
     whole: Any = None
+    place: tuple[int, ...] = ()
     name: str | None = None
     shared: bool = False
     left_alone: bool = False

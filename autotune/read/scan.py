@@ -94,6 +94,7 @@ class Scan(Idioms):
                 carried=spec.strategy,
                 decision=decision,
                 whole=spec.decision,
+                place=spec.part,
                 name=decision.problem.name if decision else None,
             )
         return self.readings[key]

@@ -6,7 +6,7 @@ PyTensor's own lowering, and the plan says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +42,25 @@ def as_served(decided: Decided) -> Decided:
         (reading, decision, truly.get(shown, shown) if reading.carried is not None else shown)
         for reading, decision, shown in decided
     ]
+
+
+def told(decided: Decided) -> Iterator[Decision]:
+    """The decisions as a plan tells them: those for parts that had been left open inside that of the whole."""
+    late: dict[Decision, dict[tuple[int, ...], Decision]] = {}
+    for reading, decision, _ in decided:
+        if reading.carried is None and reading.place:
+            late.setdefault(reading.whole, {})[reading.place] = decision
+    for reading, _, shown in decided:
+        whole = shown if reading.carried or not reading.place else reading.whole
+        yield _with_parts(whole, late[reading.whole]) if reading.whole in late else shown
+
+
+def _with_parts(decision: Decision, late: dict[tuple[int, ...], Decision], at: tuple[int, ...] = ()):
+    """``decision`` with those for its parts that were taken later."""
+    if at in late:
+        return late[at]
+    parts = (_with_parts(part, late, (*at, i)) for i, part in enumerate(decision.parts))
+    return replace(decision, parts=tuple(parts))
 
 
 def _shown(decision: Decision, parts: Sequence[tuple[str, Decision]]) -> Decision:

@@ -11,6 +11,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, get_
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
 import cost_models
+from autotune.algebra import marks
 from autotune.algebra.host import features_of, is_branch
 from autotune.algebra.requests import RequestOp
 from autotune.choose import decide
@@ -30,7 +31,7 @@ from autotune.read.naming import TermNames
 from autotune.read.sizes import Sizes, lasting_hints
 from autotune.rewrite.branches import branches
 from autotune.rewrite.build import check_order, defer, lower, wire
-from autotune.rewrite.carried import as_served, carried_decision
+from autotune.rewrite.carried import as_served, carried_decision, told
 from autotune.rewrite.describe import probed, problem_of, told_apart
 from autotune.rewrite.dispatch import dispatched, will_look
 from autotune.rewrite.early import (
@@ -89,6 +90,9 @@ class GuardedPass(GraphRewriter):
 
 class ProtectStructure(GuardedPass):
     """Moment 1, before canonicalize: put structure that it would destroy out of its reach."""
+
+    def __init__(self):
+        marks.register()  # of a compile that has begun PyTensor would keep the first
 
     def attempt(self, fgraph):
         if has_roots(fgraph):
@@ -197,7 +201,7 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
             decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
         square = [m for reading, *_ in decided if (m := reading.square_matrix) is not None]
         hints = lasting_hints(fgraph, in_force.sizes, known["examples"], square)
-        plan = Plan(tuple(dict.fromkeys(taken for *_, taken in decided)), hints=hints)
+        plan = Plan(tuple(dict.fromkeys(told(decided))), hints=hints)
         if not differentiated and outer is None and not holds_problems(fgraph):
             _look_for_pins(in_force, policy, plan)
         replacements = _replacements(fgraph, decided, commit)

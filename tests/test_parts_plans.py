@@ -1,0 +1,75 @@
+"""Plans of Kronecker products and block-diagonal matrices: one tree, saved and found again with its parts."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+from helpers import compile_plain, compile_with, op_names, python_mode, relative_error, spd
+from pytensor.tensor.linalg import block_diag, inv, kron, slogdet, solve
+
+import autotune
+
+RNG = np.random.default_rng(3)
+VALUES = [spd(4, RNG), spd(3, RNG), RNG.normal(size=(5, 1)), RNG.uniform(1, 2, 5)]
+BY_PARTS = {"rules": [{"match": {"structure": ["kronecker", "block_diagonal"]}, "forbid": "keep"}]}
+WHOLE = {
+    "kron": lambda A, B, thin: kron(A, B),
+    "kron with thin": lambda A, B, thin: kron(B, thin),
+    "blocks": lambda A, B, thin: block_diag(A, thin, B),
+    "blocks of products": lambda A, B, thin: block_diag(kron(A, B), thin),
+}
+LOSSES = {
+    "solve": lambda K, y: y @ solve(K, y) + slogdet(K)[1],
+    "inverse": lambda K, y: y @ inv(K) @ y,
+    "logdet": lambda K, y: slogdet(K)[1],
+}
+
+
+@pytest.mark.parametrize("policy", [None, BY_PARTS], ids=["default", "by parts"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("form", WHOLE)
+def test_a_saved_plan_with_gradients_compiles_again(form, loss, known, policy, tmp_path, caplog):
+    inputs = [
+        pt.tensor(name, dtype="float64", shape=v.shape if known else (None,) * v.ndim)
+        for name, v in zip("ABUd", VALUES, strict=True)
+    ]
+    A, B, U, d = inputs
+    K = WHOLE[form](A, B, pt.diag(d) + U @ U.T)
+    value = LOSSES[loss](K, pt.ones(K.shape[0]))
+    outputs = [value, *pt.grad(value, inputs, disconnected_inputs="ignore")]
+
+    # with its Gemm, PyTensor 3.3.8 cannot run the shape of a Kronecker product of one
+    base = python_mode().excluding("BlasOpt")
+
+    def compiled(policy):
+        return compile_with(inputs, outputs, policy, base)
+
+    fn = compiled(policy)
+    pins = autotune.explain(fn).save(tmp_path / "pins.yaml")
+    again = compiled(pins)
+    assert "finds nothing" not in caplog.text
+    assert not autotune.explain(fn).diff(autotune.explain(again))
+    assert sorted(op_names(again)) == sorted(op_names(fn))
+    plain = compile_plain(inputs, outputs, base)
+    for mine, right in zip(again(*VALUES), plain(*VALUES), strict=True):
+        assert relative_error(mine, right) < 1e-9
+
+
+FIRST_COMPILE = """
+import pytensor, pytensor.tensor as pt, autotune
+from pytensor.compile.mode import Mode
+A, B = pt.matrix("A", shape=(4, 4)), pt.matrix("B", shape=(3, 3))
+K = pt.linalg.kron(A, B)
+value = pt.linalg.solve(K, pt.ones(12)).sum() + pt.linalg.slogdet(K)[1]
+mode = autotune.mode({"rules": [{"force": "lu"}]}, base=Mode("py", "fast_run"))
+fn = pytensor.function([A, B], [value, *pt.grad(value, [A, B])], mode=mode)
+print([str(node.op) for node in fn.maker.fgraph.apply_nodes if "AsWritten" in str(node.op)])
+"""
+
+
+def test_the_first_function_of_a_process_has_no_marks_left():
+    found = subprocess.run([sys.executable, "-c", FIRST_COMPILE], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
