@@ -45,7 +45,7 @@ def as_served(decided: Decided) -> Decided:
 
 
 def told(decided: Decided) -> Iterator[Decision]:
-    """The decisions as a plan tells them: those for parts that had been left open inside that of the whole."""
+    """The decisions as a plan tells them: those for parts that were left open inside that of the whole."""
     late: dict[Decision, dict[tuple[int, ...], Decision]] = {}
     for reading, decision, _ in decided:
         if reading.carried is None and reading.place:
