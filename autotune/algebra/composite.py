@@ -111,12 +111,18 @@ class Composite(Operator):
 
     def term(self, size):
         children = tuple(child.term(size) for child in self.children)
-        facts = (("symmetric", True),) if self.symmetric else ()
+        proven = {"positive_definite": self.positive_definite, "symmetric": self.symmetric}
+        facts = tuple((fact, True) for fact, holds in proven.items() if holds)
         return Term(self.kind, facts=facts, children=children, order=self.combines)
 
     @property
     def symmetric(self):
         return all(child.symmetric or child.positive_definite for child in self.children)
+
+    @property
+    def positive_definite(self) -> bool:
+        """Whether it is proven of all its children."""
+        return all(child.positive_definite for child in self.children)
 
     @property
     def batch_axes(self):
@@ -175,7 +181,7 @@ def sub_problems(problem: Problem) -> tuple[Problem, ...]:
     """The problem of each part."""
     kind, term = kind_of(problem.term.kind), problem.term
     return tuple(
-        _sub_problem(problem, child, LETTERS[place % 26] * (1 + place // 26), _asked(kind, problem, place))
+        part_problem(problem, child, LETTERS[place % 26] * (1 + place // 26), _asked(kind, problem, place))
         for place, child in enumerate(term.children)
     )
 
@@ -187,7 +193,8 @@ def _asked(kind: Any, problem: Problem, place: int) -> tuple[Request, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _sub_problem(problem: Problem, child: Term, letter: str, requests: tuple[Request, ...]) -> Problem:
+def part_problem(problem: Problem, child: Term, letter: str, requests: tuple[Request, ...]) -> Problem:
+    """The problem of one part, of which these are ``requests``."""
     proven = bool(child.fact("positive_definite"))
     if proven:
         requests = tuple(dict.fromkeys(replace(r, checked=False) for r in requests))

@@ -104,7 +104,7 @@ def sum_of(terms: Sequence[Any]) -> Any:
     found = []
     for cls in KINDS.values():
         alike = [term for term in terms if type(term) is cls]
-        found += [cls.join(alike)] if alike else []
+        found += [cls.join(alike)] if len(alike) > 1 else alike
     strange = [term for term in terms if type(term) not in KINDS.values()]
     if strange:
         raise TypeError(f"Found {strange[0]!r} in a sum, which is no operator of the registry.")

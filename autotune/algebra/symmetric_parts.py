@@ -25,7 +25,8 @@ class Parts:
 def parts_of(term: Term) -> Parts:
     """Terms that are not symmetric by themselves are formed."""
     low_rank = term.find("low_rank")
-    if low_rank is None or not low_rank.fact("symmetric"):
+    strange = not set(term.names) <= {Dense.kind, Diagonal.kind, LowRank.kind}
+    if strange or low_rank is None or not low_rank.fact("symmetric"):
         return Parts(True, False, None)
     return Parts(term.find("dense") is not None, True, dict(low_rank.dims)["rank"])
 

@@ -72,8 +72,8 @@ class Recogniser:
         composite = self.composite(matrix)
         if composite is not None:
             return composite
-        terms = self.terms(matrix) or self._beside_dense(dense.matrix)
-        if not terms or not all(isinstance(term, Dense | Diagonal | LowRank) for term in terms):
+        terms = self.terms(matrix) or self._updated(dense.matrix) or self._beside_dense(dense.matrix)
+        if not terms or not all(isinstance(term, Dense | Diagonal | LowRank | Composite) for term in terms):
             return dense
         operator = sum_of(terms)
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
@@ -129,6 +129,29 @@ class Recogniser:
 
     def _holds(self, fact: str, *variables) -> bool:
         return self.facts is not None and any(getattr(self.facts, fact)(var) for var in variables)
+
+    def _updated(self, matrix) -> list | None:
+        """A composite and low-rank terms of known, small rank, if ``matrix`` is the sum of just these."""
+        addends = self._addends(matrix)
+        if len(addends) < 2:
+            return None
+        read = [self.terms(addend) or [self.composite(addend)] for addend in addends]
+        terms = [term for found in read for term in found]
+        composites = [term for term in terms if isinstance(term, Composite)]
+        others = [term for term in terms if not isinstance(term, Composite)]
+        thin = all(isinstance(t, LowRank) and _is_thin_column(t) for t in others)
+        return terms if len(composites) == 1 and others and thin else None
+
+    def _addends(self, var) -> list:
+        """The matrices that ``var`` is the sum of; those that are subtracted are multiplied by -1."""
+        match var.owner_op_and_inputs:
+            case (SpecifyAssumptions() | Mark(), inner, *_):
+                return self._addends(inner)
+            case (Elemwise(scalar_op=ps.Add()), *addends):
+                return [term for addend in addends for term in self._addends(addend)]
+            case (Elemwise(scalar_op=ps.Sub()), left, right):
+                return [*self._addends(left), *(_minus_one(var) * term for term in self._addends(right))]
+        return [var]
 
     def _beside_dense(self, matrix) -> list | None:
         """Terms of a sum that is dense but for symmetric low-rank terms of known, small rank; else None."""
@@ -361,6 +384,12 @@ def _is_small(term) -> bool:
     """Whether products with a symmetric term are known to be cheaper than with an n x n matrix."""
     rows, columns = term.U.type.shape
     return term.symmetric and None not in (rows, columns) and 2 * columns < rows
+
+
+def _is_thin_column(term) -> bool:
+    """Whether its columns are known to be few: of an unknown order any known number."""
+    rows, columns = term.U.type.shape
+    return columns is not None and (rows is None or 2 * columns < rows)
 
 
 def _concatenated(groups):

@@ -15,12 +15,10 @@ from pytensor.conditional.op import IfElse
 from pytensor.graph.rewriting.basic import get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 
+from autotune.algebra.guarded import BRANCHES, either
 from autotune.read.matrices import strip_view
 from autotune.read.scan import is_root
 from autotune.rewrite.build import lower, substitute, wire
-
-# Marks an ``ifelse`` as ours; PyTensor keeps the name when it rewrites it.
-NAME = "autotune"
 
 
 def is_lazy(fgraph) -> bool:
@@ -33,7 +31,7 @@ def is_lazy(fgraph) -> bool:
 
 
 def left_to_decide(fgraph, readings: list) -> list:
-    """The readings but those in branches written here: what is there has been decided."""
+    """The readings but those in branches of ours: what is there has been decided."""
     if not any(_is_ours(node) for node in fgraph.apply_nodes):
         return readings
     inside: set[Any] = set()
@@ -41,11 +39,11 @@ def left_to_decide(fgraph, readings: list) -> list:
         clients = [client for out in node.outputs for client in fgraph.clients[out]]
         if clients and all(n in inside or (_is_ours(n) and i > 0) for n, i in clients):
             inside.add(node)
-    return [r for r in readings if any(old.owner not in inside for old in r.replacements)]
+    return [r for r in readings if r.deferred or any(old.owner not in inside for old in r.replacements)]
 
 
 def _is_ours(node) -> bool:
-    return isinstance(node.op, IfElse) and node.op.name == NAME
+    return isinstance(node.op, IfElse) and node.op.name == BRANCHES
 
 
 def separable(readings: list) -> list:
@@ -113,8 +111,7 @@ def branches(reading, decision, existing) -> list[tuple[Any, Any]]:
     condition = found.is_below(_run_time_sizes(reading, found), pt)
     old = list(reading.replacements)
     values = [_results(reading, decision, name, existing) for name in (found.below, found.above)]
-    chosen = IfElse(len(old), name=NAME)(condition, *values[0], *values[1], return_list=True)
-    return list(zip(old, chosen, strict=True))
+    return list(zip(old, either(condition, *values), strict=True))
 
 
 def _results(reading, decision, name, existing) -> list[Any]:

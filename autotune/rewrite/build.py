@@ -38,7 +38,7 @@ def _solver(name, decision, system, matrix=None) -> Solver:
     if not chosen.structured:
         system = replace(system, operator=_dense(system.operator, matrix))
     if decision.parts and chosen.parts(decision.problem):
-        operator = system.operator.prepared(decision.problem)
+        operator = chosen.reduced(system.operator, decision.problem)
         pairs = zip(operator.children, decision.parts, strict=True)
         system = replace(system, operator=operator, solvers=_part_solvers(pairs))
     return chosen.solver(system, options_of(decision))
@@ -86,12 +86,12 @@ def _requested(name, decision, operator, carried, path, facts, matrix=None) -> S
     """Request Ops on an operator, or on its parts, at their places ``path`` in the decision carried."""
     chosen = strategy(name)
     if decision.parts and chosen.parts(decision.problem):
-        operator = operator.prepared(decision.problem)
+        operator = chosen.reduced(operator, decision.problem)
         solvers = []
         for place, (part, own) in enumerate(zip(operator.children, decision.parts, strict=True)):
             known = {"positive_definite": part.positive_definite, "symmetric": part.symmetric}
             solvers.append(_requested_part(own, part.operator, carried, (*path, place), known))
-        return chosen.solver(System(operator, solvers=tuple(solvers)), None)
+        return chosen.solver(System(operator, solvers=tuple(solvers), before_autodiff=True, **facts), None)
     keeps_structure = decision.undecided or chosen.structured
     return RequestedSystem(
         operator if keeps_structure else _dense(operator, matrix),

@@ -32,6 +32,7 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.type import TensorType, float_dtypes
 
+from autotune.algebra.guarded import Guarded
 from autotune.algebra.marks import Mark
 from autotune.algebra.requests import RequestOp
 from autotune.plan.feature import enclosing, plan_of
@@ -79,7 +80,7 @@ class DecideTakenGradients(GuardedPass):
         given = [*taken, *(v for v in by if v.owner is not None)]
         mode = get_active_mode(fgraph)
         new = decided([*costs, *others], self.policy, self.examples, given=given, mode=mode)
-        asked = [op.spec for op in map(_op, ancestors(new)) if isinstance(op, RequestOp)]
+        asked = [op.spec for op in _requests(new)]
         if not asked or any(_reads_one_triangle(spec) for spec in asked):
             return []
         values = dict(zip(costs, new, strict=False))
@@ -99,6 +100,15 @@ class DecideTakenGradients(GuardedPass):
 
     def give_up(self, fgraph, plan, failure):
         """The gradient is read as it stands."""
+
+
+def _requests(variables: Iterable[Any]) -> Iterator[RequestOp]:
+    """The request Ops that ``variables`` are made of, those in guarded answers too."""
+    for op in map(_op, ancestors(variables)):
+        if isinstance(op, RequestOp):
+            yield op
+        elif isinstance(op, Guarded):
+            yield from _requests(op.inner_outputs)
 
 
 def _reads_one_triangle(spec) -> bool:

@@ -9,6 +9,7 @@ from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
 from autotune.strategies.diagonal import DiagonalStrategy
 from autotune.strategies.keep import KeepStrategy
 from autotune.strategies.lanczos import LanczosStrategy
+from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
@@ -22,6 +23,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     ConjugateGradientsStrategy(),
     LanczosStrategy(),
     DiagonalStrategy(),
+    LowRankUpdateStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
 

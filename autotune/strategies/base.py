@@ -39,6 +39,7 @@ class System:
     """What a strategy builds its graph for: an operator with its facts.
 
     ``kinds``: the kinds of requests. ``solvers``: those of the parts, for what serves by parts.
+    ``before_autodiff``: what is built will be differentiated.
     """
 
     operator: Any
@@ -47,6 +48,7 @@ class System:
     linker: str | None = None
     kinds: frozenset[str] = frozenset(REQUEST_KINDS)
     solvers: tuple[Solver, ...] = ()
+    before_autodiff: bool = False
 
 
 class Strategy:
@@ -94,6 +96,10 @@ class Strategy:
     def parts(self, problem: Problem) -> tuple[Problem, ...]:
         """The problems of the matrices by which it serves this one; none for what works on it by itself."""
         return ()
+
+    def reduced(self, operator: Any, problem: Problem) -> Any:
+        """What it builds its graph for by parts: their operators are its ``children``."""
+        return operator
 
     def guarded(self, problem: Problem, options: Any) -> tuple[list[KernelCall], list[KernelCall]] | None:
         """The kernels of the direct fallback and those of one iteration, if it iterates with a fallback."""

@@ -39,6 +39,9 @@ class PartsStrategy(Strategy):
     def parts(self, problem):
         return sub_problems(problem)
 
+    def reduced(self, operator, problem):
+        return operator.prepared(problem)
+
     def work(self, problem: Problem, options) -> Work:
         calls = [c for r in problem.requests for c in self.structure.between(problem.term, r)]
         columns = sum(known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad"))
