@@ -27,7 +27,7 @@ SOLVES = {"solve_vector", "solve_matrix", "quadratic_form", "whitened_square"}
 TOLERANCE = {True: 1e-12, False: 1e-10}
 
 # Of other matrices than these: tests/test_parts.py.
-OF_PARTS = ("diagonal", "kronecker", "block_diagonal")
+OF_PARTS = ("diagonal", "low_rank_update", "kronecker", "block_diagonal")
 # What these strategies serve, and no more; another one's PolicyError skips the case.
 SERVES = {
     "keep": lambda operator, request: True,

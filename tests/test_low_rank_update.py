@@ -52,7 +52,7 @@ UPDATES = {
     "U diag(c) U'": lambda U, V, c: (U * pt.exp(c)) @ U.T,
     "of any sign": lambda U, V, c: (U * (c - 1.4)) @ U.T / 50,
     "subtracted": lambda U, V, c: -(0.01 * U @ U.T),
-    "two terms": lambda U, V, c: U @ U.T + V @ V.T,
+    "two terms": lambda U, V, c: U @ U.T + V[:, :1] @ V[:, :1].T,
     "U V'": lambda U, V, c: U @ V.T / 50,
     "outer": lambda U, V, c: pt.outer(U[:, 0], U[:, 0]),
 }

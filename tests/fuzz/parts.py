@@ -111,9 +111,16 @@ WRAPPED = {
     "plus noise": (1, lambda p, A: Matrix(A.var + p.s() * pt.eye(p.order), A.dim, A.spd, A.sym)),
     "plus a matrix": (0.5, lambda p, A: Matrix(A.var + p.square("spd"), A.dim, A.spd, A.sym)),
     "plus itself": (0.3, lambda p, A: Matrix(A.var + 0.5 * A.var.T, A.dim, A.spd, A.sym)),
-    "plus low rank": (0.5, lambda p, A: Matrix(A.var + low_rank(p.g, p.dim, "psd"), A.dim, A.spd, A.sym)),
+    "plus low rank": (1.5, lambda p, A: Matrix(A.var + low_rank(p.g, p.dim, "psd"), A.dim, A.spd, A.sym)),
+    "plus columns": (1, lambda p, A: Matrix(A.var + _columns(p), A.dim, A.spd, A.sym)),
     "inverted": (0.3, lambda p, A: _inverted(p, A)),
 }
+
+
+def _columns(p):
+    """``u u'``, which is thin whatever the sizes are."""
+    u = p.y()[:, None]
+    return p.g.one_of(lambda: u @ u.T, lambda: p.s() * (u @ u.T), lambda: u * u.T)
 
 
 def _inverted(p, A):
