@@ -191,6 +191,13 @@ def test_dense_strategies_give_the_same_gradients(strategy):
     check([objective, *gradients(objective)], forced(strategy))
 
 
+def test_the_gradient_of_a_sum_of_squares_of_the_inverse_is_right():
+    """It is minus a product of three inverses: what is followed without a reading is followed on."""
+    objective = pt.sqr(inv(U @ U.T + pt.diag(d))).sum()
+    tuned = check([objective, *gradients(objective)])
+    assert chosen(tuned) == ["woodbury"]
+
+
 def test_a_solve_with_the_factor_is_asked_once():
     """``G @ U`` and ``G.T @ U`` of a symmetric matrix share everything."""
     objective = objectives(U @ U.T + pt.diag(d))["inverse"]
