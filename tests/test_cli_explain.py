@@ -116,7 +116,9 @@ def test_pins_in_force_that_find_nothing_in_a_whole_script_are_told(missing, scr
     script.write_text("import part\nraise SystemExit(0)")
     result = run("explain", "--json", "--policy", pins, script)
     assert result.exit_code == (1 if missing == "error" else 0)
-    assert re.search(rf"{re.escape(str(pins))}:\d+: the pin of 'lu' on matrix 'A'.*finds nothing", result.stderr)
+    assert re.search(
+        rf"{re.escape(str(pins))}:\d+: the pin of 'lu' on matrix 'A'.*finds nothing", result.stderr
+    )
     assert json.loads(result.stdout)["functions"]
     (tmp_path / "part.py").write_text(
         PART.replace("(60, 60)", "(50, 50)").replace("A @ A.T + pt.eye(60)", "A")
