@@ -156,8 +156,6 @@ KINDS = {"matrix": requests, "factor": factor_requests}
 PLAIN = ("one block",)
 CASES = [(form, facts, kind) for form in MATRICES for facts in FACTS for kind in KINDS]
 OF_GRADIENTS = [case for case in CASES if case[1:] not in (("none", "factor"), ("symmetric", "matrix"))]
-# A solve with assume_a="sym" of what is no block-diagonal matrix: PyTensor believes it of the transposed one.
-OF_GRADIENTS.remove(("one block", "none", "matrix"))
 
 
 @pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=11))
@@ -185,7 +183,10 @@ def gradients(loss, inputs=INPUTS):
 @pytest.mark.parametrize(("form", "facts", "kind"), in_turn(OF_GRADIENTS, every=13))
 def test_gradients(form, facts, kind):
     K = made(form, facts)
-    loss = loss_of(KINDS[kind](K, order_of(K)).values())
+    asked = KINDS[kind](K, order_of(K))
+    if facts == "none":
+        del asked["solve sym"]  # any antisymmetric part of its gradient is right, and rewrites choose one
+    loss = loss_of(asked.values())
     tuned = autotune.tune(loss, BY_PARTS)
     fn = compile_with(INPUTS, [tuned, *gradients(tuned)], BY_PARTS)
     plain = compile_plain(INPUTS, [loss, *gradients(loss)])
