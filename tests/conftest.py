@@ -1,5 +1,6 @@
 """Every test starts without the user's settings, profiles or policy files, and needs no C compiler."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ settings.register_profile("project", deadline=None, derandomize=True, database=N
 # New examples every time: `make nightly`.
 settings.register_profile("nightly", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile("project")
+
+
+def pytest_collection_finish() -> None:
+    """Graphs are cyclic garbage by the million: look for it less often, and never among what was imported."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

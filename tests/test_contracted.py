@@ -1,5 +1,7 @@
 """Gradients that the user took: thin graphs for low-rank matrices, with the numbers of plain PyTensor."""
 
+import itertools
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -81,8 +83,7 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("name", PRODUCTS)
-@pytest.mark.parametrize("which", ["solve", "two_columns"])
+@pytest.mark.parametrize(("name", "which"), in_turn(itertools.product(PRODUCTS, ["solve", "two_columns"]), 3))
 def test_gradients_of_products_of_diagonals_stay_thin_and_right(name, which):
     e = 1 + pt.sqr(y)
     objective = objectives(PRODUCTS[name](e) + U @ U.T)[which]
@@ -189,6 +190,13 @@ def test_dense_strategies_give_the_same_gradients(strategy):
     matrix = assume(matrix, positive_definite=True)
     objective = objectives(matrix)["inverse"]
     check([objective, *gradients(objective)], forced(strategy))
+
+
+def test_the_gradient_of_a_sum_of_squares_of_the_inverse_is_right():
+    """It is minus a product of three inverses: what is followed without a reading is followed on."""
+    objective = pt.sqr(inv(U @ U.T + pt.diag(d))).sum()
+    tuned = check([objective, *gradients(objective)])
+    assert chosen(tuned) == ["woodbury"]
 
 
 def test_a_solve_with_the_factor_is_asked_once():

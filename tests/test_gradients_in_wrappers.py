@@ -6,7 +6,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with
+from helpers import compile_plain, compile_with, in_turn
 from pytensor.compile.builders import OpFromGraph
 from pytensor.conditional.op import ifelse
 from pytensor.gradient import jacobian, pushforward
@@ -102,7 +102,7 @@ def test_what_was_wrapped_is_tuned(wrapper):
 
 
 @pytest.mark.parametrize(
-    ("name", "batch"), [(name, b) for name in OUTPUTS for b in BATCHES if b == "d" or name != "dense"]
+    ("name", "batch"), in_turn((name, b) for name in OUTPUTS for b in BATCHES if b == "d" or name != "dense")
 )
 def test_a_batch_of_what_was_tuned(name, batch):
     """Lengths that are known stay known: PyTensor broadcasts no axis that it learns to have length 1."""

@@ -82,8 +82,8 @@ def test_a_plan_pins_what_was_iterated_with(tmp_path):
     assert {rule.options.preconditioner.rank for rule in pinned.rules} == {20}
 
 
-@pytest.mark.parametrize("linker", ["numba"])
-def test_marginal_likelihood_runs_under_numba(linker):
+@pytest.mark.slow  # tests/ops hold each of its Ops under Numba
+def test_marginal_likelihood_runs_under_numba():
     policy = {
         "accuracy": {"logdet_rtol": 0.01},
         "rules": [{"force": "lanczos", "options": {"preconditioner": PIVOTED}}],

@@ -3,6 +3,7 @@
 Whatever is asked of one, its value and its gradient are those of plain PyTensor on the dense matrix.
 """
 
+import itertools
 import pickle
 
 import numpy as np
@@ -155,11 +156,9 @@ KINDS = {"matrix": requests, "factor": factor_requests}
 PLAIN = ("one block",)
 CASES = [(form, facts, kind) for form in MATRICES for facts in FACTS for kind in KINDS]
 OF_GRADIENTS = [case for case in CASES if case[1:] not in (("none", "factor"), ("symmetric", "matrix"))]
-# A solve with assume_a="sym" of what is no block-diagonal matrix: PyTensor believes it of the transposed one.
-OF_GRADIENTS.remove(("one block", "none", "matrix"))
 
 
-@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=8))
+@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=11))
 def test_values(form, facts, kind):
     K = made(form, facts)
     asked = KINDS[kind](K, order_of(K))
@@ -181,10 +180,13 @@ def gradients(loss, inputs=INPUTS):
     return pt.grad(loss, inputs, disconnected_inputs="ignore")
 
 
-@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(OF_GRADIENTS, every=10))
+@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(OF_GRADIENTS, every=13))
 def test_gradients(form, facts, kind):
     K = made(form, facts)
-    loss = loss_of(KINDS[kind](K, order_of(K)).values())
+    asked = KINDS[kind](K, order_of(K))
+    if facts == "none":
+        del asked["solve sym"]  # any antisymmetric part of its gradient is right, and rewrites choose one
+    loss = loss_of(asked.values())
     tuned = autotune.tune(loss, BY_PARTS)
     fn = compile_with(INPUTS, [tuned, *gradients(tuned)], BY_PARTS)
     plain = compile_plain(INPUTS, [loss, *gradients(loss)])
@@ -247,8 +249,7 @@ def signed(matrix, sign):
     )
 
 
-@pytest.mark.parametrize("door", ["mode", "tune"])
-@pytest.mark.parametrize("form", in_turn(OF_ANY_SIGN, 3))
+@pytest.mark.parametrize(("form", "door"), in_turn(itertools.product(OF_ANY_SIGN, ["mode", "tune"]), 5))
 def test_nan_where_there_is_no_factor(form, door):
     K = OF_ANY_SIGN[form](*(FACTS["symmetric"](X) for X in (A, B, C)))
     n = order_of(K)
@@ -271,7 +272,7 @@ def test_nan_where_there_is_no_factor(form, door):
                 assert_equal(fn(*given), plain(*given), names)
 
 
-@pytest.mark.parametrize("form", ["kron", "blocks", "kron of blocks", "block of kron"])
+@pytest.mark.parametrize("form", in_turn(["kron", "blocks", "kron of blocks", "block of kron"], 3))
 def test_one_request_on_the_factor_beside_one_on_the_matrix(form):
     K = OF_ANY_SIGN[form](*(FACTS["symmetric"](X) for X in (A, B, C)))
     n = order_of(K)
@@ -312,8 +313,10 @@ def test_a_whole_that_is_said_to_be_definite_may_have_negative_factors(form):
 # -- dtypes, lengths, shapes --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", in_turn(["kron", "blocks", "kron of blocks", "block of kron"]))
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    in_turn(itertools.product(["kron", "blocks", "kron of blocks", "block of kron"], KINDS), 3),
+)
 def test_single_precision(form, kind):
     inputs = [pt.tensor(X.name, dtype="float32", shape=X.type.shape) for X in (A, B, C)]
     K = MATRICES[form](*(FACTS["definite"](X) for X in inputs))
@@ -344,12 +347,15 @@ def unknown(*names):
     return [pt.matrix(name) for name in names]
 
 
-@pytest.mark.parametrize("kind", in_turn(KINDS))
-@pytest.mark.parametrize("facts", in_turn(["symmetric", "definite", "gram"], 3))
-@pytest.mark.parametrize(
-    "form", in_turn(["kron", "kron of three", "blocks", "block of kron", "kron of blocks"], 2)
+UNKNOWN_ORDERS = itertools.product(
+    ["kron", "kron of three", "blocks", "block of kron", "kron of blocks"],
+    ["symmetric", "definite", "gram"],
+    KINDS,
+    [None, BY_PARTS],
 )
-@pytest.mark.parametrize("policy", [None, BY_PARTS], ids=["default", "by parts"])
+
+
+@pytest.mark.parametrize(("form", "facts", "kind", "policy"), in_turn(UNKNOWN_ORDERS, 11))
 def test_unknown_orders(form, facts, kind, policy):
     """As with known ones."""
     proven = {**FACTS, "gram": lambda X: X @ X.T}[facts]
@@ -463,8 +469,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("facts", ["symmetric", "definite"])
-@pytest.mark.parametrize("form", in_turn(LARGE, 3))
+@pytest.mark.parametrize(("form", "facts"), in_turn(itertools.product(LARGE, ["symmetric", "definite"]), 5))
 def test_no_array_of_the_whole_order(form, facts):
     """Of value and gradient of a likelihood, whatever its idiom."""
     inputs = [pt.matrix("A", shape=(12, 12)), pt.matrix("B", shape=(15, 15)), C]
@@ -564,7 +569,9 @@ def matrix_normal_model(pm):
 # of PyMC's MatrixNormal
 @pytest.mark.filterwarnings("ignore:(pytensor.tensor.linalg.trace|matrix_dot is deprecated):FutureWarning")
 @pytest.mark.pymc
-@pytest.mark.parametrize("make", [kronecker_model, multiple_model, blocks_model, matrix_normal_model])
+@pytest.mark.parametrize(
+    "make", in_turn([kronecker_model, multiple_model, blocks_model, matrix_normal_model])
+)
 def test_models_of_pymc_are_as_the_dense_model(make):
     pm = pytest.importorskip("pymc")
     with pm.Model() as model:

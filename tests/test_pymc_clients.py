@@ -87,11 +87,11 @@ def kronecker():
 MODELS = {
     "factor": factor_model,
     "variance": variance_model,
-    "marginal_conditional": marginal_conditional,
+    "VFE": lambda: approximate("VFE"),
     "latent_conditional": latent_conditional,
     "FITC": lambda: approximate("FITC"),
     "DTC": lambda: approximate("DTC"),
-    "VFE": lambda: approximate("VFE"),
+    "marginal_conditional": marginal_conditional,
     "marginal_kron": kronecker,
 }
 SPARSE = {"FITC", "DTC", "VFE"}

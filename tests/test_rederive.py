@@ -8,7 +8,16 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, forced, op_names, python_mode, relative_error
+from helpers import (
+    chosen,
+    compile_plain,
+    compile_with,
+    forced,
+    in_turn,
+    op_names,
+    python_mode,
+    relative_error,
+)
 from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import disconnected_grad, zero_grad
 from pytensor.graph.basic import Apply
@@ -158,7 +167,7 @@ def assert_same(fn, plain, values, tolerance=1e-9):
         assert relative_error(ours, expected) < tolerance
 
 
-@pytest.mark.parametrize(("matrix", "loss", "style", "form"), CASES, ids="-".join)
+@pytest.mark.parametrize(("matrix", "loss", "style", "form"), in_turn(CASES))
 def test_value_and_gradient_are_those_of_pytensor(matrix, loss, style, form):
     case = a_case(matrix, loss, style)
     outputs = FORMS[form](case)
@@ -169,11 +178,14 @@ def test_value_and_gradient_are_those_of_pytensor(matrix, loss, style, form):
 
 @pytest.mark.parametrize(
     ("matrix", "loss", "style", "policy"),
-    [
-        *[(matrix, "inverse", style, EXACT) for matrix in MATRICES for style in STYLES],
-        *[(matrix, loss, "separate", EXACT) for matrix in MATRICES for loss in ("factor", "solve")],
-        *[(matrix, "inverse", "separate", None) for matrix in MATRICES],
-    ],
+    in_turn(
+        [
+            *[(matrix, "inverse", style, EXACT) for style in STYLES for matrix in MATRICES],
+            *[(matrix, loss, "separate", EXACT) for matrix in MATRICES for loss in ("factor", "solve")],
+            *[(matrix, "inverse", "separate", None) for matrix in MATRICES],
+        ],
+        3,
+    ),
 )
 def test_linear_algebra_is_that_of_what_was_tuned_first(matrix, loss, style, policy):
     case = a_case(matrix, loss, style)
@@ -472,8 +484,10 @@ PINNED = [
 ]
 
 
-@pytest.mark.parametrize("tuned", [False, True], ids=["mode", "tune"])
-@pytest.mark.parametrize(("matrix", "loss", "known", "policy"), PINNED)
+@pytest.mark.parametrize(
+    ("matrix", "loss", "known", "policy", "tuned"),
+    in_turn([(*case, tuned) for case in PINNED for tuned in (False, True)], 3),
+)
 def test_saved_pins_find_their_problems(matrix, loss, known, policy, tuned, tmp_path, caplog, monkeypatch):
     monkeypatch.setitem(LOSSES, "pinned", loss)
     case = a_case(matrix, "pinned", known=known)

@@ -18,7 +18,7 @@ files:
 3. **What is right.** `reference` evaluates the raw graph in long double, with the eliminations of
    `long_double`; `judge` compares values, dtypes, shapes and NaN patterns; `checks` looks at messages,
    plans, pins, pickling and arrays; `watching` records what is logged and finds cycles and hangs. `trial`
-   runs all this for one seed.
+   does all this for one seed: it compiles and looks at the function, which `runs` then runs and judges.
 4. **What is reported.** `command` is the command line; `shrink` makes a failing graph small, `script`
    writes it down.
 

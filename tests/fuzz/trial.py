@@ -1,4 +1,4 @@
-"""One seed: draw a graph, compile it plainly and with autotune, run both, judge."""
+"""One seed: draw a graph, compile it plainly and with autotune, look at the function, run both."""
 
 import collections
 import time
@@ -7,28 +7,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pytensor
 
 import autotune
 from fuzz import checks
-from fuzz.case import draw_case, misfit, rounds
+from fuzz.case import draw_case, rounds
 from fuzz.choices import Choices
-from fuzz.compiling import Plain, base_mode, call, tuned_function
+from fuzz.compiling import Plain, base_mode, tuned_function
 from fuzz.generator import Skip
-from fuzz.judge import Evidence, Fault, Noise, agree, judge, natural_noise, wrong
-from fuzz.reference import evaluate
+from fuzz.judge import Fault
+from fuzz.runs import Runs
 from fuzz.settings import draw_hints, draw_setting
 from fuzz.watching import Cycle, Hang, limit, recorded
 
 SECONDS = {"py": 60, "vm": 60, "numba": 240}  # of processor time per step
-# What PyTensor itself cannot do, whichever graph it is given.
-LIMITATIONS = ("more than 32 operands", "read-only", "vectorize with zero size not implemented")
-# Its Gemm names lengths by scalars of C, which its inference for OpFromGraphs then takes for tensors.
+# PyTensor's Gemm names lengths by scalars of C, which its inference for OpFromGraphs then takes for tensors.
 SHAPE_OF_GEMM = "'ScalarType' object has no attribute 'broadcastable'"
-NUMERICAL = (
-    "LinAlgError"  # of numbers, not of lengths: a factorisation refuses a singular matrix, another does not
-)
 
 
 @dataclass
@@ -101,13 +95,14 @@ class Trial:
             if not self.compile(ours, pytensors):
                 return
             self.examine(ours)
+        runs = Runs(self)
         for number, values in enumerate(rounds(case)):
             case.set_shared(values)
-            self.look_at(values, number)
+            runs.look_at(values, number)
             if self.outcome.faults:
                 return
         if self.setting.wrong_lengths and not any(i.shared for i in g.inputs):
-            self.send_wrong_lengths()
+            runs.send_wrong_lengths()
 
     def plain_mode(self):
         return base_mode(self.setting.linker, self.setting.inplace)
@@ -209,36 +204,6 @@ class Trial:
             self.outcome.faults += faults
             self.outcome.tags["pickled"] += 1
 
-    # -- running ------------------------------------------------------------------------------------
-
-    def look_at(self, all_values, number):
-        """Run plain and tuned on the same values and judge what comes out."""
-        values = self.case.without_shared(all_values)
-        if self.setting.layout:
-            values = [relaid(v, self.c.integer(0, 5)) for v in values]
-        before = [np.array(v) for v in values]
-        self.sent.append([np.array(v) for v in all_values])
-        with limit(self.seconds):
-            raw = self.plain.run(before, "raw")
-        tuned = self.call_tuned(values, before, number, raw)
-        if tuned is None:
-            return
-        eps = np.finfo("float32" if "float32" in self.case.used_dtypes else "float64").eps
-        labels = [f"values {number}, output {i} ({o.type})" for i, o in enumerate(self.case.outputs)]
-        evidence = self.evidence(all_values, before, raw, eps)
-        if raw is None or not self.right_beside_raw(raw, tuned, evidence, labels):
-            with limit(self.seconds):
-                plain = self.plain.run(before) or raw
-            if plain is None:
-                self.outcome.status = "plain raises when run"
-                return
-            evidence = self.evidence(all_values, before, plain, eps)
-            faults = judge(plain, tuned, evidence, labels, self.outcome.tags)
-            if faults and not self.is_of_plain(plain, before, tuned, evidence):
-                self.outcome.faults += faults
-        if self.pinned is not None:
-            self.compare_pinned(before, tuned, labels, evidence)
-
     @cached_property
     def alike(self):
         """Plain PyTensor under the rewrites that the tuned function had, which may be fewer."""
@@ -247,163 +212,3 @@ class Trial:
         mode = base_mode(self.setting.linker, self.setting.inplace, self.setting.rewrites)
         with limit(self.seconds):
             return Plain(self.case.variables, self.case.outputs, mode, self.seconds)
-
-    def is_of_plain(self, plain, before, tuned, evidence):
-        """Whether PyTensor's own rewrites are at fault: what is built of a wrong matrix is not judged."""
-        if wrong(plain, evidence):
-            self.outcome.tags["plain PyTensor is wrong"] += 1
-            return True
-        return self.is_of_rewrites(before, tuned, evidence)
-
-    def is_of_rewrites(self, before, tuned, evidence):
-        """Whether plain PyTensor under fewer rewrites gives the same: then those it has are at fault."""
-        if self.alike is self.plain:
-            return False
-        with limit(self.seconds):
-            results = self.alike.run(before)
-        labels = [""] * len(tuned)
-        same = results is not None and not judge(results, tuned, evidence, labels, collections.Counter())
-        self.outcome.tags["plain PyTensor is wrong under these rewrites"] += same
-        return same
-
-    def right_beside_raw(self, raw, tuned, evidence, labels):
-        """Whether the unoptimised graph already shows that all is right: plain need not be compiled."""
-        if agree(tuned, raw, evidence.eps):
-            return True
-        quiet = Evidence(
-            lambda: evidence.truth,
-            lambda: evidence.condition,
-            lambda: [Noise()] * len(raw),
-            evidence.eps,
-            evidence.iterative,
-        )
-        return not judge(raw, tuned, quiet, labels, self.outcome.tags)
-
-    def call_tuned(self, values, before, number, raw):
-        """Results of the tuned function, called twice; None where there is nothing to judge."""
-        try:
-            with limit(self.seconds):
-                first = call(self.fn, values)
-                changed = [
-                    str(var)
-                    for var, b, v in zip(self.case.variables, before, values, strict=True)
-                    if not np.array_equal(b, v, equal_nan=v.dtype.kind == "f")
-                ]
-                again = call(self.fn, before)
-        except Hang:
-            self.fault("hang", f"values {number}: a run took more than {self.seconds} s of processor time")
-            return None
-        except Exception as error:
-            self.judge_error(error, before, number, raw)
-            return None
-        if changed:
-            self.fault("input changed", f"values {number}: {changed}")
-        # rounding differs between the two: the arrays of the second call may lie otherwise in memory
-        condition = 1.0 if all(map(_same, first, again)) else self.case.g.condition(before)
-        eps = np.finfo("float32" if "float32" in self.case.used_dtypes else "float64").eps
-        for i, (a, b) in enumerate(zip(first, again, strict=True)):
-            if not _same(a, b, max(1e-7, 10 * eps * condition)):
-                self.fault(
-                    "second call", f"values {number}, output {i}: {a.ravel()[:4]}, then {b.ravel()[:4]}"
-                )
-        return first
-
-    def judge_error(self, error, before, number, raw):
-        """An error is a fault where PyTensor raises none, with the rewrites of the tuned function too."""
-        known = limitations(error)
-        alike = self.alike
-        with limit(self.seconds):
-            raises_too = known or alike.run(before) is None or self.plain.run(before) is None
-        if known:
-            self.outcome.status = f"limitation: {known[0]}"
-        elif raises_too:
-            self.outcome.status = "both raise when run"
-        else:
-            self.fault("raises", f"values {number}: {type(error).__name__}: {str(error)[:900]}")
-
-    def evidence(self, all_values, before, plain, eps):
-        case = self.case
-
-        def truth():
-            shared = {i.var: v for i, v in zip(case.g.inputs, all_values, strict=True) if i.shared}
-            try:
-                with limit(self.seconds):
-                    return evaluate(case.variables, case.outputs, before, shared)
-            except (Exception, Hang) as error:
-                return [f"{type(error).__name__}: {str(error)[:100]}"] * len(case.outputs)
-
-        def noise():
-            with limit(self.seconds):
-                best = "compiled" if self.plain.compiled is not None else "raw"
-                r = Choices("noise", case.g.seed).numbers()
-                return natural_noise(lambda moved: self.plain.run(moved, best), before, plain, eps, r)
-
-        iterative = any("cg" in name for name in self.chosen)
-        return Evidence(
-            truth, lambda: case.g.condition(before), noise, eps, iterative, checks.mixed(case, self.setting)
-        )
-
-    def compare_pinned(self, before, tuned, labels, evidence):
-        try:
-            with limit(self.seconds):
-                again = call(self.pinned, before)
-        except (Exception, Hang) as error:
-            self.fault("pins", f"the pinned function raises {type(error).__name__}: {str(error)[:300]}")
-            return
-        faults = judge(tuned, again, evidence, labels, self.outcome.tags)
-        self.outcome.faults += [Fault("pins", f"{fault.kind}: {fault.text}") for fault in faults]
-
-    def send_wrong_lengths(self):
-        """A length that plain PyTensor refuses, optimised or not, is refused."""
-        found = misfit(self.case, self.c)
-        if found is None:
-            return
-        values, what = found
-        self.sent.append(values)
-        with limit(self.seconds):
-            refused = self.plain.run(values, "raw") is None
-        self.outcome.tags["wrong length refused" if refused else "wrong length served"] += 1
-        try:
-            with limit(self.seconds):
-                tuned = call(self.fn, values)
-        except Hang:
-            self.fault("hang", f"{what}: a run took more than {self.seconds} s of processor time")
-        except Exception as error:
-            if not refused and not limitations(error) and self.plain_result(values) is not None:
-                self.fault("raises", f"{what}: {type(error).__name__}: {str(error)[:500]}")
-        else:
-            # without a choice it is PyTensor that refuses less, as its Gemm does of a matrix of one entry
-            ours = bool(self.chosen) or self.setting.compiled_plainly
-            if ours and refused and self.plain_result(values) is None and NUMERICAL not in self.plain.error:
-                few = [a.ravel()[:3] for a in tuned]
-                self.fault("not refused", f"{what}: plain raises {self.plain.error}, autotune gives {few}")
-
-    def plain_result(self, values):
-        with limit(self.seconds):
-            return self.plain.run(values)
-
-
-def limitations(error):
-    return [text for text in LIMITATIONS if text in str(error)]
-
-
-def _same(a, b, tolerance=1e-7):
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype.kind not in "fc":
-        return np.array_equal(a, b)
-    scale = np.abs(b[np.isfinite(b)]).max(initial=0.0)
-    return np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
-
-
-def relaid(a, how):
-    """The same array in another memory layout."""
-    if a.ndim == 0 or how > 2:
-        return a
-    if how == 0:
-        return np.asfortranarray(a)
-    if how == 1:
-        view = np.zeros(tuple(2 * s for s in a.shape), a.dtype)[(slice(None, None, 2),) * a.ndim]
-        view[...] = a
-        return view
-    return np.ascontiguousarray(a[::-1])[::-1]

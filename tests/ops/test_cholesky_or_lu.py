@@ -220,7 +220,10 @@ def test_a_batch_decides_for_each_of_its_matrices(run, linker):
     np.testing.assert_allclose(A @ inverse, np.broadcast_to(np.eye(12), (4, 12, 12)), atol=1e-11)
 
 
-@pytest.mark.parametrize(("linker", "transposed_input"), [("py", False), ("py", True), ("numba", True)])
+@pytest.mark.parametrize(
+    ("linker", "transposed_input"),
+    [("py", False), ("py", True), pytest.param("numba", True, marks=pytest.mark.slow)],
+)
 def test_a_matrix_nobody_else_needs_is_overwritten(linker, transposed_input):
     K = pt.matrix("K")
     mode = "NUMBA" if linker == "numba" else Mode(linker="py", optimizer="fast_run")

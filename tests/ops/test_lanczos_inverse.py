@@ -188,8 +188,7 @@ def test_parts_that_are_not_positive_definite_have_no_inverse():
 # -- the Ops --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_the_ops_run_alike_under_both_linkers(plain, dtype):
     A, d, U = pt.matrix("A", dtype=dtype), pt.vector("d", dtype=dtype), pt.matrix("U", dtype=dtype)
     rtol, c = pt.dscalar("rtol"), pt.ones(U.shape[1:], dtype=dtype)

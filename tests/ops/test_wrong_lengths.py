@@ -46,7 +46,7 @@ CASES = {
     "CholeskyOrLUInverse": (ops.CholeskyOrLUInverse(), list(LU)),
     "SharedCholesky": (ops.SharedCholesky(), [SPD]),
     "SharedLU": (ops.SharedLU(), [A]),
-    "LowRankFactor": (ops.LowRankFactor(symmetric=True), [*PARTS]),
+    "LowRankFactor": (ops.LowRankFactor(symmetric=True, positive_definite=True), [*PARTS]),
     "LowRankSolve": (ops.LowRankSolve(symmetric=True), [*PARTS, *SYMMETRIC, B]),
     "LowRankSolveColumns": (ops.LowRankSolveColumns(), [*PARTS, *SYMMETRIC]),
     "LowRankInverseDiagonal": (ops.LowRankInverseDiagonal(symmetric=True), [*PARTS, *SYMMETRIC]),
@@ -73,7 +73,10 @@ FREE = {"CholeskyOrLUSolve": {(3, 1)}, "LowRankSolve": {(9, 1)}, "BlockCG": {(1,
 FREE |= {"LanczosInverse": {(9, 1)}, "LanczosInverseOfParts": {(8, 1)}}
 # Further factors that the same Ops take.
 MORE = {
-    "LowRankFactor": [(ops.LowRankFactor(symmetric=False), [D, U, V])],
+    "LowRankFactor": [
+        (ops.LowRankFactor(symmetric=True), [*PARTS]),
+        (ops.LowRankFactor(symmetric=False), [D, U, V]),
+    ],
     "LowRankSolve": [
         (ops.LowRankSolve(symmetric=True), [ELIMINATED_D, U, C, *ELIMINATED, B]),
         (ops.LowRankSolve(symmetric=False), [D, U, V, *GENERAL, B]),
@@ -119,26 +122,31 @@ def changed(array, axis, by):
     return np.concatenate([array, np.ones(shape, array.dtype)], axis)
 
 
-def in_rows(inputs):
-    """All in C order: another memory order is another compilation to Numba."""
-    return [np.array(x, order="C") for x in inputs]
+def alike(x, old):
+    """``x`` in the memory order of ``old``: another one is another compilation to Numba."""
+    return np.array(x, order="F" if old.flags.f_contiguous and not old.flags.c_contiguous else "C")
+
+
+def right_inputs(name, which):
+    """Copies of the inputs that an Op accepts, in the memory order in which other Ops give them."""
+    return [alike(x, x) for x in map(np.asarray, case(name, which)[1])]
 
 
 def wrong_inputs(name, which):
     """``(input, axis, by)`` and all inputs. What is empty and stays so has nothing to read."""
-    inputs = in_rows(case(name, which)[1])
+    inputs = right_inputs(name, which)
     for i, array in enumerate(inputs):
         for axis, by in itertools.product(range(array.ndim), (-1, 1)):
             if (i, axis) in FREE.get(name, ()) or array.shape[axis] + by < 0:
                 continue
-            wrong = np.array(changed(array, axis, by), order="C")
+            wrong = alike(changed(array, axis, by), array)
             if wrong.size or array.size:
                 yield (i, axis, by), [*inputs[:i], wrong, *inputs[i + 1 :]]
 
 
 def accepted(name, which, linker):
     """The wrong inputs that did not raise ValueError; anything else that is raised fails the test."""
-    call(name, which, linker, in_rows(case(name, which)[1]))
+    call(name, which, linker, right_inputs(name, which))
     found = []
     for what, inputs in wrong_inputs(name, which):
         with contextlib.suppress(ValueError):
