@@ -60,8 +60,8 @@ class Prices:
     def __init__(self, problem: Problem, options: Options, profile: Profile, margin: float):
         self.problem, self.options, self.profile, self.margin = problem, options, profile, margin
         self.unknown = problem.unknown_sizes
-        self._found: dict[tuple[Any, ...], float] = {}
-        self._declines: dict[tuple[Any, ...], bool] = {}
+        self._found: dict[Any, float] = {}
+        self._declines: dict[Any, bool] = {}
         self._sized: dict[tuple[int, ...], Problem] = {}
         self._at_samples: dict[Any, NDArray[np.float64]] = {}
 
@@ -93,8 +93,7 @@ class Prices:
         """Seconds; infinite at sizes for which the strategy would not be chosen."""
         declines = self._declines.get(key := self._key(name, sizes))
         if declines is None:
-            no = strategy(name).declines(self.sized(sizes), self.options)
-            declines = self._declines[key] = no is not None
+            declines = self._declines[key] = self._does_decline(name, self.sized(sizes))
         return math.inf if declines else self.of(name, sizes)
 
     def sized(self, sizes: Point) -> Problem:
@@ -116,20 +115,26 @@ class Prices:
         calls = strategy(name).work(sized, self.options).calls
         return sum(self.profile.seconds(c, sized.dtype) for c in calls)
 
+    def _does_decline(self, name: str, sized: Problem) -> bool:
+        return strategy(name).declines(sized, self.options) is not None
+
     # -- at many at once ------------------------------------------------------------------------------------
 
     def price(self, name: str, many: Sequence[Point]) -> None:
         """Find the seconds at all of these points, at once where the strategy compares no sizes."""
-        new = [p for p in many if self._key(name, p) not in self._found and not self._coincide(p)]
+        self._at_once(self._found, name, [p for p in many if not self._coincide(p)], self._seconds)
+        self._at_once(self._declines, name, many, self._does_decline)
+
+    def _at_once(self, known: dict[Any, Any], name: str, many: Sequence[Point], find: Any) -> None:
+        new = [sizes for sizes in many if self._key(name, sizes) not in known]
         if not new:
             return
+        grids: Any = {size: grid([sizes[size] for sizes in new]) for size in self.unknown}
         try:
-            many_sizes: Any = {s: grid([p[s] for p in new]) for s in self.unknown}
-            sized = self.problem.with_sizes(**many_sizes)
-            found = np.broadcast_to(self._seconds(name, sized), len(new))
+            found = np.broadcast_to(find(name, self.problem.with_sizes(**grids)), len(new))
         except (TypeError, ValueError):  # a grid has no truth and is no number
             return
-        self._found.update((self._key(name, p), float(x)) for p, x in zip(new, found, strict=True))
+        known.update((self._key(name, p), x) for p, x in zip(new, found.tolist(), strict=True))
 
     def _coincide(self, sizes: Point) -> bool:
         """Whether two numbers of right-hand sides are the same here: a gradient asks once for one thing."""
