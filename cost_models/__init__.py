@@ -27,7 +27,7 @@ True
 from cost_models.files import ProfileError, data_dir, load_profile, profile_path, save_profile
 from cost_models.find import find_profile, generic_profile
 from cost_models.fingerprint import Fingerprint, fingerprint
-from cost_models.kernels import KERNEL_BY_NAME, KERNELS, Kernel, KernelCall, Term, call
+from cost_models.kernels import KERNEL_BY_NAME, KERNELS, Grid, Kernel, KernelCall, Term, call, grid
 from cost_models.model import KernelModel, fit
 from cost_models.profile import Profile
 
@@ -35,6 +35,7 @@ __all__ = [
     "KERNELS",
     "KERNEL_BY_NAME",
     "Fingerprint",
+    "Grid",
     "Kernel",
     "KernelCall",
     "KernelModel",
@@ -47,6 +48,7 @@ __all__ = [
     "fingerprint",
     "fit",
     "generic_profile",
+    "grid",
     "load_profile",
     "profile_path",
     "save_profile",

@@ -4,6 +4,7 @@ Work is counted, not timed: `flops` and `bytes` are pure functions of the dimens
 are the leading orders of Golub & Van Loan (2013) and LAPACK Working Note 41; bytes are the numbers
 that must be read and written once. Terms of lower order, whose weight only a measurement can tell,
 are listed in `terms`; each must not fall when a dimension grows, so that time cannot either.
+All formulas hold for numbers and for `Grid`s of them: a dimension at many points at once.
 
 To add a kernel: one entry in `KERNELS` here and one timing graph in `calibration/graphs.py`.
 """
@@ -12,8 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-Dims = tuple[int, ...]
+import numpy as np
+
+# Numbers, or `Grid`s of one length with the numbers that are the same everywhere.
+Dims = tuple[Any, ...]
+
+
+class Grid(np.ndarray):
+    """A size at many points: work is counted for all of them at once.
+
+    Two are one size only if they are one object. What asks which of two sizes is larger gets NumPy's error
+    that the answer is ambiguous.
+    """
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def grid(sizes: Any) -> Grid:
+    """``sizes`` as a `Grid`. Floats: their products do not overflow."""
+    return np.asarray(sizes, dtype=float).view(Grid)
 
 
 @dataclass(frozen=True)
@@ -44,19 +64,20 @@ class KernelCall:
     """`count` runs of a kernel at the given sizes; `count` may be an expected number."""
 
     kernel: str
-    dims: tuple[int, ...]
-    count: float = 1.0
+    dims: Dims
+    count: Any = 1.0
 
 
-def call(kernel: str, /, *, count: float = 1.0, **dims: int) -> KernelCall:
+def call(kernel: str, /, *, count: float = 1.0, **dims: Any) -> KernelCall:
     """The checked way to write a `KernelCall`: `call("gemm", m=9, n=9, k=2, count=3)`."""
     found = KERNEL_BY_NAME.get(kernel)
     if found is None:
         raise ValueError(f"There is no kernel {kernel!r}. Known are: {', '.join(KERNEL_BY_NAME)}.")
     if len(dims) != len(found.dims) or any(name not in dims for name in found.dims):
         raise ValueError(f"Kernel {kernel!r} got the dimensions {sorted(dims)}. It takes {list(found.dims)}.")
-    sizes = tuple([int(dims[name]) for name in found.dims])
-    if count < 0 or min(sizes, default=0) < 0:
+    given = [dims[name] for name in found.dims]
+    sizes = tuple([size if isinstance(size, Grid) else int(size) for size in given])
+    if count < 0 or any(size < 0 for size in sizes if not isinstance(size, Grid)):
         raise ValueError(
             f"Kernel {kernel!r} got {dims} and count {count}. Sizes and counts are not negative."
         )
@@ -78,35 +99,43 @@ def _kernel(
     return Kernel(
         name,
         tuple(dims),
-        lambda sizes: float(flops(*sizes)),
-        lambda sizes, itemsize: float(itemsize * numbers(*sizes)),
-        lambda sizes, itemsize: float(itemsize * allocates(*sizes)),
+        lambda sizes: 1.0 * flops(*sizes),
+        lambda sizes, itemsize: 1.0 * itemsize * numbers(*sizes),
+        lambda sizes, itemsize: 1.0 * itemsize * allocates(*sizes),
         tuple(_term(label, value) for label, value in terms.items()),
     )
 
 
 def _term(name: str, value: Callable[..., float]) -> Term:
-    return Term(name, lambda sizes: float(value(*sizes)))
+    return Term(name, lambda sizes: 1.0 * value(*sizes))
 
 
-def _many(n: int, m: int) -> float:
+def _lesser(a: Any, b: Any) -> Any:
+    return (a + b - abs(a - b)) // 2
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return (a + b + abs(a - b)) // 2
+
+
+def _many(n: Any, m: Any) -> Any:
     """With several right-hand sides LAPACK leaves the vector code for the matrix code."""
-    return float(n * n) if m > 1 else 0.0
+    return n * n * (m > 1)
 
 
-def _column(n: int, m: int) -> float:
+def _column(n: Any, m: Any) -> Any:
     """LAPACK and BLAS loop over the columns of the matrix."""
-    return float(n)
+    return n
 
 
-def _rhs(n: int, m: int) -> float:
+def _rhs(n: Any, m: Any) -> Any:
     """Right-hand sides are copied between row and column order, one number at a time."""
-    return float(n * m)
+    return n * m
 
 
-def _thin(n: int, m: int) -> float:
+def _thin(n: Any, m: Any) -> Any:
     """The triangle is packed and its diagonal blocks are solved at the speed of a few right-hand sides."""
-    return float(n * n * min(m, 8))
+    return n * n * _lesser(m, 8)
 
 
 def _nothing(*sizes: int) -> float:
@@ -150,7 +179,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nm",
         lambda n, m: 2 * n**3 / 3 + 2 * n**2 * m,
         lambda n, m: 2 * n**2 + 2 * n * m,
-        lambda n, m: n * max(n, m),
+        lambda n, m: n * _larger(n, m),
         column=_column,
         solve=lambda n, m: n**2 * m,
         rhs=_rhs,
@@ -160,7 +189,7 @@ KERNELS: tuple[Kernel, ...] = (
         "nm",
         lambda n, m: n**3 / 3 + 2 * n**2 * m,
         lambda n, m: 2 * n**2 + 2 * n * m,
-        lambda n, m: n * max(n, m),
+        lambda n, m: n * _larger(n, m),
         column=_column,
         solve=lambda n, m: n**2 * m,
         rhs=_rhs,
@@ -270,9 +299,9 @@ KERNELS: tuple[Kernel, ...] = (
         rhs=lambda n, k, m: n * m,
         inner=lambda n, k, m: k**2 * m,
         short=lambda n, k, m: k * m,
-        pairs=lambda n, k, m: n * min(k, m),
+        pairs=lambda n, k, m: n * _lesser(k, m),
         # Several right-hand sides are products of matrices, whose left one is packed.
-        many=lambda n, k, m: float(m > 1),
+        many=lambda n, k, m: m > 1,
         packed=lambda n, k, m: n * k * (m > 1),
     ),
     _kernel(

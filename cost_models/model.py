@@ -26,6 +26,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +74,8 @@ class KernelModel:
     points: int = 0
     derived: bool = False
 
-    def seconds(self, dims: Dims) -> float:
-        """Predicted seconds of one run at these dimensions."""
+    def seconds(self, dims: Dims) -> Any:
+        """Predicted seconds of one run at these dimensions, or at each point of a `Grid`."""
         values = features(self.kernel, dims, ITEMSIZE[self.dtype], self.cache_bytes, self.knot)
         return math.sumprod(self._prices, values)
 
@@ -104,20 +105,24 @@ def term_names(kernel: str) -> tuple[str, ...]:
     return _COMMON + tuple(term.name for term in KERNEL_BY_NAME[kernel].terms)
 
 
-def features(kernel: str, dims: Dims, itemsize: int, cache_bytes: int, knot: float) -> tuple[float, ...]:
-    """phi(dims): work in units of the kernel, each value never falling in any dimension."""
+def features(kernel: str, dims: Dims, itemsize: int, cache_bytes: int, knot: float) -> tuple[Any, ...]:
+    """phi(dims): work in units of the kernel, each value never falling in any dimension.
+
+    Numbers, or one for each point of a `Grid`.
+    """
     found = KERNEL_BY_NAME[kernel]
     if len(dims) != len(found.dims):
         raise ValueError(f"Kernel {kernel!r} got the sizes {dims}. It takes {list(found.dims)}.")
     flops, touched = found.flops(dims), found.bytes(dims, itemsize)
+    beyond, uncached = flops > knot, touched > cache_bytes
     return (
         1.0,
-        min(flops, knot),
-        max(flops - knot, 0.0),
-        float(flops > knot),
+        flops * (1 - beyond) + knot * beyond,
+        (flops - knot) * beyond,
+        1.0 * beyond,
         touched,
-        max(touched - cache_bytes, 0.0),
-        touched if found.largest(dims, itemsize) > FRESH else 0.0,
+        (touched - cache_bytes) * uncached,
+        touched * (found.largest(dims, itemsize) > FRESH),
         *(term.value(dims) for term in found.terms),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cost_models.fingerprint import Fingerprint
 from cost_models.kernels import KernelCall
@@ -24,13 +25,16 @@ class Profile:
     schema: int = SCHEMA
     source: str = "calibrated"
 
-    def seconds(self, call: KernelCall, dtype: str) -> float:
-        """Predicted seconds of `call.count` runs; an unknown dtype is an error, not a guess."""
+    def seconds(self, call: KernelCall, dtype: str) -> Any:
+        """Predicted seconds of `call.count` runs; an unknown dtype is an error, not a guess.
+
+        At each point of a `Grid`, if the dimensions of the call are such.
+        """
         return call.count * self._model(call.kernel, dtype).seconds(call.dims)
 
     def seconds_of(self, calls: Iterable[KernelCall], dtype: str) -> float:
         """Predicted seconds of all the calls together."""
-        return sum(self.seconds(call, dtype) for call in calls)
+        return float(sum(self.seconds(call, dtype) for call in calls))
 
     def error(self, kernel: str, dtype: str) -> float:
         """The median relative error of this kernel's model on held-out measurements."""
@@ -39,7 +43,7 @@ class Profile:
     def uncertainty(self, call: KernelCall, dtype: str) -> float:
         """Standard error in seconds of `seconds(call, dtype)`."""
         model = self._model(call.kernel, dtype)
-        return call.count * model.seconds(call.dims) * model.uncertainty(call.dims)
+        return float(call.count * model.seconds(call.dims) * model.uncertainty(call.dims))
 
     def _model(self, kernel: str, dtype: str) -> KernelModel:
         if dtype not in self.models:

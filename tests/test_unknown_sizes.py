@@ -18,6 +18,7 @@ from pytensor.tensor.linalg import cholesky, inv, slogdet, solve, solve_triangul
 
 import autotune
 from autotune.choose import choose, seconds, with_crossover
+from autotune.choose.all_sizes import Prices
 from autotune.policy.files import load_policy
 from autotune.problem import Options, Problem, Request, dense
 from cost_models import generic_profile
@@ -84,6 +85,18 @@ def taken(decision, sizes):
     """The strategy that serves at these sizes."""
     found = decision.crossover
     return decision.chosen if found is None else found.below if found.is_below(sizes) else found.above
+
+
+@pytest.mark.parametrize("differentiated", [False, True])
+@pytest.mark.parametrize("strategy", ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury"])
+@pytest.mark.parametrize("requests", REQUESTS.values(), ids=REQUESTS)
+def test_many_sizes_are_priced_at_once_as_one_by_one(requests, strategy, differentiated):
+    problem = replace(STRUCTURES["definite low rank"], requests=requests, differentiated=differentiated)
+    at_once, alone = (Prices(problem, Options(), PROFILE, 0.05) for _ in range(2))
+    found = [alone.of(strategy, sizes) for sizes in alone.samples]
+    assert at_once.of_samples(strategy) == pytest.approx(found, rel=1e-12)
+    found = [alone.serving(strategy, sizes) for sizes in alone.samples]
+    assert at_once.serving_samples(strategy) == pytest.approx(found, rel=1e-12)
 
 
 @pytest.mark.parametrize("looking", [False, True], ids=["alone", "looking at sizes"])

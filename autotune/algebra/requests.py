@@ -12,13 +12,15 @@ lowers (autotune switched off in between, another mode or linker, a pickled grap
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
 import pytensor.tensor as pt
-from pytensor.compile.builders import SymbolicOp
+from pytensor.compile.builders import OpFromGraph, SymbolicOp, construct_nominal_fgraph
 from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.graph.fg import FrozenFunctionGraph
 from pytensor.tensor.blockwise import vectorize_node_fallback
 
 from autotune.algebra.dense import Dense
@@ -112,7 +114,11 @@ class RequestOp(SymbolicOp):
 
     def __init__(self, input_types=None, *, spec, **kwargs):
         self.spec = spec
-        super().__init__(input_types, **kwargs)
+        super().__init__(None, **kwargs)
+        if input_types is not None:
+            inner = plain_graph(replace(spec, strategy=None, decision=None, part=()), tuple(input_types))
+            options = {"inline": self.inline, "strict": True, "fgraph": inner}
+            OpFromGraph.__init__(self, list(inner.inputs), list(inner.outputs), **options, **kwargs)
 
     def __str__(self):
         s = self.spec
@@ -154,11 +160,6 @@ class RequestOp(SymbolicOp):
         )
         return system, rhs
 
-    def build_inner_graph(self, *inputs):
-        system, rhs = self.system(inputs)
-        solver = PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
-        return solver.answer(self.spec.kind, rhs, self.spec.transposed, self.spec.checked)
-
     def connection_pattern(self, node):
         connected = self.spec.kind != "is_positive_definite"
         return [[connected] * len(node.outputs) for _ in node.inputs]
@@ -172,6 +173,16 @@ class RequestOp(SymbolicOp):
         bars = PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
         ndims = [len(axes.split(",")) for axes in self.input_axes]
         return [summed_to(i, bar, ndim) for i, bar, ndim in zip(inputs, bars, ndims, strict=True)]
+
+
+@lru_cache(maxsize=256)
+def plain_graph(spec: RequestSpec, input_types: tuple[Any, ...]) -> FrozenFunctionGraph:
+    """The plain dense algorithm, whoever decided on whatever: made once for requests that are alike."""
+    inputs = [input_type() for input_type in input_types]
+    system, rhs = RequestOp(spec=spec).system(inputs)
+    solver = PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
+    answers = solver.answer(spec.kind, rhs, spec.transposed, spec.checked)
+    return construct_nominal_fgraph(inputs, answers).freeze()
 
 
 @vectorize_node.register(RequestOp)

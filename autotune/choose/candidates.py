@@ -109,8 +109,10 @@ def place(rule) -> str:
 
 def candidate_of(problem, names, options, profile, forbidden, forced, limit) -> Candidate:
     """An assignment with its price, or with the reason why it is out."""
-    options = within_guard(problem, names, options, profile)
     reason = _ruled_out(problem, names, options, forbidden, forced)
+    if not reason:  # only what else may serve is worth the price of its guard
+        options = within_guard(problem, names, options, profile)
+        reason = _ruled_out(problem, names, options, forbidden, forced)
     if reason or problem.unknown_sizes:
         return Candidate(label(names), None, None, reason)
     total, peak = seconds(problem, names, options, profile)

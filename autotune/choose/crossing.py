@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.choose.all_sizes import INDIFFERENT, NOISE, Prices, points, rows
 from autotune.policy.crossover import LEAST, MOST, Crossover
@@ -57,31 +59,33 @@ def _axes(unknown: Sequence[str]) -> list[str]:
     return [*(s for s in unknown if s not in LAST_AXES), *(s for s in LAST_AXES if s in unknown)]
 
 
-def _cheaper(prices: Prices, pair: tuple[str, str], sizes: dict[str, int]) -> float:
-    return min(prices.serving(name, sizes) for name in pair)
+def _cheaper(prices: Prices, pair: tuple[str, str]) -> NDArray[np.float64]:
+    """Seconds of the cheaper of the two at each of the samples."""
+    return np.minimum(*(prices.serving_samples(name) for name in pair))
 
 
 def _total_gain(prices: Prices, pair: tuple[str, str], base: str) -> float:
     """The sum over all sizes of the logarithm of what a call takes less by the cheaper of the two."""
-    both = ((_cheaper(prices, pair, s), prices.of(base, s)) for s in prices.samples)
-    return sum(prices.log_ratio(ours, theirs) for ours, theirs in both if ours < math.inf)
+    ours, theirs = _cheaper(prices, pair), prices.of_samples(base)
+    serves = ours < math.inf
+    return float(prices.log_ratio(ours[serves], theirs[serves]).sum())
 
 
 def _is_no_loss(prices: Prices, pair: tuple[str, str], names: Sequence[str]) -> bool:
     """Whether the cheaper of the two is nowhere worse than ``keep``, if that is one of ``names``."""
-    kept = "keep" in names and "keep" not in pair
-    return all(_bearable(prices, _cheaper(prices, pair, s), s, kept) for s in prices.samples)
+    return _bearable(prices, _cheaper(prices, pair), "keep" in names and "keep" not in pair)
 
 
-def _bearable(prices: Prices, cost: float, sizes: dict[str, int], kept: bool) -> bool:
-    return cost <= (1 + INDIFFERENT) * prices.of("keep", sizes) + NOISE if kept else cost < math.inf
+def _bearable(prices: Prices, cost: NDArray[np.float64], kept: bool) -> bool:
+    most = (1 + INDIFFERENT) * prices.of_samples("keep") + NOISE if kept else sys.float_info.max
+    return bool((cost <= most).all())
 
 
 def _pays(prices: Prices, pair: tuple[str, str], base: str) -> bool:
     """Whether the cheaper of the two is somewhere so much faster than ``base`` that it pays to look."""
-    ours = (prices.overhead + prices.calling + _cheaper(prices, pair, s) for s in prices.samples)
-    theirs = (prices.calling + prices.of(base, s) for s in prices.samples)
-    return any(t >= WORTH_BRANCHING * o for o, t in zip(ours, theirs, strict=True))
+    ours = prices.overhead + prices.calling + _cheaper(prices, pair)
+    theirs = prices.calling + prices.of_samples(base)
+    return bool((theirs >= WORTH_BRANCHING * ours).any())
 
 
 def _difference(prices: Prices, name: str, other: str, sizes: dict[str, int]) -> float:
@@ -103,6 +107,8 @@ def _along(prices: Prices, one: str, other: str, axis: str) -> Crossover | None:
     over = tuple(name for name in prices.unknown if name != axis)
     grid = rows(over, MOST_NODES, STEPS)
     lines = [partial(_at, sizes, axis) for sizes in points(over, grid)]
+    for name in (one, other):
+        prices.price(name, [line(tick) for line in lines for tick in TICKS])
     signs = [[_sign(prices, one, other, line(tick)) for tick in TICKS] for line in lines]
     turns = [_last_turn(row) for row in signs]
     directions = {row[turn[0]] for row, turn in zip(signs, turns, strict=True) if turn}
@@ -146,12 +152,8 @@ def _threshold(prices: Prices, below: str, above: str, line: Line, low: float, h
 def _picks_well(found: Crossover, prices: Prices, names: Sequence[str]) -> bool:
     """Whether it picks the cheaper one of the two at all points, up to the margin and the cost of picking,
     and is nowhere worse than ``keep``, if that is one of ``names``."""
-    pair, kept = (found.below, found.above), "keep" in names
-    for sizes in prices.samples:
-        picked = found.below if bool(found.is_below(sizes, np)) else found.above
-        cost = prices.serving(picked, sizes)
-        if cost > (1 + prices.margin) * _cheaper(prices, pair, sizes) + prices.overhead + NOISE:
-            return False
-        if not _bearable(prices, cost, sizes, kept):
-            return False
-    return True
+    below = np.array([bool(found.is_below(sizes, np)) for sizes in prices.samples])
+    cost = np.where(below, *(prices.serving_samples(name) for name in (found.below, found.above)))
+    least = _cheaper(prices, (found.below, found.above))
+    picks = cost <= (1 + prices.margin) * least + prices.overhead + NOISE
+    return bool(picks.all()) and _bearable(prices, cost, "keep" in names)

@@ -18,17 +18,20 @@ from cost_models import KernelCall
 BATCH_ERROR = 0.1
 
 
-def distinct_work(problem, names, others, options) -> list[KernelCall]:
-    """What an assignment runs beyond what ``others`` run as well."""
-    mine, theirs = _calls(problem, names, options), _calls(problem, others, options)
-    return [
-        KernelCall(kernel, dims, count - min(count, theirs[kernel, dims]))
-        for (kernel, dims), count in mine.items()
-    ]
+def distinct_work(problem, names, others, options) -> tuple[list[KernelCall], list[KernelCall]]:
+    """What an assignment runs beyond what ``others`` run as well, and what those run beyond it."""
+    ours, theirs = _calls(problem, names, options), _calls(problem, others, options)
+    return _beyond(ours, theirs), _beyond(theirs, ours)
 
 
-def _calls(problem, names, options) -> defaultdict[Any, float]:
-    calls: defaultdict[Any, float] = defaultdict(float)
+def _beyond(mine, others) -> list[KernelCall]:
+    """Without the kernels that both run: they cost nothing more and err together."""
+    more = {key: count - min(count, others.get(key, 0.0)) for key, count in mine.items()}
+    return [KernelCall(kernel, dims, count) for (kernel, dims), count in more.items() if count]
+
+
+def _calls(problem, names, options) -> dict[Any, float]:
+    calls: dict[Any, float] = defaultdict(float)
     for served_by, part in parts(problem, names):
         for c in work_of(served_by, part, options).calls:
             calls[c.kernel, c.dims] += c.count
@@ -40,8 +43,7 @@ def predicted_gain(problem, names, others, options, profile) -> tuple[float, flo
 
     The error is that of prices which err apart. Sizes must be known.
     """
-    ours = distinct_work(problem, names, others, options)
-    theirs = distinct_work(problem, others, names, options)
+    ours, theirs = distinct_work(problem, names, others, options)
     mine, other = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in (ours, theirs))
     if not other:
         return 0.0, 0.0

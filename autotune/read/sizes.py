@@ -31,7 +31,10 @@ def lasting_hints(
     The lengths of examples count after ``hints`` here and as hints there: where that changes an order, those
     of the inputs of that matrix are left out.
     """
-    known, found = Sizes(fgraph, dict(hints), examples, present=False), _lengths_of(examples, fgraph)
+    found = _lengths_of(examples, fgraph)
+    if not found:
+        return dict(hints)
+    known = Sizes(fgraph, dict(hints), examples, present=False)
     for matrix in matrices:
         if not _gives({**found, **hints}, fgraph, matrix, known.order(matrix)):
             names = {var.name for var in ancestors([matrix])}
@@ -74,6 +77,7 @@ class Sizes:
         self.hints = hints
         self.examples = {} if examples is None else examples
         self.present = present
+        self._shapes: dict[Any, Any] = {}
 
     def of(self, var, axis: int) -> int | None:
         axis %= var.ndim
@@ -91,7 +95,9 @@ class Sizes:
         static = next((length for length in matrix.type.shape[-2:] if length is not None), None)
         if static is not None:
             return static
-        hinted = Sizes(self.fgraph, self.hints, present=False).both(matrix)
+        alone = Sizes(self.fgraph, self.hints, present=False)
+        alone._shapes = self._shapes
+        hinted = alone.both(matrix)
         if None not in hinted and hinted[0] != hinted[1]:
             called = f"matrix {matrix.name!r}" if matrix.name else "a matrix"
             raise PolicyError(
@@ -117,6 +123,13 @@ class Sizes:
     def _inferred(self, var, axis):
         if var.owner is None:
             return None
+        if var not in self._shapes:
+            self._shapes[var] = self._shape_of(var)
+        shape = self._shapes[var]
+        return None if shape is None else self._evaluate(shape[axis])
+
+    def _shape_of(self, var):
+        """The lengths of all axes as expressions; None where nothing tells them."""
         feature: Any = getattr(self.fgraph, "shape_feature", None)
         attached = feature is None
         if attached:
@@ -126,8 +139,7 @@ class Sizes:
             except AlreadyThere:
                 return None
         try:
-            shape = feature.shape_tuple(var)
-            return None if shape is None else self._evaluate(shape[axis])
+            return feature.shape_tuple(var)
         finally:
             if attached:
                 self.fgraph.remove_feature(feature)

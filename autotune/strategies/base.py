@@ -125,6 +125,8 @@ def shares_nothing(problem: Problem) -> No | None:
 def times(batch: int | None, calls: Iterable[KernelCall]) -> tuple[KernelCall, ...]:
     """The same calls for every matrix of a batch."""
     count = 1 if batch is None else batch
+    if count == 1:
+        return tuple(calls)
     return tuple(KernelCall(c.kernel, c.dims, c.count * count) for c in calls)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cost_models import KERNEL_BY_NAME, KERNELS, Kernel, KernelCall, call
+from cost_models import KERNEL_BY_NAME, KERNELS, Kernel, KernelCall, call, generic_profile, grid
 
 FIXED = ("call", "node")
 by_name = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -42,6 +42,16 @@ def test_work_and_every_term_never_fall(kernel: Kernel) -> None:
         for axis in range(len(dims)):
             larger = (*dims[:axis], dims[axis] + 1, *dims[axis + 1 :])
             assert all(count(larger) >= count(dims) >= 0 for count in counts)
+
+
+@sized
+def test_a_grid_is_priced_as_its_points_are(kernel: Kernel) -> None:
+    points = list(product((1, 2, 8, 9, 300, 70_000), repeat=len(kernel.dims)))
+    profile = generic_profile()
+    dims = dict(zip(kernel.dims, map(grid, zip(*points, strict=True)), strict=True))
+    at_once = profile.seconds(call(kernel.name, **dims), "float64")
+    alone = [profile.seconds(KernelCall(kernel.name, point), "float64") for point in points]
+    assert at_once == pytest.approx(alone, rel=1e-12)
 
 
 def test_leading_orders_are_the_textbook_ones() -> None:
