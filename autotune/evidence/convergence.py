@@ -12,9 +12,8 @@ import math
 import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
-from autotune.evidence.forecast import residuals_to_come
 from autotune.ops import core_preconditioner as preconditioner
-from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
+from autotune.problem.spectrum import GIVEN, Convergence, Spectrum
 
 SEED = 20170101
 # Nothing asks for less than this relative residual.
@@ -70,31 +69,17 @@ class Trial:
         return self.residuals[-1] <= SMALLEST
 
     def convergence(self, attainable: float) -> Convergence:
-        lanczos, made = tridiagonal(self.alphas, self.betas), len(self.residuals)
-        best = min(self.residuals)
-        ahead = () if self.done else residuals_to_come(*lanczos, self.r.size, best, SMALLEST)
-        reached = np.minimum.accumulate([*self.residuals, *ahead])
+        reached = np.minimum.accumulate(self.residuals)
         depth = math.floor(-math.log10(max(reached[-1], 1e-300)))
-        found = [int(np.argmax(reached <= 10.0**-d)) + 1 for d in range(1, depth + 1)]
-        decades = tuple(k if k <= made else int(_two_digits(k)) for k in found)
         name, rank = self.kind
         return Convergence(
             preconditioner=name,
             rank=rank,
-            condition_number=_two_digits(condition_number(*lanczos)),
-            decades=decades,
-            rate=_two_digits(_rate(reached)),
+            condition_number=_two_digits(condition_number(*tridiagonal(self.alphas, self.betas))),
+            decades=tuple(int(np.argmax(reached <= 10.0**-d)) + 1 for d in range(1, depth + 1)),
+            made=len(self.residuals),
             attainable=_two_digits(attainable),
-            made=made,
         )
-
-
-def _rate(reached) -> float:
-    """Iterations for a decade in the second half of a convergence; ``NEVER`` where it stands still."""
-    half = len(reached) // 2
-    before = 1.0 if half == 0 else reached[half - 1]
-    gained = math.log10(before / max(reached[-1], 1e-300))
-    return min((len(reached) - half) / gained, NEVER) if gained > 0 else NEVER
 
 
 def tridiagonal(alphas, betas) -> tuple[np.ndarray, np.ndarray]:
