@@ -8,9 +8,6 @@ from functools import cached_property
 import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 
-from autotune.algebra.diagonal import Diagonal
-from autotune.algebra.low_rank import LowRank
-from autotune.algebra.sum import Sum
 from autotune.ops.core_lanczos import BLOCK
 from autotune.ops.core_preconditioner import JACOBI
 from autotune.ops.factor import SharedCholesky
@@ -19,7 +16,6 @@ from autotune.problem import Problem, known
 from autotune.strategies.base import (
     No,
     Strategy,
-    System,
     Work,
     dense_bytes,
     forming,
@@ -43,7 +39,7 @@ from autotune.strategies.cg import (
 )
 from autotune.strategies.cholesky import CholeskySolver
 from autotune.strategies.iterations import condition_number, rank_for
-from autotune.strategies.woodbury import WoodburySolver, factorised_in_parts
+from autotune.strategies.woodbury import factorised_in_parts, solver_of_parts
 from cost_models import KernelCall, call
 
 # Every problem has the same probes in every call: an objective that is minimised must not flicker.
@@ -246,8 +242,7 @@ class DifferentiatedLanczosSolver(LanczosSolver):
     def direct(self):
         d, U, c = self.thin
         if self.matrix is None and d is not None and U is not None:
-            thin = Sum((Diagonal(d), LowRank(U, c, U, tied=True)))
-            return WoodburySolver(System(thin, positive_definite=True, symmetric=True))
+            return solver_of_parts(d, U, c)
         return CholeskySolver(Blockwise(SharedCholesky())(self.operator.to_dense()))
 
     def solve(self, rhs, transposed=False):
