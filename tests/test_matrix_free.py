@@ -22,10 +22,11 @@ from pytensor.assumptions import assume
 import autotune
 from autotune.algebra.low_rank import low_rank_term
 from autotune.algebra.marks import SpecifyPreconditioner
+from autotune.algebra.symmetric_parts import Parts, parts_of
 from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request, dense
+from autotune.problem import Options, Problem, Request, Term, dense
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
@@ -129,6 +130,13 @@ def test_one_factor_gives_the_gradient_of_a_marginal_likelihood(rules, iteration
     count = Counter(type(core_of(node.op)).__name__ for node in fn.maker.fgraph.apply_nodes)
     assert (count["LanczosLogdet"], count["SharedCholesky"], count["CholeskyInverse"]) == (1, 1, 1)
     assert count["BlockCG"] == iterations
+
+
+def test_what_is_formed_beside_columns_is_formed_with_them():
+    """As matrix_parts does, so that it is priced as such."""
+    blocks = Term("block_diagonal", children=(dense(6), dense(6)), order="total")
+    assert parts_of(diagonal_plus_low_rank(12, 2, beside=[blocks])) == Parts(True, False, None)
+    assert parts_of(diagonal_plus_low_rank(12, 2, beside=[dense(12)])) == Parts(True, True, 2)
 
 
 # -- prices ---------------------------------------------------------------------------------------
