@@ -21,7 +21,6 @@ from tables import MarkdownTable
 
 from autotune.evidence.convergence import rank_of, try_out
 from autotune.ops import core_cg, core_preconditioner
-from autotune.problem.spectrum import NEVER
 from autotune.strategies.iterations import chebyshev_bound, default_rank
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -96,13 +95,10 @@ def probes(n: int) -> None:
         A = make(n)
         found = try_out(A, kinds, PRODUCTS)
         for kind, rtol in itertools.product(kinds, (1e-4, 1e-8)):
-            predicted = found.under(*kind).iterations(rtol)
-            needed = _needed(A, kind, rtol)
-            off = (
-                f"{max(predicted / needed, needed / predicted):.2f}"
-                if needed > 0 and predicted < NEVER
-                else "-"
-            )
+            convergence = found.under(*kind)
+            predicted, needed = convergence.iterations(rtol), _needed(A, kind, rtol)
+            seen = needed > 0 and convergence.reaches(rtol)
+            off = f"{max(predicted / needed, needed / predicted):.2f}" if seen else "-"
             table.add_row(
                 name, f"{kind[0]} {kind[1] or ''}".strip(), f"{rtol:g}", str(predicted), str(needed), off
             )

@@ -25,6 +25,7 @@ import autotune
 from autotune.choose.candidates import within_guard
 from autotune.ops import BlockCG, PartialCholesky
 from autotune.problem import Options, Problem, Request, dense
+from autotune.strategies import iterations
 from autotune.strategies.iterations import expected_iterations, is_known, rank_for
 from cost_models import find_profile
 
@@ -76,9 +77,11 @@ def told(condition):
 
 
 def expected_by(decision, declared: float | None) -> int | None:
-    """Iterations that the price of conjugate gradients counts; None where nothing tells them."""
+    """Iterations that the price of conjugate gradients counts; None where nothing tells them, and where a
+    probe did not see their end."""
     options = replace(decision, condition_number=declared)
-    known = is_known(decision.problem, options)
+    found = iterations.probed(decision.problem, options)
+    known = is_known(decision.problem, options) if found is None else found.reaches(options.solve_rtol)
     return expected_iterations(decision.problem, options) if known else None
 
 

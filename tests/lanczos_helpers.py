@@ -32,13 +32,6 @@ SPECTRA = {
     "two_clusters": with_spectrum(np.repeat([1.0, 50.0], 60)),
     "gaussian_process": gaussian_process(),
 }
-# Of condition at most 10, so that their gradients are estimated.
-WELL_CONDITIONED = {
-    "geometric": SPECTRA["geometric"],
-    "uniform": with_spectrum(np.linspace(0.5, 4, 120)),
-    "two_clusters": with_spectrum(np.repeat([1.0, 6.0], 60)),
-    "gaussian_process": gaussian_process(noise=2.0),
-}
 
 _rng = np.random.default_rng(7)
 _U, _d = _rng.normal(size=(60, 5)) / 4, _rng.uniform(2, 4, 60)

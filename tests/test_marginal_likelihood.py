@@ -3,12 +3,13 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
+from cubic import core_of
 from helpers import chosen, compile_plain, compile_with, relative_error
 from pytensor.assumptions import assume
 from scipy.optimize import minimize
 
 import autotune
-from autotune.ops import LanczosInverse, LanczosLogdet, PartialCholesky
+from autotune.ops import CholeskyInverse, LanczosLogdet, PartialCholesky
 from autotune.policy.files import load_policy
 
 PIVOTED = {"name": "pivoted_cholesky", "rank": 20}
@@ -44,12 +45,12 @@ def iterative(**given):
 def test_value_and_gradient_of_a_marginal_likelihood_agree_with_the_exact_ones():
     fn = iterative()
     assert set(chosen(fn)) == {"lanczos"}
-    ops = [type(node.op) for node in fn.maker.fgraph.apply_nodes]
-    assert ops.count(PartialCholesky) == ops.count(LanczosLogdet) == ops.count(LanczosInverse) == 1
+    ops = [type(core_of(node.op)) for node in fn.maker.fgraph.apply_nodes]
+    assert ops.count(PartialCholesky) == ops.count(LanczosLogdet) == ops.count(CholeskyInverse) == 1
     value, *gradient = fn(*VALUES)
     expected, *slopes = exact_value_and_gradient()(*VALUES)
     assert abs(value - expected) < 0.01 * abs(expected)
-    assert relative_error(gradient, slopes) < 0.01
+    assert relative_error(gradient, slopes) < 1e-8
 
 
 def test_an_objective_by_iteration_has_the_exact_optimum():
@@ -93,25 +94,6 @@ def test_marginal_likelihood_runs_under_numba():
     assert value == pytest.approx(exact_value_and_gradient()(*VALUES)[0], rel=0.01)
 
 
-@pytest.mark.parametrize("rtol", [0.1, 0.02])
-def test_gradients_of_an_ill_conditioned_kernel_have_the_accuracy_of_the_value(rtol):
-    """Without a preconditioner, by the logarithms of lengthscale and noise. Two standard errors, which are
-    to be within the tolerance of the value."""
-    distances = ((X[:, None, :] - X[None, :, :]) ** 2).sum(axis=-1)
-    kernel = pt.exp(-0.5 * distances / pt.exp(2 * log_scale)) + pt.exp(2 * log_noise) * pt.eye(N)
-    loss = pt.linalg.slogdet(assume(kernel, positive_definite=True))[1]
-    policy = {"accuracy": {"logdet_rtol": rtol}, "rules": [{"force": "lanczos"}]}
-    inputs, wrt = [X, log_scale, log_noise], [log_scale, log_noise]
-    tuned = autotune.tune(loss, policy)
-    fn = compile_with(inputs, [tuned, *pt.grad(tuned, wrt)], policy)
-    exact = compile_plain(inputs, [loss, *pt.grad(loss, wrt)])
-    for lengthscale, noise in ((0.1, 1.0), (0.3, 1.0), (0.3, 0.3), (1.0, 0.1)):
-        point = _points, np.log(lengthscale), np.log(noise)
-        expected = exact(*point)
-        for found, value in zip(fn(*point), expected, strict=True):
-            assert abs(found - value) <= 2 * rtol * abs(expected[0])
-
-
 # -- at a realistic size ---------------------------------------------------------------------------
 
 SIZE, RTOL = 350, 5e-3
@@ -152,7 +134,7 @@ def objective_of_three_parameters(policy=None):
 
 
 def test_conjugate_gradients_and_lanczos_lead_to_the_exact_optimum_of_three_parameters():
-    """To the tolerance that was asked of the log-determinant, though value and gradient are estimates."""
+    """To the tolerance that was asked of the log-determinant, though the value is an estimate."""
     rules = [
         {"match": {"request": "logdet"}, "force": "lanczos"},
         {"match": {"request": ["solve", "inv_quad"]}, "force": "cg"},
@@ -169,4 +151,4 @@ def test_conjugate_gradients_and_lanczos_lead_to_the_exact_optimum_of_three_para
     assert exact(found.x)[0] - best.fun <= allowed < 0.01 * (exact(START)[0] - best.fun)
     assert 0 < abs(found.fun - exact(found.x)[0]) <= allowed
     halfway = TRUE_PARAMETERS / 2
-    assert relative_error(estimated(halfway)[1], exact(halfway)[1]) <= RTOL
+    assert relative_error(estimated(halfway)[1], exact(halfway)[1]) <= 1e-8

@@ -7,6 +7,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from cubic import core_of
 from helpers import (
     chosen,
     compile_plain,
@@ -21,10 +22,11 @@ from pytensor.assumptions import assume
 import autotune
 from autotune.algebra.low_rank import low_rank_term
 from autotune.algebra.marks import SpecifyPreconditioner
+from autotune.algebra.symmetric_parts import Parts, parts_of
 from autotune.choose import choose, seconds, strategy
 from autotune.ops import BlockCG
 from autotune.policy.files import load_policy
-from autotune.problem import Options, Problem, Request, dense
+from autotune.problem import Options, Problem, Request, Term, dense
 from cost_models import generic_profile
 
 PROFILE = generic_profile()
@@ -104,22 +106,37 @@ def test_diagonal_plus_low_rank_makes_no_square_array():
     assert (N, N) not in shapes
 
 
-def test_a_marginal_likelihood_shares_its_krylov_work():
+@pytest.mark.parametrize(
+    ("rules", "iterations"),
+    [
+        ([{"force": "lanczos"}], 0),
+        (
+            [
+                {"force": "cg", "match": {"request": ["solve"]}},
+                {"force": "lanczos", "match": {"request": ["logdet"]}},
+            ],
+            1,
+        ),
+    ],
+)
+def test_one_factor_gives_the_gradient_of_a_marginal_likelihood(rules, iterations):
+    """And the solves, where they are not forced to iterate."""
     noise, kernel = pt.scalar("noise"), MATRICES["dense"][0]
     K = assume(kernel + noise * pt.eye(N), positive_definite=True)
-    for rules in (
-        [{"force": "lanczos"}],
-        [
-            {"force": "cg", "match": {"request": ["solve"]}},
-            {"force": "lanczos", "match": {"request": ["logdet"]}},
-        ],
-    ):
-        policy = {"accuracy": {"logdet_rtol": 0.05}, "rules": rules}
-        value = -0.5 * b @ pt.linalg.solve(K, b) - 0.5 * pt.linalg.slogdet(K)[1]
-        loss = autotune.tune(value, policy)
-        fn = compile_with([A, d, b, noise], [loss, *pt.grad(loss, [noise, d])], policy)
-        count = Counter(type(node.op).__name__ for node in fn.maker.fgraph.apply_nodes)
-        assert (count["BlockCG"], count["LanczosLogdet"], count["LanczosInverse"]) == (1, 1, 1)
+    policy = {"accuracy": {"logdet_rtol": 0.05}, "rules": rules}
+    value = -0.5 * b @ pt.linalg.solve(K, b) - 0.5 * pt.linalg.slogdet(K)[1]
+    loss = autotune.tune(value, policy)
+    fn = compile_with([A, d, b, noise], [loss, *pt.grad(loss, [noise, d])], policy)
+    count = Counter(type(core_of(node.op)).__name__ for node in fn.maker.fgraph.apply_nodes)
+    assert (count["LanczosLogdet"], count["SharedCholesky"], count["CholeskyInverse"]) == (1, 1, 1)
+    assert count["BlockCG"] == iterations
+
+
+def test_what_is_formed_beside_columns_is_formed_with_them():
+    """As matrix_parts does, so that it is priced as such."""
+    blocks = Term("block_diagonal", children=(dense(6), dense(6)), order="total")
+    assert parts_of(diagonal_plus_low_rank(12, 2, beside=[blocks])) == Parts(True, False, None)
+    assert parts_of(diagonal_plus_low_rank(12, 2, beside=[dense(12)])) == Parts(True, True, 2)
 
 
 # -- prices ---------------------------------------------------------------------------------------

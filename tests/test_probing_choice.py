@@ -117,7 +117,7 @@ def test_a_preconditioner_that_is_named_is_the_one_probed(given, kind):
 def test_an_ill_conditioned_matrix_is_factorised_though_a_preconditioner_would_help(condition, may):
     """A preconditioner makes the residual small, not the error that it leaves."""
     tried = tuple(
-        Convergence("pivoted_cholesky" if rank else "none", rank, c, (1, 2, 3, 4, 5, 6, 7, 8), 1.0)
+        Convergence("pivoted_cholesky" if rank else "none", rank, c, (1, 2, 3, 4, 5, 6, 7, 8), 8)
         for rank, c in ((None, condition), (40, 2.0))
     )
     problem = replace(DENSE, term=dense(2000), spectrum=Spectrum("probe", convergence=tried))

@@ -21,21 +21,32 @@ from autotune.evidence.bounds import bound, is_uniform
 from autotune.evidence.convergence import try_out
 from autotune.ops import core_cg
 from autotune.ops.core_operator import as_operator
-from autotune.problem import Options, dense
+from autotune.problem import Decision, Options, dense
 from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
 from autotune.read.matrices import recognise
-from autotune.strategies.iterations import SHARE_OF_BOUND, expected_iterations, iterations_to_allow
+from autotune.strategies.iterations import (
+    SHARE_OF_BOUND,
+    expected_iterations,
+    iterations_to_allow,
+    iterations_told,
+)
 
 # -- by a probe, and by a condition number ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("condition", [10, 100])
-def test_a_probe_knows_the_iterations(spectrum, condition):
+def test_a_probe_knows_the_iterations_that_it_saw_and_else_the_least(spectrum, condition):
     A = reflected(spectrum(300, condition))
     [found] = try_out(A, [PLAIN], 60).convergence
     for rtol in (1e-2, 1e-5, 1e-8, 1e-10):
-        assert 0.8 <= found.iterations(rtol) / iterations_taken(A, rtol) <= 1.25
+        taken = iterations_taken(A, rtol)
+        if found.reaches(rtol):
+            assert 0.8 <= found.iterations(rtol) / taken <= 1.25
+        else:
+            assert found.iterations(rtol) == 60 < 1.1 * taken
+    assert found.reaches(1e-2)
+    assert found.reaches(1e-10) or condition == 100
     assert 0.8 * condition < found.condition_number < 1.1 * condition
 
 
@@ -53,53 +64,31 @@ def test_a_matrix_of_no_positive_or_finite_diagonal_is_not_tried():
         assert try_out(np.full((3, 3), value), [PLAIN], 5) is None
 
 
-def test_a_probe_that_stops_early_goes_on_at_the_rate_it_saw():
-    A = reflected(geometric(300, 300))
-    [found] = try_out(A, [PLAIN], 20).convergence
-    assert found.made == 20 < found.iterations(1e-3)
-    assert 0.6 <= found.iterations(1e-10) / iterations_taken(A, 1e-10) <= 1.7
-
-
-def test_what_a_probe_foretells_is_within_a_factor_of_three():
-    """Also at condition numbers that 60 products do not see; where conjugate gradients end within 4 n."""
-    n, factors = 600, []
-    for condition in (1e3, 1e5, 1e8):
-        for spectrum in SPECTRA:
-            values = spectrum(n, condition)
-            [found] = try_out(np.diag(values), [PLAIN], 60).convergence
-            for rtol in (1e-4, 1e-8):
-                taken = iterations_taken(Diagonal(values), rtol)
-                if taken < 4 * n - 1:
-                    factors.append(max(found.iterations(rtol) / taken, taken / found.iterations(rtol)))
-    assert len(factors) >= 16
-    assert max(factors) <= 3.0
-
-
 @pytest.mark.parametrize("made", [1, 2, 3, 4, 7])
-def test_a_probe_of_few_products_foretells_more_iterations_than_it_made(made):
+def test_a_probe_of_few_products_says_no_more_than_it_made(made):
     [found] = try_out(reflected(geometric(300, 1e4)), [PLAIN], made).convergence
-    assert found.made == made
-    assert made < found.iterations(1e-4) <= found.iterations(1e-8)
+    assert not found.reaches(1e-4)
+    assert found.made == found.iterations(1e-4) == found.iterations(1e-8) == made
 
 
-def test_the_further_a_probe_looks_ahead_the_more_iterations_are_allowed_for():
-    def allowed(needed):
-        seen = Convergence("none", None, 1e3, (), needed, made=20)
+def test_what_a_probe_did_not_see_the_end_of_is_allowed_twice_as_long():
+    def allowed(made, decades):
+        seen = Convergence("none", None, 1e3, decades, made)
         problem = replace(DENSE, spectrum=Spectrum("probe", None, (seen,)))
         return iterations_to_allow(problem, Options(solve_rtol=0.1))
 
-    assert [allowed(needed) for needed in (20, 21, 60)] == [22, 63, 180]
-    assert allowed(61) == DENSE.n
+    assert (allowed(20, (20,)), allowed(20, ())) == (22, 40)
 
 
-def test_what_a_probe_could_not_see_is_not_iterated_on():
-    """Eigenvalues j^2 need many times what 15 products foretell; a hundredth of them as many more."""
-    values = (np.arange(1, 2001) / 2000) ** 2
-    found = try_out(np.diag(values), [PLAIN], 15)
-    foretold, taken = found.convergence[0].iterations(1e-4), iterations_taken(Diagonal(values), 1e-4)
-    assert foretold < taken / 4
-    problem = replace(DENSE, spectrum=found)
-    assert iterations_to_allow(problem, Options(solve_rtol=1e-4)) > taken
+@pytest.mark.parametrize(
+    ("decades", "told"),
+    [((20,), "probed: 20 iterations expected to 0.1,"), ((), "probed: at least 30 iterations")],
+)
+def test_a_plan_tells_whether_the_iterations_were_seen(decades, told):
+    seen = Convergence("none", None, 1e3, decades, 30)
+    problem = replace(DENSE, spectrum=Spectrum("probe", None, (seen,)))
+    decision = Decision(problem, "cg", ("cg",), (), solve_rtol=0.1)
+    assert told in iterations_told(decision)
 
 
 def test_estimates_from_a_condition_number_are_within_a_factor_of_three():
@@ -125,7 +114,7 @@ def test_a_probe_knows_the_iterations_under_each_preconditioner(kind):
     parts = probing_parts(A, kind)
     b = np.random.default_rng(5).normal(size=(400, 1))
     found = next(c for c in try_out(A, [PLAIN, kind], 60).convergence if (c.preconditioner, c.rank) == kind)
-    for rtol in (1e-3, 1e-6):
+    for rtol in (1e-2, 1e-3):
         used = core_cg.block_cg(core_cg.as_operator(A), b, rtol, 400, parts, np.zeros((0, 0)))[1]
         assert 0.7 <= found.iterations(rtol) / used <= 1.4
 
@@ -145,15 +134,15 @@ def test_what_is_not_positive_definite_is_not_known(spoilt):
 
 
 def test_iterations_do_not_fall_as_the_tolerance_does():
-    found = Convergence("none", None, 10.0, (3, 7, 7, 12), 4.5)
+    found = Convergence("none", None, 10.0, (3, 7, 7, 12), 14)
     rtols = np.logspace(-0.1, -12, 60)
     counts = [found.iterations(rtol) for rtol in rtols]
     assert counts == sorted(counts)
-    assert [found.iterations(r) for r in (0.1, 1e-2, 1e-4, 1e-6)] == [3, 7, 12, 21]
+    assert [found.iterations(r) for r in (0.1, 1e-2, 1e-4, 1e-6)] == [3, 7, 12, 14]
 
 
 def test_a_declared_condition_number_wins_over_a_probe():
-    known = replace(DENSE, spectrum=Spectrum("probe", None, (Convergence("none", None, 2.0, (1, 1), 0.5),)))
+    known = replace(DENSE, spectrum=Spectrum("probe", None, (Convergence("none", None, 2.0, (1, 1), 5),)))
     declared, told = Options(condition_number=100.0), Options()
     assert expected_iterations(known, declared) == expected_iterations(DENSE, declared)
     assert expected_iterations(known, told) == 5

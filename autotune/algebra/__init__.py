@@ -3,7 +3,7 @@
 `operator` (the base), a file for each structure, `sum` and `marked` (combinations), `registry` (the list).
 `requests` (one request as an Op, with its pullback), `solver` (what answers requests), `plain` (answers by
 PyTensor's own Ops), `symmetric_parts` (the form that iterations take), `marks` (what the user says), `signs`,
-`host` (PyTensor's private names).
+`example` (inputs with values), `host` (PyTensor's private names).
 """
 
 from autotune.algebra.registry import STRUCTURES, kind_of, operator_from, part_axes

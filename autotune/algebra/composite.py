@@ -47,6 +47,12 @@ class Part:
             facts["symmetric"] = True
         return replace(term, facts=tuple(sorted(facts.items())), label=self.name)
 
+    @classmethod
+    def example(cls, term: Term, draft: Any) -> Part:
+        operator = kind_of(term.kind).example(term, draft)
+        definite, symmetric = (bool(term.fact(name)) for name in ("positive_definite", "symmetric"))
+        return cls(operator, definite, symmetric, term.label)
+
     def scale(self, s) -> Part:
         return replace(self, operator=self.operator.scale(s), positive_definite=False)
 
@@ -101,6 +107,10 @@ class Composite(Operator):
             for axes in kind_of(inside[0]).axes(inside, names):
                 found.append(",".join(order if axis == "n" else axis for axis in axes.split(",")))
         return found
+
+    @classmethod
+    def example(cls, term, draft):
+        return cls(tuple(Part.example(child, draft) for child in term.children))
 
     def dims(self):
         return {

@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.operator import Cotangent, Operator
+from autotune.problem import known
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,16 @@ class Dense(Operator):
     def join(cls, terms):
         return Dense(sum((t.matrix for t in terms[1:]), terms[0].matrix))
 
+    @classmethod
+    def example(cls, term, draft):
+        return Dense(draft.part("A", draft.matrix(known(term.n))))
+
     def dims(self):
         return {"n": (self.matrix, -1)}
+
+    @staticmethod
+    def symmetric_part(term):
+        return "S"
 
     def matmul(self, x):
         return self.matrix @ x

@@ -35,6 +35,10 @@ class Diagonal(Operator):
         first, *others = of_one_length([t.d for t in terms])
         return Diagonal(sum(others, first))
 
+    @classmethod
+    def example(cls, term, draft):
+        return Diagonal(draft.part("d", draft.positive(known(term.n))))
+
     def dims(self):
         return {"n": (self.d, -1)}
 
@@ -45,6 +49,10 @@ class Diagonal(Operator):
     @staticmethod
     def logdet_pullback(term, checked):
         return [Request("inverse_diagonal", checked=checked)]
+
+    @staticmethod
+    def symmetric_part(term):
+        return "d"
 
     @property
     def symmetric(self):

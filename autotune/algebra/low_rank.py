@@ -73,6 +73,17 @@ class LowRank(Operator):
         V = U if symmetric else pt.concatenate([t.V for t in terms], axis=-1)
         return LowRank(U, c, V, tied=symmetric)
 
+    @classmethod
+    def example(cls, term, draft):
+        """With ``c`` where its sign is not known, and V other than U where it is."""
+        n, k = (known(size) for _, size in term.dims)
+        values = draft.columns(n, k)
+        U = V = draft.part("U", values)
+        if not term.fact("symmetric"):
+            V = draft.part("V", values + 0.1 * draft.columns(n, k))
+        weighted = not term.fact("nonnegative_weights")
+        return LowRank(U, draft.part("c", draft.rng.uniform(0.5, 1.5, k)) if weighted else None, V)
+
     def dims(self):
         return {"n": (self.U, -2), "rank": (self.U, -1)}
 
@@ -95,6 +106,10 @@ class LowRank(Operator):
     @staticmethod
     def logdet_pullback(term, checked):
         return [Request("solve", dict(term.dims)["rank"], checked=checked)]
+
+    @staticmethod
+    def symmetric_part(term):
+        return "U" if term.fact("symmetric") else None
 
     def matmul(self, x):
         inner = self.V.mT @ x

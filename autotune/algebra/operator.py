@@ -20,6 +20,7 @@ from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
+from autotune.algebra.example import Draft
 from autotune.problem import Request, Term
 from cost_models import KernelCall
 
@@ -72,6 +73,11 @@ class Operator:
     def join(cls, terms: Sequence[Any]) -> Any:
         """The sum of operators of this kind as one."""
         raise AttributeError(f"{cls.__name__} defines no sum")
+
+    @classmethod
+    def example(cls, term: Term, draft: Draft) -> Any:
+        """An operator like ``term``, whose sizes are known, of inputs that ``draft`` makes with values."""
+        raise AttributeError(f"{cls.__name__} makes no example")
 
     # -- plain data -------------------------------------------------------------------------------------
 
@@ -136,6 +142,12 @@ class Operator:
     def logdet_pullback(term: Term, checked: bool) -> list[Request]:
         """What the gradient of a log-determinant asks of the whole matrix for this part of it."""
         return [Request("inverse", checked=checked)]
+
+    @staticmethod
+    def symmetric_part(term: Term) -> str | None:
+        """Which part it is of ``S + diag(d) + U diag(c) U'``, the form that iterations take: "S", "d" or "U";
+        None where it is formed together with all beside it."""
+        return None
 
     # -- algebra ----------------------------------------------------------------------------------------
 

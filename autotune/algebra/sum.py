@@ -43,6 +43,10 @@ class Sum(Operator):
     def axes(cls, signature, names):
         return [axes for one in signature[1:] for axes in kind_of(one[0]).axes(one, names)]
 
+    @classmethod
+    def example(cls, term, draft):
+        return Sum(tuple(kind_of(child.kind).example(child, draft) for child in term.children))
+
     def dims(self):
         return {name: where for term in reversed(self.terms) for name, where in term.dims().items()}
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 
-from autotune.algebra.dense import Dense
-from autotune.algebra.diagonal import Diagonal
-from autotune.algebra.low_rank import LowRank
+from autotune.algebra.operator import kind_of
 from autotune.problem import Term
 
 
@@ -23,12 +21,12 @@ class Parts:
 
 
 def parts_of(term: Term) -> Parts:
-    """Terms that are not symmetric by themselves are formed."""
-    low_rank = term.find("low_rank")
-    strange = not set(term.names) <= {Dense.kind, Diagonal.kind, LowRank.kind}
-    if strange or low_rank is None or not low_rank.fact("symmetric"):
+    """What is not symmetric by itself is formed, and so is all beside it."""
+    places = [kind_of(one.kind).symmetric_part(one) for one in term.summands]
+    if None in places or "U" not in places:
         return Parts(True, False, None)
-    return Parts(term.find("dense") is not None, True, dict(low_rank.dims)["rank"])
+    dims = dict(term.summands[places.index("U")].dims)
+    return Parts("S" in places, True, next(size for name, size in dims.items() if name != "n"))
 
 
 def columns_read(term: Term, n: int) -> int:
@@ -41,18 +39,18 @@ def columns_read(term: Term, n: int) -> int:
 
 def matrix_parts(operator: Any) -> tuple[Any, ...]:
     """``(S, d, U, c)`` whose sum is the operator, None for what is absent."""
-    terms = operator.summands
-    low_ranks = [term for term in terms if isinstance(term, LowRank)]
-    if not all(term.symmetric for term in low_ranks) or len(low_ranks) > 1:
+    places = [type(term).symmetric_part(term.static) for term in operator.summands]
+    if None in places or places.count("U") > 1:
         return operator.to_dense(), None, None, None
-    if not all(isinstance(term, Dense | Diagonal | LowRank) for term in terms):
-        return operator.to_dense(), None, None, None
-    dense = [term.matrix for term in terms if isinstance(term, Dense)]
-    diagonals = [term.d for term in terms if isinstance(term, Diagonal)]
-    U, c = (low_ranks[0].U, low_ranks[0].c) if low_ranks else (None, None)
-    if U is not None and c is None:
-        c = pt.ones((U.shape[-1],), dtype=U.type.dtype)
+    pairs = list(zip(places, operator.summands, strict=True))
+    dense, diagonals = ([term.parts[0] for place, term in pairs if place == one] for one in "Sd")
+    U, c = next((_weighted(*term.parts) for place, term in pairs if place == "U"), (None, None))
     return _total(dense), _total(diagonals), U, c
+
+
+def _weighted(U, c=None):
+    """``(U, c)``, with ones for weights that are left out."""
+    return U, pt.ones((U.shape[-1],), dtype=U.type.dtype) if c is None else c
 
 
 def _total(terms):

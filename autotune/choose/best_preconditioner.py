@@ -17,8 +17,8 @@ def with_preconditioner(problem: Problem, options: Any, profile: Profile) -> Any
     """``options`` with the preconditioner of the least predicted time, unless the user names one.
 
     A matrix given with `autotune.precondition` takes the place of all others. One that fits the budget of the
-    run-time guard comes before one that does not. Without a probe, or with a condition number declared, as
-    they are: nothing tells then what a preconditioner would gain.
+    run-time guard comes before one that does not, then one that the probe saw converge. Without a probe, or
+    with a condition number declared, as they are: nothing tells then what a preconditioner would gain.
     """
     if uses_given(problem):
         return replace(options, preconditioner=None)
@@ -30,11 +30,13 @@ def with_preconditioner(problem: Problem, options: Any, profile: Profile) -> Any
         return options
     names = (name,) * len(part.requests)
 
-    def rank(way: Any) -> tuple[bool, float]:
+    def rank(found: Convergence) -> tuple[bool, bool, float]:
+        way = replace(options, preconditioner=_named(found))
         declined = strategy(name).declines(part, within_guard(part, names, way, profile))
-        return declined is not None, seconds(part, names, way, profile)[0]
+        unseen = not found.reaches(options.solve_rtol)
+        return declined is not None, unseen, seconds(part, names, way, profile)[0]
 
-    return min((replace(options, preconditioner=_named(convergence)) for convergence in tried), key=rank)
+    return replace(options, preconditioner=_named(min(tried, key=rank)))
 
 
 def _named(convergence: Convergence) -> Preconditioner | None:

@@ -12,9 +12,10 @@ import math
 import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
-from autotune.evidence.forecast import residuals_to_come
+from autotune.ops import core_cg, core_iteration
 from autotune.ops import core_preconditioner as preconditioner
-from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
+from autotune.ops.core_operator import SymmetricOperator
+from autotune.problem.spectrum import GIVEN, Convergence, Spectrum
 
 SEED = 20170101
 # Nothing asks for less than this relative residual.
@@ -28,41 +29,40 @@ def unit_of(array) -> float:
     return 2.0 ** (math.frexp(float(np.abs(array).max()))[1] - 1)
 
 
-class Trial:
-    """One preconditioner's iteration for ``A x = b``: a product with A is made outside, for all trials."""
+def in_units(M: SymmetricOperator, b) -> SymmetricOperator:
+    """A multiple of a preconditioner, which does the same, so that ``M b`` neither over- nor underflows."""
+    unit = unit_of(M.product(b[None, :]))
+    return SymmetricOperator(M.dense / unit, M.d / unit, M.U, M.c / unit)
 
-    def __init__(self, kind: tuple[str, int | None], parts, b):
-        self.kind, self.parts = kind, parts
-        self.x, self.r = np.zeros_like(b), b.copy()
-        self.unit = 1.0  # of a preconditioner: a multiple of it does the same
-        self.unit = unit_of(self.precondition())
-        self.z = self.precondition()
-        self.p, self.rho = self.z.copy(), float(self.r @ self.z)
-        self.start = float(np.linalg.norm(b))
+
+class Trial:
+    """One preconditioner's iteration for ``A x = b``: a product with A is made outside, for all trials.
+
+    ``preconditioner``: as `core_cg.iteration_parts` takes it.
+    """
+
+    def __init__(self, kind: tuple[str, int | None], preconditioner, b):
+        self.kind = kind
+        self.preconditioner = core_cg.iteration_parts(preconditioner, b.dtype)
+        self.state = core_iteration.start(b[None, :], np.zeros(1))
+        core_iteration.turn_first(self.preconditioner, self.state)
+        self.start = float(self.state.size[0])
         self.alphas: list[float] = []
         self.betas: list[float] = []
         self.residuals: list[float] = []  # relative to b
         self.norm = 0.0  # of A, from below
 
-    def precondition(self):
-        return preconditioner.apply_inverse(self.parts, self.r[None, :])[0] / self.unit
-
     def step(self, q) -> bool:
         """One step, given ``q = A p``; False if A shows itself not to be positive definite."""
-        curvature = float(self.p @ q)
-        if not 0 < curvature < math.inf or not 0 < self.rho < math.inf:
+        state = self.state
+        rho, curvature = float(state.rho[0]), float(state.p[0] @ q)
+        self.norm, sound = core_iteration.step(state, q[None, :], self.norm)
+        if not sound:
             return False
-        alpha = self.rho / curvature
-        self.norm = max(self.norm, curvature / float(self.p @ self.p))
-        self.x += alpha * self.p
-        self.r -= alpha * q
-        self.z = self.precondition()
-        rho = float(self.r @ self.z)
-        beta, self.rho = rho / self.rho, rho
-        self.p = self.z + beta * self.p
-        self.alphas.append(alpha)
-        self.betas.append(beta)
-        self.residuals.append(float(np.linalg.norm(self.r)) / self.start)
+        core_iteration.turn(self.preconditioner, state, 1)
+        self.alphas.append(rho / curvature)
+        self.betas.append(float(state.rho[0]) / rho)
+        self.residuals.append(float(state.size[0]) / self.start)
         return True
 
     @property
@@ -70,31 +70,17 @@ class Trial:
         return self.residuals[-1] <= SMALLEST
 
     def convergence(self, attainable: float) -> Convergence:
-        lanczos, made = tridiagonal(self.alphas, self.betas), len(self.residuals)
-        best = min(self.residuals)
-        ahead = () if self.done else residuals_to_come(*lanczos, self.r.size, best, SMALLEST)
-        reached = np.minimum.accumulate([*self.residuals, *ahead])
+        reached = np.minimum.accumulate(self.residuals)
         depth = math.floor(-math.log10(max(reached[-1], 1e-300)))
-        found = [int(np.argmax(reached <= 10.0**-d)) + 1 for d in range(1, depth + 1)]
-        decades = tuple(k if k <= made else int(_two_digits(k)) for k in found)
         name, rank = self.kind
         return Convergence(
             preconditioner=name,
             rank=rank,
-            condition_number=_two_digits(condition_number(*lanczos)),
-            decades=decades,
-            rate=_two_digits(_rate(reached)),
+            condition_number=_two_digits(condition_number(*tridiagonal(self.alphas, self.betas))),
+            decades=tuple(int(np.argmax(reached <= 10.0**-d)) + 1 for d in range(1, depth + 1)),
+            made=len(self.residuals),
             attainable=_two_digits(attainable),
-            made=made,
         )
-
-
-def _rate(reached) -> float:
-    """Iterations for a decade in the second half of a convergence; ``NEVER`` where it stands still."""
-    half = len(reached) // 2
-    before = 1.0 if half == 0 else reached[half - 1]
-    gained = math.log10(before / max(reached[-1], 1e-300))
-    return min((len(reached) - half) / gained, NEVER) if gained > 0 else NEVER
 
 
 def tridiagonal(alphas, betas) -> tuple[np.ndarray, np.ndarray]:
@@ -127,20 +113,23 @@ def try_out(A, kinds, products: int, inverse=None) -> Spectrum | None:
         return None
     A = A / unit_of(largest)
     b = np.random.default_rng(SEED).standard_normal(len(A)).astype(A.dtype)
+    given = None if inverse is None else in_units(inverse, b)
     trials = [
-        Trial(kind, inverse if kind == GIVEN else preconditioner.build(A, rank_of(kind)), b) for kind in kinds
+        Trial(kind, given if kind == GIVEN else preconditioner.build(A, rank_of(kind)), b) for kind in kinds
     ]
     open_ = list(trials)
     with np.errstate(all="ignore"):
         for _ in range(products):
-            Q = np.stack([t.p for t in open_]) @ A
+            Q = np.concatenate([t.state.p for t in open_]) @ A
             if not all(t.step(q) for t, q in zip(open_, Q, strict=True)):
                 return None
             open_ = [t for t in open_ if not t.done]
             if not open_:
                 break
     rounding = float(np.finfo(A.dtype).eps) * max(t.norm for t in trials)
-    attainable = ROUNDINGS * rounding * max(float(np.linalg.norm(t.x)) for t in trials) / trials[0].start
+    attainable = (
+        ROUNDINGS * rounding * max(float(np.linalg.norm(t.state.x)) for t in trials) / trials[0].start
+    )
     made = max(len(t.residuals) for t in trials)
     return Spectrum("probe", None, tuple(t.convergence(attainable) for t in trials), made)
 

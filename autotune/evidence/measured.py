@@ -18,7 +18,8 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.choose.candidates import strategy, within_guard
+from autotune.choose.candidates import options_of, strategy, within_guard
+from autotune.choose.choice import decide
 from autotune.choose.memory import available_memory
 from autotune.evidence import store
 from autotune.evidence.stand_ins import Modes, has_stand_in
@@ -26,7 +27,7 @@ from autotune.evidence.store import Entry
 from autotune.evidence.timing import ROUNDS, SHORTEST_SAMPLE
 from autotune.evidence.trials import try_out
 from autotune.policy import Policy
-from autotune.problem import Candidate, Decision, Options
+from autotune.problem import Candidate, Decision
 from autotune.problem.formats import three_digits
 from autotune.strategies.base import dense_bytes
 from cost_models import Profile
@@ -43,10 +44,11 @@ logger = logging.getLogger("autotune")
 
 @dataclass(frozen=True)
 class Task:
-    """A decision by prices, the candidates to time, and the key under which their times are remembered."""
+    """A decision by prices, what it would be for each candidate to time, and the key under which their times
+    are remembered."""
 
     decision: Decision
-    names: tuple[str, ...]
+    built: dict[str, Decision]
     key: dict[str, Any]
 
 
@@ -62,11 +64,11 @@ def measured(decisions: Sequence[Decision], policy: Policy, profile: Profile, mo
         i: task for i, d in enumerate(decisions) if (task := _task(d, policy, profile, modes)) is not None
     }
     entries = {i: _remembered(task) for i, task in tasks.items()}
-    entries |= _timed({i: tasks[i] for i, entry in entries.items() if entry is None}, policy, profile, modes)
+    entries |= _timed({i: tasks[i] for i, entry in entries.items() if entry is None}, policy, modes)
     found = list(decisions)
     for i, entry in entries.items():
         if entry is not None:
-            found[i] = decided(tasks[i], entry, profile)
+            found[i] = decided(tasks[i], entry)
     return found
 
 
@@ -81,8 +83,9 @@ def _task(decision: Decision, policy: Policy, profile: Profile, modes: Modes) ->
     if len(names) < 2 or decision.chosen not in names:
         return None
     linker = type(modes.plain.linker).__name__
-    built_with = {name: _built_with(decision, name, profile) for name in names if not strategy(name).exact}
-    return Task(decision, names, store.key_of(decision.problem, built_with, linker))
+    built = {name: _as_built(decision, name, policy, profile) for name in names}
+    built_with = {name: given for name, one in built.items() if (given := _built_with(one))}
+    return Task(decision, built, store.key_of(decision.problem, built_with, linker))
 
 
 def _is_forced(decision: Decision, policy: Policy) -> bool:
@@ -126,36 +129,42 @@ def _least_seconds(candidates: Sequence[Candidate]) -> float:
     return (ROUNDS[0] + 2) * sum(max(c.seconds or 0.0, SHORTEST_SAMPLE) for c in candidates)
 
 
-def _built_with(decision: Decision, name: str, profile: Profile) -> dict[str, Any]:
-    """What an iterative candidate would be built with, as plain data."""
-    options = _options(decision, name, profile)
-    given = options.preconditioner
-    plain = None if given is None else given.model_dump(mode="json")
-    return {**{key: getattr(options, key) for key in BUILT_WITH}, "preconditioner": plain}
+def _as_built(decision: Decision, name: str, policy: Policy, profile: Profile) -> Decision:
+    """The decision as it would be for one candidate."""
+    problem = decision.problem
+    names = (name,) * len(problem.requests)
+    options = within_guard(problem, names, options_of(decision), profile)
+    parts = tuple(decide(part, policy, lambda: profile) for part in strategy(name).parts(problem))
+    return replace(
+        decision, chosen=name, assignment=names, max_iterations=options.max_iterations, parts=parts
+    )
 
 
-def _options(decision: Decision, name: str, profile: Profile) -> Options:
-    """What a candidate is built with."""
-    given = {key: getattr(decision, key) for key in (*BUILT_WITH, "preconditioner")}
-    options = Options(**given)
-    return within_guard(decision.problem, (name,) * len(decision.problem.requests), options, profile)
+def _built_with(decision: Decision) -> dict[str, Any]:
+    """What strategies that iterate, or serve by parts, are built with, as plain data."""
+    found: dict[str, Any] = {}
+    if not all(strategy(name).exact for name in decision.assignment):
+        given = decision.preconditioner
+        plain = None if given is None else given.model_dump(mode="json")
+        found |= {**{key: getattr(decision, key) for key in BUILT_WITH}, "preconditioner": plain}
+    if decision.parts:
+        found["parts"] = [[part.chosen, _built_with(part)] for part in decision.parts]
+    return found
 
 
 # -- timing ---------------------------------------------------------------------------------------
 
 
-def _timed(
-    tasks: Mapping[int, Task], policy: Policy, profile: Profile, modes: Modes
-) -> dict[int, Entry | None]:
+def _timed(tasks: Mapping[int, Task], policy: Policy, modes: Modes) -> dict[int, Entry | None]:
     """Times for each task, all in the policy's budget: what does not fit is left to the next compile."""
     entries: dict[int, Entry | None] = {}
     remaining = policy.effort_budget
     for done, (i, task) in enumerate(tasks.items()):
-        least = _least_seconds([task.decision.candidate(name) for name in task.names])
+        least = _least_seconds([task.decision.candidate(name) for name in task.built])
         entries[i] = _remembered(task)  # one problem may stand in a graph twice
         if entries[i] is None and least <= remaining:
             budget = max(least, remaining / (len(tasks) - done))
-            entry = entries[i] = _tried(task, budget, profile, modes)
+            entry = entries[i] = _tried(task, budget, modes)
             remaining -= entry.spent if entry is not None else 0.0
         elif entries[i] is None:
             logger.warning("effort_budget is spent: %s is left to the next compile.", _named(task))
@@ -165,19 +174,14 @@ def _timed(
 def _remembered(task: Task) -> Entry | None:
     """What is remembered of these candidates, if it is of all of them."""
     entry = store.load(task.key)
-    return entry if entry is not None and entry.tried >= set(task.names) else None
+    return entry if entry is not None and entry.tried >= set(task.built) else None
 
 
-def _tried(task: Task, budget: float, profile: Profile, modes: Modes) -> Entry | None:
+def _tried(task: Task, budget: float, modes: Modes) -> Entry | None:
     """Times of the candidates, in about ``budget`` seconds; None if they cannot be had."""
-    decision = task.decision
-    built = {
-        name: replace(decision, max_iterations=_options(decision, name, profile).max_iterations)
-        for name in task.names
-    }
     try:
         # In a context of its own: neither a session nor a graph being compiled around it takes part.
-        entry = Context().run(try_out, built, budget, modes)
+        entry = Context().run(try_out, task.built, budget, modes)
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
         logger.warning("%s could not be timed, so prices decide: %s", _named(task), found)
@@ -194,21 +198,15 @@ def _named(task: Task) -> str:
 # -- what comes of it -----------------------------------------------------------------------------
 
 
-def decided(task: Task, entry: Entry, profile: Profile) -> Decision:
+def decided(task: Task, entry: Entry) -> Decision:
     """The decision by the times in ``entry``, of candidates that the policy lets in now."""
-    seconds = {name: entry.seconds[name] for name in task.names if name in entry.seconds}
-    ruled_out = {name: entry.ruled_out[name] for name in task.names if name in entry.ruled_out}
+    seconds = {name: entry.seconds[name] for name in task.built if name in entry.seconds}
+    ruled_out = {name: entry.ruled_out[name] for name in task.built if name in entry.ruled_out}
     if not seconds:
         return task.decision
-    decision = task.decision
-    chosen = fastest(seconds, decision.chosen)
-    return replace(
-        decision,
-        chosen=chosen,
-        assignment=(chosen,) * len(decision.problem.requests),
-        candidates=tuple(_with_time(c, seconds, ruled_out, chosen) for c in decision.candidates),
-        max_iterations=_options(decision, chosen, profile).max_iterations,
-    )
+    chosen = fastest(seconds, task.decision.chosen)
+    candidates = (_with_time(c, seconds, ruled_out, chosen) for c in task.decision.candidates)
+    return replace(task.built[chosen], candidates=tuple(candidates))
 
 
 def fastest(seconds: Mapping[str, float], by_prices: str) -> str:

@@ -14,7 +14,7 @@ from autotune.ops.cholesky_or_lu import (
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
+from autotune.ops.lanczos import LanczosLogdet
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -32,8 +32,6 @@ __all__ = [
     "CholeskyOrLUSolve",
     "FactorOrNaN",
     "LUInverse",
-    "LanczosInverse",
-    "LanczosInverseOfParts",
     "LanczosLogdet",
     "LowRankFactor",
     "LowRankInverseDiagonal",

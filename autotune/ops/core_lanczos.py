@@ -5,8 +5,7 @@
     z' log(M) z ~ n sum_k w_k log theta_k,  by Lanczos' tridiagonal matrix (Golub & Meurant 2010)
 
 Ubaru, Chen & Saad (2017). Gauss' rule is an upper bound of the form, Gauss-Radau's a lower one (Bai & Golub
-1996). The preconditioner P deflates: its share is exact. What the steps tell of ``M^-1 z`` goes to the
-gradient, see `core_lanczos_inverse`. Vectors are rows ``(m, n)``.
+1996). The preconditioner P deflates: its share is exact. Vectors are rows ``(m, n)``.
 """
 
 from dataclasses import dataclass
@@ -29,11 +28,6 @@ LEEWAY = 2.0
 # Where nothing is said of it, it may be so many times below the least Ritz value. With this the quadrature's
 # error stayed below 0.05 of the one allowed for 16 kinds of spectra of condition 10 to 1e10, n = 300.
 UNSEEN = 10.0
-# Up to this condition number of M the probes of a value are enough for its gradient: of a relative change of
-# the lengthscale, noise or variance of a kernel, or in a random direction, the standard error is then 0.3 of
-# ``rtol |log det A|`` in the 90th percentile and 1.1 at most; 1.1 and 7.7 up to condition 100, 36 and 200 up
-# to 1e4 (RBF and Matern kernels and given spectra, n = 300, ranks 0, 20, 60 and none, rtol 0.01 to 0.1).
-GRADIENT_CONDITION = 10.0
 # Student's quantile of a two-sided 95 % interval on the pilot's degrees of freedom.
 QUANTILE = float(stdtrit(BLOCK - 1, 0.975))
 
@@ -50,31 +44,24 @@ def preconditioned(A, parts):
 
 @dataclass
 class Estimate:
-    """The forms ``z' log(M) z`` of a block, the error left of their mean quadrature, the steps taken, and
-    where conjugate gradients for ``M x = z`` would be after these, see `Tridiagonal.conjugate_gradients`."""
+    """The forms ``z' log(M) z`` of a block, the error left of their mean quadrature, and the steps taken."""
 
     forms: np.ndarray
     bias: float
     steps: int
-    krylov: np.ndarray
 
 
-def quadrature(apply, Z, allowed, max_steps, kept=0, condition_number=np.inf):
+def quadrature(apply, Z, allowed, max_steps, condition_number=np.inf):
     """The `Estimate` of a block of probes, as accurate as ``allowed(mean)`` says; None if steps or positive
-    definiteness run out. ``condition_number``: that of M, at most; infinite where nothing is known.
-
-    ``kept``: of how many probes its ``krylov`` is. If of any, the gradient is wanted as well, and None is the
-    answer as soon as M shows itself too ill-conditioned for that, see `GRADIENT_CONDITION`.
-    """
+    definiteness run out. ``condition_number``: that of M, at most; infinite where nothing is known."""
     n = Z.shape[1]
-    length = np.sqrt(n)
-    lanczos = Tridiagonal(apply, Z / length.astype(Z.dtype))
+    lanczos = Tridiagonal(apply, Z / np.sqrt(n).astype(Z.dtype))
     means: list[float] = []
     for steps in range(1, min(max_steps, n) + 1):
         lanczos.step()
         forms = n * lanczos.log_forms()
         means.append(float(forms.mean()))
-        if not np.isfinite(means[-1]) or (kept > 0 and lanczos.condition_number() > GRADIENT_CONDITION):
+        if not np.isfinite(means[-1]):
             return None
         enough = QUADRATURE_SHARE * allowed(means[-1])
         bias = 0.0 if lanczos.complete or steps == n else remaining(means)
@@ -82,9 +69,7 @@ def quadrature(apply, Z, allowed, max_steps, kept=0, condition_number=np.inf):
             lowest = n * lanczos.lower_log_forms(least_eigenvalue(lanczos, condition_number))
             bias = max(bias, means[-1] - float(lowest.mean()))
         if bias <= enough:
-            nothing = np.zeros((3, 0, n), Z.dtype)
-            solves = lanczos.conjugate_gradients(length)[:, :kept] if kept > 0 else nothing
-            return Estimate(forms, bias, steps, solves)
+            return Estimate(forms, bias, steps)
     return None
 
 
@@ -113,15 +98,13 @@ def remaining(means):
     return changes[-1] * max(slow / (1 - slow), k / max(p - 1, 0.5))
 
 
-def estimate(A, rtol, max_steps, parts, seed, kept=0, condition_number=np.inf):
-    """``(log det A, error, probes, krylov)`` with an error of at most ``rtol |log det A|``, or None.
+def estimate(A, rtol, max_steps, parts, seed, condition_number=np.inf):
+    """``(log det A, error, probes)`` with an error of at most ``rtol |log det A|``, or None.
 
     ``error`` is half a 95 % interval, plus the quadrature's. Stein's (1945) two samples: the spread in a
     pilot block tells how many probes are needed; the interval takes the pilot's spread and Student's quantile
     for it, so that looking at the data first does not make it too narrow. None as soon as more than
-    ``max_steps`` block steps would be needed. ``krylov`` (3, m, n) is of the first m probes, m <= ``kept``;
-    the gradient is to have them all, so None as well where another block would not add to them. See
-    `quadrature` for ``condition_number``.
+    ``max_steps`` block steps would be needed. See `quadrature` for ``condition_number``.
     """
     A = as_operator(A)
     n, base, apply = A.order, core_preconditioner.logdet(parts), preconditioned(A, parts)
@@ -130,46 +113,40 @@ def estimate(A, rtol, max_steps, parts, seed, kept=0, condition_number=np.inf):
         return rtol * abs(base + mean)
 
     Z = signs(BLOCK, n, seed, A.dtype)
-    block = quadrature(apply, Z, allowed, max_steps, kept, condition_number)
+    block = quadrature(apply, Z, allowed, max_steps, condition_number)
     if block is None:
         return None
     forms, bias, steps, spread = block.forms, block.bias, block.steps, block.forms.std(ddof=1)
-    krylov = [block.krylov]
     while True:
         count, value = forms.size, base + forms.mean()
         error = QUANTILE * spread / np.sqrt(count) + bias
         if error <= rtol * abs(value):
-            return value, error, count, np.concatenate(krylov, axis=1)
+            return value, error, count
         needed = (QUANTILE * spread / max(rtol * abs(value) - bias, 1e-300)) ** 2
-        if 0 < kept <= count or not steps + (needed - count) / BLOCK * block.steps <= max_steps:
+        if not steps + (needed - count) / BLOCK * block.steps <= max_steps:
             return None
         Z = signs(count + BLOCK, n, seed, A.dtype)[count:]
-        block = quadrature(apply, Z, allowed, max_steps - steps, kept - count, condition_number)
+        block = quadrature(apply, Z, allowed, max_steps - steps, condition_number)
         if block is None:
             return None
         forms, bias, steps = np.append(forms, block.forms), max(bias, block.bias), steps + block.steps
-        krylov.append(block.krylov)
 
 
-def logdet(A, rtol, max_steps, parts, seed, kept=0, condition_number=np.inf):
-    """``(log det A, error, probes, factor, krylov)`` for symmetric positive definite ``A``, an array or a
+def logdet(A, rtol, max_steps, parts, seed, condition_number=np.inf):
+    """``(log det A, error, probes, factor)`` for symmetric positive definite ``A``, an array or a
     `SymmetricOperator`.
 
     By Lanczos if that can be had with ``error <= rtol |log det A|`` in ``max_steps`` block steps; ``factor``
-    is then empty. Otherwise exactly by the direct way (see `core_direct`): error and probes 0, its factor,
-    and no ``krylov``. NaN if it has none. Exact as well where the gradient is wanted, ``kept > 0``, and would
-    be poor by ``kept`` probes, see `quadrature`: the factor then gives it exactly.
+    is then empty. Otherwise exactly by the direct way (see `core_direct`): error and probes 0, and its
+    factor. NaN if it has none.
     """
     A = as_operator(A)
-    n = A.order
-    nothing = np.zeros((3, 0, n), A.dtype)
-    if n and (A.diagonal() > 0).all():
-        found = estimate(A, rtol, max_steps, parts, seed, kept, condition_number)
+    if A.order and (A.diagonal() > 0).all():
+        found = estimate(A, rtol, max_steps, parts, seed, condition_number)
         if found is not None:
-            *numbers, krylov = found
-            return *numbers, np.zeros((0, 0), A.dtype), krylov
+            return *found, np.zeros((0, 0), A.dtype)
     value, L = exact_logdet(A)
-    return value, 0.0, 0, L, nothing
+    return value, 0.0, 0, L
 
 
 def exact_logdet(A):
@@ -183,18 +160,17 @@ def exact_logdet(A):
     return 2 * np.log(np.diagonal(L).astype(np.float64)).sum(), L
 
 
-def logdet_arrays(A, rtol, max_steps, seed, scale, U, s, condition_number, kept, *thin):
+def logdet_arrays(A, rtol, max_steps, seed, scale, U, s, condition_number, *thin):
     """`logdet` on the arrays of a graph: the outputs of the Op, typed. ``thin``: d, V, c of the matrix."""
     A = as_operator(A, *thin)
     core_preconditioner.check_parts(A.order, scale, U, s)
     with np.errstate(all="ignore"):
-        value, error, probes, L, krylov = logdet(
-            A, float(rtol), int(max_steps), (scale, U, s), int(seed), int(kept), float(condition_number)
+        value, error, probes, L = logdet(
+            A, float(rtol), int(max_steps), (scale, U, s), int(seed), float(condition_number)
         )
     return (
         np.array(value, dtype=A.dtype),
         np.array(error, dtype=A.dtype),
         np.array(probes, dtype=np.int64),
         np.ascontiguousarray(L),
-        np.ascontiguousarray(krylov),
     )

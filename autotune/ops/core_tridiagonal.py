@@ -1,7 +1,6 @@
 """Lanczos' recurrence for several vectors at once: ``M V = V T`` with T tridiagonal, V orthonormal.
 
-Its first row has the logarithm's quadrature (Golub & Meurant 2010), its ``L D L'`` factors are conjugate
-gradients (Paige & Saunders 1975). Vectors are rows ``(m, n)``.
+Its first row has the logarithm's quadrature (Golub & Meurant 2010). Vectors are rows ``(m, n)``.
 """
 
 from collections.abc import Callable
@@ -90,11 +89,6 @@ class Tridiagonal:
         theta, _ = self.eigenpairs()
         return float(theta.min()), float(theta.max())
 
-    def condition_number(self):
-        """The ratio of these, a lower bound of that of M."""
-        least, greatest = self.ritz_range()
-        return greatest / least
-
     def lower_log_forms(self, node):
         """Gauss-Radau's rule: at most ``v_1' log(M) v_1`` where no eigenvalue of M is below ``node``.
 
@@ -107,25 +101,6 @@ class Tridiagonal:
             before = beta
         theta, V = self.eigenpairs(node + before**2 / pivot)
         return (V[:, 0] ** 2 * np.log(np.maximum(theta, node))).sum(axis=1)
-
-    def conjugate_gradients(self, length):
-        """``(x, r, p)`` (3, m, n): where conjugate gradients for ``M x = length v_1`` are after these steps.
-
-        ``x = length V T^-1 e_1``, r its residual and p the next direction, by ``T = L D L'`` of a positive
-        definite T. Source: Paige & Saunders (1975), section 4.
-        """
-        basis = self.basis
-        X, P, ratio, beta = np.zeros_like(basis[:, 0]), basis[:, 0].copy(), 0.0, 0.0
-        size = np.full(len(X), float(length))
-        for step, alpha in enumerate(self.alpha):
-            pivot = alpha - ratio * beta
-            X += (size / pivot).astype(X.dtype)[:, None] * P
-            beta = self.beta[step]
-            ratio = beta / pivot
-            size = -ratio * size
-            P = basis[:, step + 1] - ratio.astype(X.dtype)[:, None] * P
-        scale = size.astype(X.dtype)[:, None]
-        return np.stack([X, scale * basis[:, -1], scale * P])
 
     @property
     def complete(self):

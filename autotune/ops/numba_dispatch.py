@@ -26,7 +26,6 @@ from autotune.ops import (
     core_cholesky_or_lu,
     core_inverse,
     core_lanczos,
-    core_lanczos_inverse,
     core_preconditioner,
     kernels,
     lowrank,
@@ -44,7 +43,7 @@ from autotune.ops.cholesky_or_lu import (
 from autotune.ops.core_factor import CHOLESKY
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, LUInverse
-from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
+from autotune.ops.lanczos import LanczosLogdet
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
 VERSION = int(digest_of_sources()[:12], 16)
@@ -263,44 +262,14 @@ def funcify_lanczos_logdet(op, node, **kwargs):
     result_type = types.Tuple([_array_type(out) for out in node.outputs])
 
     @numba_njit
-    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s, condition_number, kept, d, V, c):
+    def lanczos_logdet(A, rtol, max_steps, seed, scale, U, s, condition_number, d, V, c):
         with numba.objmode(result=result_type):
             result = core_lanczos.logdet_arrays(
-                A, rtol, max_steps, seed, scale, U, s, condition_number, kept, d, V, c
+                A, rtol, max_steps, seed, scale, U, s, condition_number, d, V, c
             )
         return result
 
     return lanczos_logdet, VERSION
-
-
-@register_funcify_default_op_cache_key(LanczosInverse)
-def funcify_lanczos_inverse(op, node, **kwargs):
-    inverse_type = _array_type(node.outputs[0])
-
-    @numba_njit
-    def lanczos_inverse(A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c):
-        with numba.objmode(Y=inverse_type):
-            Y = core_lanczos_inverse.inverse_array(
-                A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c
-            )
-        return Y
-
-    return lanczos_inverse, VERSION
-
-
-@register_funcify_default_op_cache_key(LanczosInverseOfParts)
-def funcify_lanczos_inverse_of_parts(op, node, **kwargs):
-    result_type = types.Tuple([_array_type(out) for out in node.outputs])
-
-    @numba_njit
-    def lanczos_inverse_of_parts(A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c):
-        with numba.objmode(result=result_type):
-            result = core_lanczos_inverse.parts_arrays(
-                A, rtol, solve_rtol, limit, seed, scale, U, s, factor, krylov, d, V, c
-            )
-        return result
-
-    return lanczos_inverse_of_parts, VERSION
 
 
 @register_funcify_default_op_cache_key(SharedCholesky)

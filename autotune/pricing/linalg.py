@@ -186,7 +186,7 @@ def low_rank_diagonal(sized: SizedNode) -> Cost:
 SMALL = 32
 """The order at which an iteration on a dense matrix is all fixed cost."""
 PROBES = 8
-"""Vectors that the Lanczos algorithms work on at once."""
+"""Vectors that Lanczos works on at once."""
 
 
 def block_cg(sized: SizedNode) -> Cost:
@@ -196,24 +196,16 @@ def block_cg(sized: SizedNode) -> Cost:
     return _iterations(matrix, n, k, m, budget, workspace=3 * b.bytes)
 
 
-def lanczos(budget: int) -> Rule:
-    """Products with blocks of probes, half of the budget in input number ``budget``.
+def lanczos(sized: SizedNode) -> Cost:
+    """Products with blocks of probes, half of the budget.
 
     The last inputs are the diagonal, the columns and their weights beside the matrix, or in its place.
     """
-
-    def rule(sized: SizedNode) -> Cost:
-        matrix, (d, U) = sized.inputs[0], sized.inputs[-3:-1]
-        n = order(matrix, d, U)
-        workspace = 4 * PROBES * n * np.dtype(matrix.dtype).itemsize
-        return _iterations(matrix, n, U.length(-1), PROBES, sized.inputs[budget], workspace=workspace)
-
-    return rule
-
-
-def order(matrix: Array, d: Array, U: Array) -> int:
-    """n of a matrix that may be given by its diagonal or its columns."""
-    return max(matrix.length(-1), d.length(0), U.length(0))
+    matrix, _, budget = sized.inputs[:3]
+    d, U, _ = sized.inputs[-3:]
+    n = max(matrix.length(-1), d.length(0), U.length(0))
+    workspace = 4 * PROBES * n * np.dtype(matrix.dtype).itemsize
+    return _iterations(matrix, n, U.length(-1), PROBES, budget, workspace=workspace)
 
 
 def _iterations(matrix: Array, n: int, k: int, m: int, budget: Array, *, workspace: float) -> Cost:

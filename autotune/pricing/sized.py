@@ -23,7 +23,6 @@ from pytensor.tensor.type import lscalar
 from autotune.ops import BlockCG, LanczosLogdet, LowRankFactor, PartialCholesky
 from autotune.pricing.arrays import Array, SizedNode
 from autotune.pricing.layout import is_fortran
-from autotune.pricing.linalg import PROBES
 from autotune.read.sizes import Sizes
 
 Lengths = tuple[int | None, ...]
@@ -211,17 +210,11 @@ def _partial_cholesky(A: Array, rank: Array, d: Array, U: Array, c: Array) -> Se
     return [(n,), (n, columns), (columns,)]
 
 
-def _lanczos_logdet(A: Array, *inputs: Array) -> Sequence[Lengths]:
-    """The solves of one block of probes are handed on, if any are ``kept``."""
-    kept, d, U, _ = inputs[-4:]
-    return [(), (), (), (0, 0), (3, 0 if kept.value == 0 else PROBES, A.shape[0] or d.shape[0] or U.shape[0])]
-
-
 BY_THE_VALUES: dict[type, Callable[..., Sequence[Lengths]]] = {
     LowRankFactor: lambda d, U, last: [(), U.shape[:1], (U.shape[1],) * 2, U.shape[1:], (0,), (0, 0), (), ()],
     PartialCholesky: _partial_cholesky,
     BlockCG: lambda A, B, *rest: [B.shape, (), (0, 0)],
-    LanczosLogdet: _lanczos_logdet,
+    LanczosLogdet: lambda *inputs: [(), (), (), (0, 0)],
 }
 """Outputs of Ops of ours that have the lengths given here in the usual case, and others for odd values."""
 

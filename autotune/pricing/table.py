@@ -26,7 +26,6 @@ from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 from pytensor.tensor.sort import ArgSortOp, SortOp
 
 from autotune import ops
-from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
 from autotune.pricing import elementwise as loops
 from autotune.pricing import inner, linalg, moving
 from autotune.pricing.arrays import Cost, SizedNode, Unknown
@@ -85,9 +84,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.LowRankInverseDiagonal: linalg.low_rank_diagonal,
     ops.BlockCG: linalg.block_cg,
     ops.PartialCholesky: linalg.partial_cholesky,
-    LanczosLogdet: linalg.lanczos(budget=2),
-    LanczosInverse: linalg.lanczos(budget=3),
-    LanczosInverseOfParts: linalg.lanczos(budget=3),
+    ops.LanczosLogdet: linalg.lanczos,
     # Loops over all numbers.
     elemwise.Elemwise: loops.elementwise,
     elemwise.CAReduce: loops.reduction,

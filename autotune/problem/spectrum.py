@@ -23,31 +23,30 @@ class Convergence:
     """Conjugate gradients with one preconditioner on one example, with a random right-hand side.
 
     ``condition_number`` of the preconditioned matrix: the ratio of the extreme Ritz values, a lower bound.
-    ``decades``: the iterations after which the relative residual was below 1e-1, 1e-2, ...; ``rate``: those
-    that a further decade takes. ``attainable``: the relative residual that rounding allows. ``made``: the
-    iterations that were made; what is beyond them is foretold (`autotune.evidence.forecast`).
+    ``decades``: the iterations after which the relative residual was below 1e-1, 1e-2, ...; ``made``: those
+    that were made. ``attainable``: the relative residual that rounding allows.
     """
 
     preconditioner: str
     rank: int | None
     condition_number: float
     decades: tuple[int, ...]
-    rate: float
+    made: int
     attainable: float = 0.0
-    made: int = NEVER
+
+    def reaches(self, rtol: float) -> bool:
+        """Whether it was seen to converge to a relative residual of ``rtol``."""
+        return self.attainable <= rtol and -math.log10(rtol) <= len(self.decades)
 
     def iterations(self, rtol: float) -> int:
-        """Iterations to a relative residual of ``rtol``: linear between decades, and beyond the last one."""
+        """Iterations to ``rtol``, linear between decades; where it was not reached those made: at least."""
         if rtol < self.attainable:
             return NEVER
-        points = (0, *self.decades)
-        wanted, reached = -math.log10(rtol), len(self.decades)
-        if wanted > reached:
-            found = points[-1] + (wanted - reached) * self.rate
-        else:
-            whole = min(int(wanted), reached - 1)
-            found = points[whole] + (wanted - whole) * (points[whole + 1] - points[whole])
-        return max(1, math.ceil(min(found, NEVER)))
+        if not self.reaches(rtol):
+            return self.made
+        points, wanted = (0, *self.decades), -math.log10(rtol)
+        whole = min(int(wanted), len(self.decades) - 1)
+        return max(1, math.ceil(points[whole] + (wanted - whole) * (points[whole + 1] - points[whole])))
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ def lower(reading, decision, assignment) -> dict:
         decision.problem.linker,
         frozenset(asked.request.kind for asked in reading.requests.values()),
     )
-    return _answers(reading, assignment, lambda name: _solver(name, decision, system, reading.matrix))
+    return _answers(reading, assignment, lambda name: answering(name, decision, system, reading.matrix))
 
 
-def _solver(name, decision, system, matrix=None) -> Solver:
+def answering(name, decision, system, matrix=None) -> Solver:
     """What answers by one strategy; ``matrix``: the variable that the graph has for it, if it has one.
 
     What serves by parts gets what answers by the decisions for them.
@@ -60,7 +60,7 @@ def _part_solver(part, decision) -> Solver:
     problem = decision.problem
     kinds = frozenset(r.kind for r in problem.requests)
     system = System(part.operator, problem.positive_definite, problem.symmetric, problem.linker, kinds)
-    return assigned(decision, lambda name: _solver(name, decision, system))
+    return assigned(decision, lambda name: answering(name, decision, system))
 
 
 def _dense(operator, matrix) -> Dense:
@@ -73,13 +73,17 @@ def defer(reading, decision) -> dict:
     One that is undecided is taken when they are lowered; until then the operator keeps its structure. What is
     served by parts becomes requests on them.
     """
-    carried = replace(decision, before_autodiff=True)
     facts = {"positive_definite": reading.positive_definite, "symmetric": reading.symmetric}
 
     def solver(name):
-        return _requested(name, decision, reading.operator, carried, (), facts, reading.matrix)
+        return requesting(name, decision, reading.operator, facts, reading.matrix)
 
     return _answers(reading, decision.assignment, solver)
+
+
+def requesting(name, decision, operator, facts, matrix) -> Solver:
+    """What answers by request Ops, which one strategy is to serve."""
+    return _requested(name, decision, operator, replace(decision, before_autodiff=True), (), facts, matrix)
 
 
 def _requested(name, decision, operator, carried, path, facts, matrix=None) -> Solver:

@@ -30,7 +30,7 @@ from autotune.read.facts import Declared
 from autotune.read.naming import TermNames
 from autotune.read.sizes import Sizes, lasting_hints
 from autotune.rewrite.branches import branches
-from autotune.rewrite.build import check_order, defer, lower, wire
+from autotune.rewrite.build import answering, check_order, defer, lower, requesting, wire
 from autotune.rewrite.carried import as_served, carried_decision, told
 from autotune.rewrite.describe import probed, problem_of, told_apart
 from autotune.rewrite.dispatch import dispatched, will_look
@@ -255,7 +255,8 @@ def _decisions(problems, policy: Policy, mode) -> list[Decision]:
 def modes_to_time(mode: Mode) -> Modes:
     """The linker and rewrites of ``mode`` for candidates that are timed."""
     plain = without_passes(mode)
-    return Modes(plain, plain.register((AutotunePass(ONLY_LOWER, only_lower=True), DECIDE_POSITION)))
+    lowering = plain.register((AutotunePass(ONLY_LOWER, only_lower=True), DECIDE_POSITION))
+    return Modes(plain, lowering, answering, requesting)
 
 
 def without_passes(mode: Mode) -> Mode:

@@ -6,11 +6,23 @@ import math
 from functools import cached_property
 
 import pytensor.tensor as pt
+from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops.core_lanczos import BLOCK
-from autotune.ops.lanczos import LanczosInverse, LanczosInverseOfParts, LanczosLogdet
+from autotune.ops.core_preconditioner import JACOBI
+from autotune.ops.factor import SharedCholesky
+from autotune.ops.lanczos import LanczosLogdet
 from autotune.problem import Problem, known
-from autotune.strategies.base import No, Strategy, Work, dense_bytes, forming, outer_products, times
+from autotune.strategies.base import (
+    No,
+    Strategy,
+    Work,
+    dense_bytes,
+    forming,
+    outer_products,
+    times,
+    with_backward,
+)
 from autotune.strategies.cg import (
     Preconditioned,
     beyond_budget,
@@ -19,36 +31,21 @@ from autotune.strategies.cg import (
     in_parts,
     iteration,
     preconditioner_calls,
+    products_with_columns,
     solve_calls,
     solve_columns,
     thin_outer_products,
     vector_bytes,
 )
-from autotune.strategies.iterations import condition_number
-from autotune.strategies.steps import (
-    GRADIENT,
-    asks_gradient,
-    block_step,
-    combining,
-    direct,
-    estimates_gradient,
-    exact_solves,
-    expected_blocks,
-    factorised,
-    further_steps,
-    gradient_rtol,
-    is_of_the_gradient,
-    orthogonalisation,
-    repeated,
-    steps_of_a_block,
-    with_gradient,
-)
-from cost_models import KernelCall
+from autotune.strategies.cholesky import CholeskySolver
+from autotune.strategies.iterations import condition_number, rank_for
+from autotune.strategies.woodbury import factorised_in_parts, solver_of_parts
+from cost_models import KernelCall, call
 
 # Every problem has the same probes in every call: an objective that is minimised must not flicker.
 SEED = 20170101
-# Of so many rows of the matrix the solves of one probe are handed on to the gradient: three vectors each.
-ROWS_A_PROBE = 8
+# What only the gradient of a log-determinant asks for.
+GRADIENT = frozenset({"inverse", "inverse_diagonal"})
 
 
 class LanczosStrategy(Strategy):
@@ -60,12 +57,9 @@ class LanczosStrategy(Strategy):
     Op; solves then use its factor. The error of the quadrature is bounded by the condition number that is
     declared or probed, or, where that is unknown or false, by the least Ritz value.
 
-    Its gradient after ``tune`` is an unbiased estimate by the same probes, which continues their Krylov
-    spaces, as long as the condition number of M is at most 10 by its Ritz values. Above that, the probes of a
-    value do not see every direction well enough: value and gradient are then exact, by one factor. Nothing
-    n x n is made for ``diag(d) + U diag(c) U'``. An inverse that the user asked for is never estimated.
-    Whether the matrix is positive definite is answered by what was seen of it: a negative eigenvalue that no
-    probe met is missed.
+    Its gradient is exact, by a factor of the matrix, which then solves as well: a value is what an estimate
+    is worth it for. Nothing n x n is made for ``diag(d) + U diag(c) U'``. Whether the matrix is positive
+    definite is answered by what was seen of it: a negative eigenvalue that no probe met is missed.
     """
 
     name = "lanczos"
@@ -81,10 +75,8 @@ class LanczosStrategy(Strategy):
         if not options.carried:
             if not problem.asks("logdet"):
                 return No("no log-determinant is asked for")
-            if any(problem.asks(kind) for kind in GRADIENT):
+            if asks_gradient(problem):
                 return No("an inverse that is asked for is not estimated")
-            if any(is_of_the_gradient(r, problem) for r in problem.requests):
-                return No("solves with as many columns as the low-rank part look like its gradient's")
         if not problem.positive_definite:
             return No("the matrix is not known to be positive definite")
         if not options.forced and problem.inverse is not None and problem.inverse.names != ("diagonal",):
@@ -94,55 +86,42 @@ class LanczosStrategy(Strategy):
         return None if options.forced else _beyond_budget(problem, options)
 
     def work(self, problem: Problem, options) -> Work:
-        n, full = known(problem.n), with_gradient(problem)
-        solves = exact_solves(full)
+        n, full = known(problem.n), with_backward(problem, structured=True)
         calls = preconditioner_calls(n, options)
         calls += thin_outer_products(problem) if in_parts(problem) else forming(problem)
         if has_dense(problem):
             calls += outer_products(problem)
-        if asks_gradient(full) and not estimates_gradient(problem, options):
-            calls += block_step(problem, options)
-            calls += factorised(problem, solve_columns(solves), gradient=True)
-        else:
-            calls += [*solve_calls(solves, options), *self._estimates(problem, full, options)]
-        return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(solves))
-
-    def _estimates(self, problem: Problem, full: Problem, options) -> list[KernelCall]:
-        """The log-determinant and its gradient by probes."""
-        n, calls = known(problem.n), []
-        blocks, steps = expected_blocks(n, options), steps_of_a_block(problem, options)
-        one = block_step(problem, options)
         if full.asks("logdet"):
-            calls += [*repeated(blocks * steps, one), *orthogonalisation(n, blocks, steps)]
+            blocks, steps = expected_blocks(n, options), steps_of_a_block(problem, options)
+            calls += _repeated(blocks * steps, block_step(problem, options))
+            calls += orthogonalisation(n, blocks, steps)
         if asks_gradient(full):
-            calls += repeated(blocks * further_steps(problem, options), one)
-            calls += combining(problem, math.ceil(BLOCK * blocks), options)
-        return calls
+            calls += factorised(problem, solve_columns(full), gradient=True)
+        else:
+            calls += solve_calls(full, options)
+        return Work(times(problem.batch, calls), self._bytes(problem, full, options) + vector_bytes(problem))
 
     def _bytes(self, problem: Problem, full: Problem, options) -> float:
-        """The matrix or its columns, the gradient's inverse, the basis with room to grow, and the probes."""
-        n, blocks = known(problem.n), expected_blocks(known(problem.n), options)
+        """The matrix or its columns, the factor of a gradient, the basis with room to grow."""
+        n, matrices = known(problem.n), 2 if asks_gradient(full) else 1
         if has_dense(problem):
-            matrices = dense_bytes(problem, 2 if asks_gradient(full) else 1)
+            held = dense_bytes(problem, matrices)
         else:
-            matrices = n * columns_of(problem) * problem.itemsize * (2 if asks_gradient(full) else 1)
-        vectors = 2 * steps_of_a_block(problem, options) + (5 * blocks if asks_gradient(full) else 0)
-        return matrices + vectors * BLOCK * n * problem.itemsize
+            held = n * columns_of(problem) * problem.itemsize * matrices
+        return held + 2 * steps_of_a_block(problem, options) * BLOCK * n * problem.itemsize
 
     def guarded(self, problem: Problem, options) -> tuple[list[KernelCall], list[KernelCall]]:
         """The kernels of the direct fallback, and those of one step; see `ConjugateGradientsStrategy`.
 
-        A solve with m right-hand sides may take 8 / m as many iterations as the log-determinant takes steps,
-        and the gradient as many steps as that.
+        A solve with m right-hand sides may take 8 / m as many iterations as the log-determinant takes steps.
         """
-        full = with_gradient(problem)
-        columns = solve_columns(exact_solves(full))
+        full = with_backward(problem, structured=True)
+        columns, gradient = solve_columns(full), asks_gradient(full)
         steps = [*block_step(problem, options)]
-        for m in columns:
-            steps += repeated(max(1.0, BLOCK / max(m, 1)), iteration(problem, m))
-        if asks_gradient(full):
-            steps += block_step(problem, options)
-        return direct(problem, columns, asks_gradient(full)), steps
+        for m in () if gradient else columns:
+            steps += _repeated(max(1.0, BLOCK / max(m, 1)), iteration(problem, m))
+        direct = factorised(problem, columns, gradient)
+        return [*direct, *(forming(problem) if has_dense(problem) else ())], steps
 
     def preparation(self, problem: Problem, options) -> list[KernelCall]:
         return preconditioner_calls(known(problem.n), options)
@@ -150,18 +129,19 @@ class LanczosStrategy(Strategy):
     def solver(self, system, options):
         # a preconditioner that the user gives is one for solves
         operator = getattr(system.operator, "operator", system.operator)
-        differentiated = not GRADIENT.isdisjoint(system.kinds)
-        return LanczosSolver(operator, options, differentiated)
+        solver = DifferentiatedLanczosSolver if system.kinds & GRADIENT else LanczosSolver
+        return solver(operator, options)
+
+
+def asks_gradient(problem: Problem) -> bool:
+    return any(problem.asks(kind) for kind in GRADIENT)
 
 
 def _beyond_budget(problem: Problem, options) -> No | None:
     budget = options.max_iterations
     if problem.n is None or budget is None:
         return None
-    a_block = steps_of_a_block(problem, options)
-    if asks_gradient(with_gradient(problem)):
-        a_block = max(a_block, further_steps(problem, options))
-    steps = expected_blocks(problem.n, options) * a_block
+    steps = expected_blocks(problem.n, options) * steps_of_a_block(problem, options)
     if steps > budget:
         return No(f"expects {math.ceil(steps)} steps, the budget beside a direct factorisation is {budget}")
     columns = [m for m in (r.columns for r in problem.requests if r.kind in ("solve", "inv_quad")) if m]
@@ -173,20 +153,66 @@ def solve_budget(steps, columns):
     return steps * max(1, BLOCK // columns)
 
 
+# -- work ---------------------------------------------------------------------------------------------------
+
+
+def block_step(problem: Problem, options) -> list[KernelCall]:
+    """A product of the preconditioned matrix with one block: two of P's root beside that of the matrix."""
+    n, calls = known(problem.n), iteration(problem, BLOCK)
+    rank = rank_for(options, n)
+    return calls if rank <= JACOBI else [*calls, *_repeated(2, products_with_columns(n, rank, BLOCK))]
+
+
+def orthogonalisation(n: int, blocks: float, steps: int) -> list[KernelCall]:
+    """Each vector passes twice over the basis, twice in both directions."""
+    return [call("gemv", m=n, n=math.ceil(steps / 2), count=4 * BLOCK * blocks * steps)]
+
+
+def expected_blocks(n: int, options) -> float:
+    """Blocks of probes for ``logdet_rtol``: one probe has a relative error of about ``sqrt(2 / n)``."""
+    return max(1.0, 1.0 / (max(n, 1) * _rtol(options) ** 2))
+
+
+def steps_of_a_block(problem: Problem, options) -> int:
+    """Lanczos steps to ``logdet_rtol``: quadrature converges twice as fast as a solve does."""
+    n, condition = known(problem.n), condition_number(problem, options)
+    if condition is None:
+        return n
+    bound = 0.25 * math.sqrt(condition) * math.log(20.0 / _rtol(options))
+    return max(1, min(n, math.ceil(bound) + 3))
+
+
+def _rtol(options) -> float:
+    """What the policy asks for; a hundredth to count by where it asks for nothing."""
+    return options.logdet_rtol or 1e-2
+
+
+def factorised(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
+    """A factor of the matrix, and solves and the gradient of the log-determinant by it."""
+    if not has_dense(problem):
+        return factorised_in_parts(problem, columns, gradient)
+    n = known(problem.n)
+    calls = [call("potrf", n=n), *(call("potrs", n=n, m=m) for m in columns)]
+    return [*calls, call("potri", n=n)] if gradient else calls
+
+
+def _repeated(count: float, calls: list[KernelCall]) -> list[KernelCall]:
+    return [KernelCall(c.kernel, c.dims, c.count * count) for c in calls]
+
+
+# -- graphs -------------------------------------------------------------------------------------------------
+
+
 class LanczosSolver(Preconditioned):
-    """Its log-determinant comes first: the solves use the factor that a refusal leaves.
+    """Its log-determinant comes first: the solves use the factor that a refusal leaves."""
 
-    ``differentiated``: the gradient is asked for as well, and goes on where the log-determinant stops.
-    """
-
-    def __init__(self, operator, options, differentiated):
+    def __init__(self, operator, options):
         super().__init__(operator, options)
         condition = options.condition_number or math.inf
         steps = options.max_iterations or 2 * self.order
         self.steps = pt.cast(pt.as_tensor_variable(steps), "int64")
-        kept = pt.maximum(BLOCK, self.order // ROWS_A_PROBE) if differentiated else 0
-        self.logabsdet, _, _, self.factor_so_far, self.krylov = LanczosLogdet()(
-            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts, condition, kept, *self.thin
+        self.logabsdet, _, _, self.factor_so_far = LanczosLogdet()(
+            self.matrix, options.logdet_rtol, self.steps, SEED, *self.parts, condition, *self.thin
         )
 
     def logdet(self):
@@ -197,9 +223,6 @@ class LanczosSolver(Preconditioned):
         return pt.invert(pt.isnan(self.logabsdet))
 
     def solve(self, rhs, transposed=False):
-        columns = self.thin[1]
-        if rhs is columns and (columns.type.shape[-1] or 0) > BLOCK:
-            return self.inverse_columns()
         if self.options.max_iterations is None:
             budget = self.most_iterations()
         else:
@@ -207,22 +230,26 @@ class LanczosSolver(Preconditioned):
             budget = self.steps * pt.maximum(1, BLOCK // pt.maximum(1, rhs.shape[-1]))
         return self.solve_within(rhs, self.options.solve_rtol, budget)
 
+
+class DifferentiatedLanczosSolver(LanczosSolver):
+    """Beside the estimate, a factor for all that is exact."""
+
+    def __init__(self, operator, options):
+        super().__init__(operator, options)
+        self.operator = operator
+
+    @cached_property
+    def direct(self):
+        d, U, c = self.thin
+        if self.matrix is None and d is not None and U is not None:
+            return solver_of_parts(d, U, c)
+        return CholeskySolver(Blockwise(SharedCholesky())(self.operator.to_dense()))
+
+    def solve(self, rhs, transposed=False):
+        return self.direct.solve(rhs, transposed)
+
     def inverse(self):
-        return LanczosInverse()(self.matrix, *self._estimate, *self.thin)
+        return self.direct.inverse()
 
     def inverse_diagonal(self):
-        return self._of_parts[0] if self.matrix is None else pt.diagonal(self.inverse())
-
-    def inverse_columns(self):
-        """``A^-1 U``, U the low-rank part."""
-        return self._of_parts[1] if self.matrix is None else self.inverse() @ self.thin[1]
-
-    @cached_property
-    def _of_parts(self):
-        return LanczosInverseOfParts()(*self._estimate, *self.thin)
-
-    @cached_property
-    def _estimate(self):
-        """What all of the gradient is computed by, so that it is computed once."""
-        numbers = self.options.logdet_rtol, gradient_rtol(self.options), self.steps, SEED
-        return (*numbers, *self.parts, self.factor_so_far, self.krylov)
+        return self.direct.inverse_diagonal()

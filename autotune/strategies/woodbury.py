@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
+from autotune.algebra.sum import Sum
 from autotune.ops.woodbury import (
     LowRankFactor,
     LowRankInverseDiagonal,
@@ -16,7 +17,7 @@ from autotune.ops.woodbury import (
     LowRankSolveColumns,
 )
 from autotune.problem import Problem, known
-from autotune.strategies.base import No, Solver, Strategy, Work, times, with_backward
+from autotune.strategies.base import No, Solver, Strategy, System, Work, times, with_backward
 from cost_models import KernelCall, call
 
 
@@ -132,6 +133,12 @@ class WoodburySolver(Solver):
 
     def is_positive_definite(self):
         return pt.invert(pt.isnan(self.logabsdet))
+
+
+def solver_of_parts(d, U, c) -> WoodburySolver:
+    """What answers for a positive definite ``diag(d) + U diag(c) U'``."""
+    operator = Sum((Diagonal(d), LowRank(U, c, U, tied=True)))
+    return WoodburySolver(System(operator, positive_definite=True, symmetric=True))
 
 
 def _diagonal_and_low_rank(operator) -> tuple:

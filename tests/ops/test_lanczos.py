@@ -27,7 +27,7 @@ def test_intervals_of_95_percent_cover_that_often(name, rank, seeds):
 def test_the_error_is_what_was_asked_for_or_nothing(name):
     A = SPECTRA[name]
     for rtol in (0.1, 0.03):
-        value, error, probes, factor, _ = core_lanczos.logdet(A, rtol, 10**6, no_preconditioner(), 0)
+        value, error, probes, factor = core_lanczos.logdet(A, rtol, 10**6, no_preconditioner(), 0)
         assert factor.size == 0
         assert probes >= core_lanczos.BLOCK
         assert error <= rtol * abs(value)
@@ -37,7 +37,7 @@ def test_the_error_is_what_was_asked_for_or_nothing(name):
 @pytest.mark.parametrize("rtol", [1e-6, 1e-12])
 def test_what_probes_cannot_give_is_exact(rtol):
     A = SPECTRA["uniform"]
-    value, error, probes, factor, _ = core_lanczos.logdet(A, rtol, 50, no_preconditioner(), 0)
+    value, error, probes, factor = core_lanczos.logdet(A, rtol, 50, no_preconditioner(), 0)
     assert value == pytest.approx(exact(A), rel=1e-13)
     assert (error, probes) == (0, 0)
     np.testing.assert_allclose(np.triu(factor), np.linalg.cholesky(A).T, atol=1e-12)
@@ -46,9 +46,7 @@ def test_what_probes_cannot_give_is_exact(rtol):
 def test_a_determinant_of_one_is_exact():
     """No relative error can be met by probes where the logarithm is zero."""
     values = np.geomspace(0.1, 10, 50)
-    value, error, _, factor, _ = core_lanczos.logdet(
-        with_spectrum(values), 0.01, 1000, no_preconditioner(), 0
-    )
+    value, error, _, factor = core_lanczos.logdet(with_spectrum(values), 0.01, 1000, no_preconditioner(), 0)
     assert factor.size
     assert error == 0
     assert abs(value) < 1e-10
@@ -154,22 +152,22 @@ SINGULAR = np.ones((4, 4))
     "A", [INDEFINITE, SINGULAR - 0.5 * np.eye(4), np.diag([1.0, -2.0]), np.zeros((3, 3))]
 )
 def test_what_is_not_positive_definite_gives_nan(A):
-    assert np.isnan(core_lanczos.logdet_arrays(A, 0.1, 500, 0, *no_preconditioner(), np.inf, 8)[0])
+    assert np.isnan(core_lanczos.logdet_arrays(A, 0.1, 500, 0, *no_preconditioner(), np.inf)[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_gives_nan(value):
     A = SPECTRA["geometric"].copy()
     A[3, 2] = A[2, 3] = value
-    assert np.isnan(core_lanczos.logdet_arrays(A, 0.1, 500, 0, *no_preconditioner(), np.inf, 8)[0])
+    assert np.isnan(core_lanczos.logdet_arrays(A, 0.1, 500, 0, *no_preconditioner(), np.inf)[0])
 
 
 def test_order_zero_and_one():
-    assert core_lanczos.logdet_arrays(np.zeros((0, 0)), 0.1, 9, 0, *no_preconditioner(), np.inf, 8)[0] == 0
-    value = core_lanczos.logdet_arrays(np.array([[7.0]]), 1e-8, 9, 0, *no_preconditioner(), np.inf, 8)[0]
+    assert core_lanczos.logdet_arrays(np.zeros((0, 0)), 0.1, 9, 0, *no_preconditioner(), np.inf)[0] == 0
+    value = core_lanczos.logdet_arrays(np.array([[7.0]]), 1e-8, 9, 0, *no_preconditioner(), np.inf)[0]
     assert value == pytest.approx(np.log(7), rel=1e-14)
     with pytest.raises(ValueError, match="square"):
-        core_lanczos.logdet_arrays(np.zeros((2, 3)), 0.1, 9, 0, *no_preconditioner(), np.inf, 8)
+        core_lanczos.logdet_arrays(np.zeros((2, 3)), 0.1, 9, 0, *no_preconditioner(), np.inf)
 
 
 # -- matrices in parts ----------------------------------------------------------------------------
@@ -192,7 +190,7 @@ def test_parts_have_the_log_determinant_of_their_sum(name, rank, rtol):
 @pytest.mark.parametrize("rtol", [0.05, 1e-10])
 def test_thin_parts_are_never_formed(rtol, monkeypatch):
     monkeypatch.setattr(SymmetricOperator, "to_dense", None)
-    value, _, _, factor, _ = core_lanczos.logdet(PARTS["thin"], rtol, 1000, no_preconditioner(), 0)
+    value, _, _, factor = core_lanczos.logdet(PARTS["thin"], rtol, 1000, no_preconditioner(), 0)
     assert np.isfinite(value)
     assert factor.shape == ((0, 0) if rtol == 0.05 else (1 + PARTS["thin"].c.size, PARTS["thin"].order))
 
@@ -206,6 +204,5 @@ def test_parts_that_are_not_positive_definite_give_nan(place, value):
     if place == 1 and value < 0:
         c[1] = -1.0
     none = np.zeros((0, 0))
-    found = core_lanczos.logdet_arrays(none, 0.1, 500, 0, *no_preconditioner(), np.inf, 8, d, U, c)
+    found = core_lanczos.logdet_arrays(none, 0.1, 500, 0, *no_preconditioner(), np.inf, d, U, c)
     assert found[0] == np.inf if (place, value) == (0, np.inf) else np.isnan(found[0])
-    assert found[4].size == 0

@@ -15,8 +15,6 @@ from autotune.ops import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
-    LanczosInverse,
-    LanczosInverseOfParts,
     LanczosLogdet,
     LowRankFactor,
     LowRankInverseDiagonal,
@@ -43,8 +41,6 @@ OPS = [
     BlockCG(),
     PartialCholesky(),
     LanczosLogdet(),
-    LanczosInverse(),
-    LanczosInverseOfParts(),
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from pytensor.tensor.blockwise import Blockwise
 
 import autotune.ops as ops
-from autotune.ops import core_cholesky_or_lu, core_lanczos, core_preconditioner, lowrank
+from autotune.ops import core_cholesky_or_lu, core_preconditioner, lowrank
 
 N, K, M = 6, 2, 3
 _rng = np.random.default_rng(0)
@@ -29,12 +29,7 @@ ELIMINATED = lowrank.factorise(True, ELIMINATED_D, U, C)[:6]
 GENERAL = lowrank.factorise(False, D, U, V)[:6]
 DENSE = lowrank.factorise(False, ELIMINATED_D, U, V)[:6]
 JACOBI = core_preconditioner.build_arrays(SPD, 2)
-LOGDET = core_lanczos.logdet_arrays(SPD, 1.0, 100, 0, *JACOBI, np.inf, 8)
 PARTS = D, U, C
-NOTHING = np.zeros((0, 0))
-
-ITERATING = 1.0, 1e-3, np.int64(50), np.int64(0)
-THIN_JACOBI = core_preconditioner.build_arrays(NOTHING, K, *PARTS)
 
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
@@ -57,20 +52,11 @@ CASES = {
     "PartialCholesky": (ops.PartialCholesky(), [SPD, np.int64(2), *PARTS]),
     "LanczosLogdet": (
         ops.LanczosLogdet(),
-        [SPD, 1.0, np.int64(50), np.int64(0), *JACOBI, 9.0, np.int64(8), *PARTS],
-    ),
-    "LanczosInverse": (
-        ops.LanczosInverse(),
-        [SPD, *ITERATING, *JACOBI, np.linalg.cholesky(SPD).T, LOGDET[-1], *PARTS],
-    ),
-    "LanczosInverseOfParts": (
-        ops.LanczosInverseOfParts(),
-        [*ITERATING, *THIN_JACOBI, NOTHING, LOGDET[-1], *PARTS],
+        [SPD, 1.0, np.int64(50), np.int64(0), *JACOBI, 9.0, *PARTS],
     ),
 }
-# The only lengths that are nobody else's: (input, axis) of columns to solve for, and of probes.
+# The only lengths that are nobody else's: (input, axis) of columns to solve for.
 FREE = {"CholeskyOrLUSolve": {(3, 1)}, "LowRankSolve": {(9, 1)}, "BlockCG": {(1, 1)}}
-FREE |= {"LanczosInverse": {(9, 1)}, "LanczosInverseOfParts": {(8, 1)}}
 # Further factors that the same Ops take.
 MORE = {
     "LowRankFactor": [
