@@ -32,7 +32,7 @@ def print_comparison(first: Profile, second: Profile, console: Console | None = 
 
 def ratio(first: KernelModel, second: KernelModel, dims: Dims) -> float:
     """Predicted seconds of `first` over those of `second`; NaN if neither costs anything."""
-    a, b = first.seconds(dims), second.seconds(dims)
+    a, b = float(first.seconds(dims)), float(second.seconds(dims))
     if b > 0:
         return a / b
     return math.inf if a > 0 else math.nan

@@ -42,7 +42,7 @@ def held_out_shapes(kernel: str, count: int, seed: int = 0) -> list[Dims]:
     """
     found = KERNEL_BY_NAME[kernel]
     timed = {dims for quick in (True, False) for dims in grid(kernel, quick)}
-    points = np.array(grid(kernel, quick=False))
+    points: np.ndarray = np.array(grid(kernel, quick=False))
     low, high = np.log(points.min(axis=0)), np.log(points.max(axis=0) + 1)
     rng = np.random.default_rng([seed, zlib.crc32(kernel.encode())])
     drawn: set[Dims] = set()

@@ -105,7 +105,7 @@ def sum_of(terms: Sequence[Any]) -> Any:
 
     Raises ``TypeError`` for a term that is none of the operators: it would be lost.
     """
-    found = []
+    found: list[Any] = []
     for cls in KINDS.values():
         alike = [term for term in terms if type(term) is cls]
         found += [cls.join(alike)] if len(alike) > 1 else alike
