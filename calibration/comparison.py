@@ -34,7 +34,7 @@ def ratio(first: KernelModel, second: KernelModel, dims: Dims) -> float:
     """Predicted seconds of `first` over those of `second`; NaN if neither costs anything."""
     a, b = float(first.seconds(dims)), float(second.seconds(dims))
     if b > 0:
-        return a / b
+        return float(a / b)
     return math.inf if a > 0 else math.nan
 
 

@@ -11,6 +11,7 @@ from pytensor.tensor.type import tensor
 
 from autotune.ops import core_cholesky_or_lu as core
 from autotune.ops._base import LinalgOp, check_ndims, ensure_numba_dispatch, merge_lengths, real_dtype
+from cost_models import KernelCall, call
 
 
 def _factor_inputs(op, F, pivots, is_cholesky, *rhs):
@@ -65,6 +66,11 @@ class CholeskyOrLU(LinalgOp):
 
     def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "CholeskyOrLU":
         return type(self)(overwrite_a=True) if 0 in allowed_inplace_inputs else self
+
+    @staticmethod
+    def kernels(n, *, definite: bool) -> list[KernelCall]:
+        """The factor, and the look whether the matrix is symmetric."""
+        return [call("potrf" if definite else "getrf", n=n), call("stream", n=n * n, count=2)]
 
 
 class FactorOrNaN(LinalgOp):
@@ -135,6 +141,10 @@ class CholeskyOrLUSolve(LinalgOp):
     def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "CholeskyOrLUSolve":
         return self
 
+    @staticmethod
+    def kernels(n, m, *, definite: bool) -> list[KernelCall]:
+        return [call("potrs" if definite else "getrs", n=n, m=m)]
+
 
 class CholeskyOrLUInverse(LinalgOp):
     """``A^-1`` (n, n) from the outputs of `CholeskyOrLU`: potri (2/3 n^3 flops) or getri (4/3 n^3).
@@ -166,3 +176,7 @@ class CholeskyOrLUInverse(LinalgOp):
 
     def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "CholeskyOrLUInverse":
         return type(self)(overwrite_f=True) if 0 in allowed_inplace_inputs else self
+
+    @staticmethod
+    def kernels(n, *, definite: bool) -> list[KernelCall]:
+        return [call("potri" if definite else "getri", n=n)]

@@ -14,6 +14,7 @@ from scipy.linalg import get_lapack_funcs
 
 from autotune.ops._base import ensure_numba_dispatch, real_dtype
 from autotune.ops.shapes import check_square
+from cost_models import KernelCall, call
 
 
 class SharedCholesky(Cholesky):
@@ -39,6 +40,10 @@ class SharedCholesky(Cholesky):
 
     def __reduce__(self):
         return _rebuild, (type(self), self.overwrite_a)
+
+    @staticmethod
+    def kernels(n) -> list[KernelCall]:
+        return [call("potrf", n=n)]
 
 
 class SharedLU(LUFactor):
@@ -66,6 +71,10 @@ class SharedLU(LUFactor):
             return
         (getrf,) = get_lapack_funcs(("getrf",), (A,))
         outputs[0][0], outputs[1][0], _ = getrf(A, overwrite_a=self.overwrite_a)
+
+    @staticmethod
+    def kernels(n) -> list[KernelCall]:
+        return [call("getrf", n=n)]
 
 
 def _rebuild(factorisation, overwrite_a: bool):

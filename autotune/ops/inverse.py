@@ -7,6 +7,7 @@ from pytensor.tensor.type import tensor
 
 from autotune.ops import core_inverse
 from autotune.ops._base import LinalgOp, check_ndims, ensure_numba_dispatch, merge_lengths, real_dtype
+from cost_models import KernelCall, call
 
 
 class CholeskyInverse(LinalgOp):
@@ -43,6 +44,10 @@ class CholeskyInverse(LinalgOp):
     def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "CholeskyInverse":
         return type(self)(overwrite_a=True) if 0 in allowed_inplace_inputs else self
 
+    @staticmethod
+    def kernels(n) -> list[KernelCall]:
+        return [call("potri", n=n)]
+
 
 class LUInverse(LinalgOp):
     """``A^-1`` from the packed LU factors (n, n) and 0-based pivots (n,) of ``A``, by LAPACK getri (4/3 n^3
@@ -73,3 +78,7 @@ class LUInverse(LinalgOp):
 
     def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "LUInverse":
         return self
+
+    @staticmethod
+    def kernels(n) -> list[KernelCall]:
+        return [call("getri", n=n)]

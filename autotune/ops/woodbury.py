@@ -13,6 +13,7 @@ from pytensor.tensor.type import tensor
 
 from autotune.ops import lowrank
 from autotune.ops._base import LinalgOp, as_real, ensure_numba_dispatch, merge_lengths
+from cost_models import KernelCall, call
 
 # What the applications read. `LowRankFactor` returns these, and then sign and logabsdet.
 FACTOR_FIELDS = ("mode", "w", "F", "pivots", "S", "FS")
@@ -84,6 +85,10 @@ class LowRankFactor(_LowRankOp):
         for storage, value in zip(outputs, lowrank.factorise(self.positive_definite, *inputs), strict=True):
             storage[0] = value
 
+    @staticmethod
+    def kernels(n, k, *, symmetric: bool) -> list[KernelCall]:
+        return [call("low_rank_factor", n=n, k=k, count=1 if symmetric else 2)]
+
 
 class LowRankSolve(_LowRankOp):
     """``K^-1 B`` (n, m), or ``K'^-1 B`` if ``transposed``, from a factor; O(n k m).
@@ -117,6 +122,10 @@ class LowRankSolve(_LowRankOp):
 
     def perform(self, node, inputs, outputs):
         outputs[0][0] = lowrank.solve(self.transposed, *inputs)
+
+    @staticmethod
+    def kernels(n, k, m) -> list[KernelCall]:
+        return [call("low_rank_solve", n=n, k=k, m=m)]
 
 
 class LowRankSolveColumns(_LowRankOp):
@@ -163,3 +172,7 @@ class LowRankInverseDiagonal(_LowRankOp):
 
     def perform(self, node, inputs, outputs):
         outputs[0][0] = lowrank.inverse_diagonal(*inputs)
+
+    @staticmethod
+    def kernels(n, k) -> list[KernelCall]:
+        return [call("low_rank_diagonal", n=n, k=k)]

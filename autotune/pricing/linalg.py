@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from pytensor.tensor.blockwise import Blockwise
 
+from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
+from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
 from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
 from cost_models import KernelCall, call
 
@@ -33,6 +35,11 @@ def plain_cholesky(sized: SizedNode) -> Cost:
     """PyTensor's: of a transposed copy, or in place by the slower triangle, which costs about as much."""
     n = sized.inputs[0].length(-1)
     return cost(call("potrf", n=n), call("transpose", m=n, n=n))
+
+
+def on_matrix(op) -> Rule:
+    """An Op of ours on an n x n matrix, by what it says itself."""
+    return lambda sized: cost(*op.kernels(sized.inputs[0].length(-1)))
 
 
 def solve(kernel: str, *, rhs: int = 1) -> Rule:
@@ -146,41 +153,41 @@ def batched_dot(sized: SizedNode) -> Cost:
 
 def cholesky_or_lu(sized: SizedNode) -> Cost:
     """Priced as its strategy is: the factor, and the look whether it is symmetric."""
-    n = sized.inputs[0].length(-1)
-    return cost(call(_by_factor(sized, "potrf", "getrf"), n=n), call("stream", n=n * n, count=2))
+    return cost(*CholeskyOrLU.kernels(sized.inputs[0].length(-1), definite=_is_definite(sized)))
 
 
 def cholesky_or_lu_solve(sized: SizedNode) -> Cost:
     """By the factor that the matrix is priced to have, or is known to have."""
-    kernel = "getrs" if sized.inputs[2].value == 0 else _by_factor(sized, "potrs", "getrs")
-    return solve(kernel, rhs=3)(sized)
+    definite = sized.inputs[2].value != 0 and _is_definite(sized)
+    n, m = sized.inputs[0].length(-1), _columns(sized, 3)
+    return cost(*CholeskyOrLUSolve.kernels(n, m, definite=definite))
 
 
 def cholesky_or_lu_inverse(sized: SizedNode) -> Cost:
-    return factor(_by_factor(sized, "potri", "getri"))(sized)
+    return cost(*CholeskyOrLUInverse.kernels(sized.inputs[0].length(-1), definite=_is_definite(sized)))
 
 
-def _by_factor(sized: SizedNode, cholesky: str, lu: str) -> str:
+def _is_definite(sized: SizedNode) -> bool:
     """One matrix is priced as positive definite, those of a batch as general, as their strategy has it."""
-    return lu if isinstance(sized.node.op, Blockwise) else cholesky
+    return not isinstance(sized.node.op, Blockwise)
 
 
 def low_rank_factor(sized: SizedNode) -> Cost:
     """The columns are scaled in a copy."""
     u = sized.inputs[1]
-    count = 1 if sized.op.symmetric else 2
-    calls = call("low_rank_factor", n=u.length(0), k=u.length(1), count=count)
-    return cost(calls, workspace=u.bytes)
+    calls = LowRankFactor.kernels(u.length(0), u.length(1), symmetric=sized.op.symmetric)
+    return cost(*calls, workspace=u.bytes)
 
 
 def low_rank_solve(sized: SizedNode) -> Cost:
     u, out = sized.inputs[1], sized.outputs[0]
-    return cost(call("low_rank_solve", n=u.length(0), k=u.length(1), m=out.length(1)))
+    return cost(*LowRankSolve.kernels(u.length(0), u.length(1), out.length(1)))
 
 
 def low_rank_diagonal(sized: SizedNode) -> Cost:
     u = sized.inputs[1]
-    return cost(call("low_rank_diagonal", n=u.length(0), k=u.length(1)), workspace=u.bytes)
+    calls = LowRankInverseDiagonal.kernels(u.length(0), u.length(1))
+    return cost(*calls, workspace=u.bytes)
 
 
 SMALL = 32

@@ -71,9 +71,10 @@ COSTS: dict[type, linalg.Rule] = {
     Gemv: linalg.gemv,
     BatchedDot: linalg.batched_dot,
     # Ours.
-    ops.SharedCholesky: linalg.factor("potrf"),
-    ops.CholeskyInverse: linalg.factor("potri"),
-    ops.LUInverse: linalg.factor("getri"),
+    ops.SharedCholesky: linalg.on_matrix(ops.SharedCholesky),
+    ops.SharedLU: linalg.on_matrix(ops.SharedLU),
+    ops.CholeskyInverse: linalg.on_matrix(ops.CholeskyInverse),
+    ops.LUInverse: linalg.on_matrix(ops.LUInverse),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
     ops.FactorOrNaN: moving.nothing,
     ops.CholeskyOrLUSolve: linalg.cholesky_or_lu_solve,

@@ -44,12 +44,12 @@ class CholeskyStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
         full = with_backward(problem, structured=False)
-        calls = [call("potrf", n=n), *forming(problem), *outer_products(problem)]
+        calls = [*SharedCholesky.kernels(n), *forming(problem), *outer_products(problem)]
         calls += [call("potrs", n=n, m=known(r.columns)) for r in full.requests if r.kind == "solve"]
         calls += [call("trsm", n=n, m=known(r.columns)) for r in full.requests if r.kind == "inv_quad"]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
-            calls.append(call("potri", n=n))
+            calls += CholeskyInverse.kernels(n)
         # potrf and potri overwrite the matrix; the pullback of an inverse is two products
         peak = peak_of(problem, value=1, gradient=5 if problem.asks("inverse") else 2)
         return Work(times(problem.batch, calls), peak)

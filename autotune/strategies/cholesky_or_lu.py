@@ -21,7 +21,6 @@ from autotune.strategies.base import (
 )
 from autotune.strategies.cholesky import CholeskySolver
 from autotune.strategies.lu import LUSolver
-from cost_models import call
 
 
 class CholeskyOrLUStrategy(Strategy):
@@ -48,14 +47,14 @@ class CholeskyOrLUStrategy(Strategy):
         n = known(problem.n)
         full = with_backward(problem, structured=False)
         definite = may_be_definite(problem)
-        factor, solve, invert = ("potrf", "potrs", "potri") if definite else ("getrf", "getrs", "getri")
-        calls = [call(factor, n=n), *forming(problem), *outer_products(problem)]
-        calls.append(call("stream", n=n * n, count=2))
-        columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
-        calls += [call(solve, n=n, m=m) for m in columns]
+        calls = CholeskyOrLU.kernels(n, definite=definite)
+        calls += [*forming(problem), *outer_products(problem)]
+        for r in full.requests:
+            if r.kind in ("solve", "inv_quad"):
+                calls += CholeskyOrLUSolve.kernels(n, known(r.columns), definite=definite)
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
-            calls.append(call(invert, n=n))
+            calls += CholeskyOrLUInverse.kernels(n, definite=definite)
         peak = peak_of(problem, value=1, gradient=5 if problem.asks("inverse") else 2)
         return Work(times(problem.batch, calls), peak)
 

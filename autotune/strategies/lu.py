@@ -49,11 +49,11 @@ class LUStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
         full = with_backward(problem, structured=False)
-        calls = [call("getrf", n=n), *forming(problem), *outer_products(problem)]
+        calls = [*SharedLU.kernels(n), *forming(problem), *outer_products(problem)]
         calls += [call("getrs", n=n, m=known(r.columns)) for r in full.requests if r.kind == "solve"]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
-            calls.append(call("getri", n=n))
+            calls += LUInverse.kernels(n)
         # getrf wants columns and copies the matrix; getri does not overwrite the factors
         gradient = 5 if problem.asks("inverse") else 3 if problem.positive_definite else 4
         return Work(

@@ -18,7 +18,7 @@ from autotune.ops.woodbury import (
 )
 from autotune.problem import Problem, known
 from autotune.strategies.base import No, Solver, Strategy, System, Work, times, with_backward
-from cost_models import KernelCall, call
+from cost_models import KernelCall
 
 
 class WoodburyStrategy(Strategy):
@@ -51,13 +51,13 @@ class WoodburyStrategy(Strategy):
         n, k = known(problem.n), known(_rank(problem))
         full = with_backward(problem, structured=True)
         both = problem.checked and not problem.positive_definite  # with the check, and without
-        factors = (1 if problem.term.fact("symmetric") else 2) * (1 + both)
-        calls = [call("low_rank_factor", n=n, k=k, count=factors)]
+        symmetric = bool(problem.term.fact("symmetric"))
+        calls = (1 + both) * LowRankFactor.kernels(n, k, symmetric=symmetric)
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
-        calls += [call("low_rank_solve", n=n, k=k, m=m) for m in columns]
+        calls += [c for m in columns for c in LowRankSolve.kernels(n, k, m)]
         if full.asks("inverse_diagonal"):
-            calls.append(call("low_rank_diagonal", n=n, k=k))
+            calls += LowRankInverseDiagonal.kernels(n, k)
         return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
 
     def _numbers(self, problem: Problem, full: Problem) -> int:
@@ -79,10 +79,10 @@ def _rank(problem: Problem) -> int | None:
 def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
     """A factor of diagonal plus low rank, solves by it, and the gradient of its log-determinant."""
     n, k = known(problem.n), known(_rank(problem))
-    calls = [call("low_rank_factor", n=n, k=k)]
+    calls = LowRankFactor.kernels(n, k, symmetric=True)
     if gradient:
-        calls.append(call("low_rank_diagonal", n=n, k=k))
-    return [*calls, *(call("low_rank_solve", n=n, k=k, m=m) for m in columns)]
+        calls += LowRankInverseDiagonal.kernels(n, k)
+    return [*calls, *(c for m in columns for c in LowRankSolve.kernels(n, k, m))]
 
 
 class WoodburySolver(Solver):
