@@ -7,6 +7,8 @@ from helpers import compile_plain, compile_with, diagonal_plus_low_rank, in_turn
 from measuring_helpers import A, P, b, plan
 
 from autotune.algebra.diagonal import diagonal_term
+from autotune.algebra.low_rank import low_rank_term
+from autotune.algebra.sum import sum_term
 from autotune.choose import choose
 from autotune.evidence import measured, stand_ins, trials
 from autotune.policy import Policy
@@ -70,6 +72,9 @@ STAND_INS = {
     "blocks": Problem(
         (Request("solve", 1), Request("logdet", form="lu")),
         Term("block_diagonal", children=(dense(3), KRONECKER), order="total"),
+    ),
+    "low-rank update": Problem(
+        (Request("solve", 1), Request("logdet", form="lu")), sum_term(KRONECKER, low_rank_term(6, 1))
     ),
     "shared": Problem((Request("solve", 1),), term=diagonal_plus_low_rank(8, 2), shared=True, symmetric=True),
 }
