@@ -13,6 +13,7 @@ from helpers import compile_plain, compile_with, in_turn, python_mode, relative_
 from pytensor.compile.mode import Mode
 from pytensor.conditional.op import IfElse
 from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
 from pytensor.tensor.linalg import Cholesky, block_diag, cholesky, inv, kron, slogdet, solve, solve_triangular
 
@@ -267,3 +268,19 @@ def test_what_is_not_worth_it_says_why():
         fn = compile_with(inputs, value)
         assert NAME not in names(fn)
         assert not any(isinstance(node.op, IfElse) for node in fn.maker.fgraph.apply_nodes)
+
+
+@pytest.mark.parametrize("loss", [lambda f: f, lambda f: f**2 + pt.exp(-(f**2))], ids=["sum", "nonlinear"])
+def test_value_and_gradient_are_one_branch(loss):
+    """What several would share PyTensor's Numba linker computes whether it is needed or not."""
+    inputs = variables(7)
+    value = loss(outputs("blocks", "U U'", "factor", inputs))
+    fn = compile_with(inputs, with_gradient(value, inputs), UPDATE)
+    nodes = fn.maker.fgraph.toposort()
+    [node] = [node for node in nodes if isinstance(node.op, IfElse)]
+    direct = node.inputs[1 + len(node.outputs) :]
+    only_there = set(apply_ancestors(direct)) - set(apply_ancestors(node.inputs[: 1 + len(node.outputs)]))
+    whole = [n for n in nodes if isinstance(n.op, Cholesky) and n.inputs[0].type.shape == (7, 7)]
+    assert whole
+    assert only_there.issuperset(whole)
+    assert_same(fn(*values(7)), compile_plain(inputs, with_gradient(value, inputs))(*values(7)))

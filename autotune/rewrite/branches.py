@@ -114,6 +114,59 @@ def branches(reading, decision, existing) -> list[tuple[Any, Any]]:
     return list(zip(old, either(condition, *values), strict=True))
 
 
+def join_branches(fgraph) -> None:
+    """Make one ``ifelse`` of all of ours that ask the same, where nothing large would be computed twice.
+
+    PyTensor's Numba linker computes what two of them share whatever the condition says.
+    """
+    alike: dict[Any, list[Any]] = {}
+    for node in fgraph.toposort():
+        if _is_ours(node):
+            alike.setdefault(node.inputs[0], []).append(node)
+    for condition, nodes in alike.items():
+        needed = _needed_beside(fgraph, nodes)
+        fast, direct = (_side(nodes, which, needed) for which in (0, 1))
+        if len(nodes) > 1 and fast is not None and direct is not None:
+            old = [out for node in nodes for out in node.outputs]
+            new = either(condition, fast, direct)
+            fgraph.replace_all_validate(list(zip(old, new, strict=True)), reason="autotune_branches")
+
+
+def _needed_beside(fgraph, nodes) -> set[Any]:
+    """The nodes that are computed whichever branches of ``nodes`` are taken, or in other branches."""
+    needed: set[Any] = set()
+    queue = list(fgraph.outputs)
+    while queue:
+        node = queue.pop().owner
+        if node is not None and node not in needed:
+            needed.add(node)
+            queue += node.inputs[:1] if node in nodes else node.inputs
+    return needed
+
+
+def _side(nodes, which: int, needed: set[Any]) -> list[Any] | None:
+    """The first or second branch of several nodes in order, in terms of none of their results; None if that
+    would compute anew what is ``needed`` beside it and takes long."""
+    found: dict[Any, Any] = {}
+    for node in nodes:
+        count = len(node.outputs)
+        values = node.inputs[1 + which * count :][:count]
+        anew = _that_use(values, found)
+        if any(n in needed and (is_root(n) or isinstance(n.op, IfElse)) for n in anew):
+            return None
+        found |= dict(zip(node.outputs, substitute(values, found), strict=True))
+    return list(found.values())
+
+
+def _that_use(values, variables) -> list[Any]:
+    """The nodes between ``variables`` and ``values``."""
+    found: dict[Any, None] = {}
+    for node in toposort(values, blockers=variables):
+        if any(i in variables or i.owner in found for i in node.inputs):
+            found[node] = None
+    return list(found)
+
+
 def _results(reading, decision, name, existing) -> list[Any]:
     """The results by one strategy; by ``keep`` those of the graph as it was written."""
     if name == "keep" and not reading.deferred:

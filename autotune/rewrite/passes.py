@@ -29,7 +29,7 @@ from autotune.read import has_roots, read
 from autotune.read.facts import Declared
 from autotune.read.naming import TermNames
 from autotune.read.sizes import Sizes, lasting_hints
-from autotune.rewrite.branches import branches
+from autotune.rewrite.branches import branches, join_branches
 from autotune.rewrite.build import answering, check_order, defer, lower, requesting, wire
 from autotune.rewrite.carried import as_served, carried_decision, told
 from autotune.rewrite.describe import probed, problem_of, told_apart
@@ -157,6 +157,7 @@ class AutotunePass(GuardedPass):
             )
         finally:
             release_structure(fgraph, in_expressions=changed)
+        join_branches(fgraph)
 
 
 def linker_kind(fgraph) -> str | None:
