@@ -104,7 +104,7 @@ def assert_same(found, right, tolerance=1e-10):
 
 
 @pytest.mark.parametrize("tuned", [True, False], ids=["tune", "mode"])
-@pytest.mark.parametrize(("form", "update", "loss"), in_turn(CASES, 6))
+@pytest.mark.parametrize(("form", "update", "loss"), in_turn(CASES, 30))
 def test_value_and_gradient_are_those_of_the_sum(form, update, loss, tuned):
     n = FORMS[form][0]
     inputs = variables(n)
@@ -115,8 +115,9 @@ def test_value_and_gradient_are_those_of_the_sum(form, update, loss, tuned):
     assert_same(fn(*values(n)), compile_plain(inputs, with_gradient(plain, inputs))(*values(n)))
 
 
-@pytest.mark.parametrize("loss", ["solve", "factor"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "loss"), in_turn([(form, loss) for form in FORMS for loss in ("solve", "factor")], 5)
+)
 def test_without_static_orders(form, loss):
     n = FORMS[form][0]
     inputs = variables(n, known=False)
@@ -130,8 +131,10 @@ def test_without_static_orders(form, loss):
 # -- a base that may not be solved with -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("smallest", [1.0, 1e-4, 1e-8, 1e-12, 0.0])
-@pytest.mark.parametrize("loss", ["solve", "factor"])
+@pytest.mark.parametrize(
+    ("loss", "smallest"),
+    in_turn([(loss, s) for s in (1.0, 1e-4, 1e-8, 1e-12, 0.0) for loss in ("solve", "factor")], 3),
+)
 def test_as_exact_as_plain_where_the_base_is_nearly_singular(loss, smallest):
     """The update fills what the base lacks: the sum is well conditioned."""
     rng = np.random.default_rng(8)

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, op_names, python_mode, relative_error, spd
+from helpers import compile_plain, compile_with, in_turn, op_names, python_mode, relative_error, spd
 from pytensor.tensor.linalg import block_diag, inv, kron, slogdet, solve
 
 import autotune
@@ -27,10 +28,10 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("policy", [None, BY_PARTS], ids=["default", "by parts"])
-@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("form", WHOLE)
+CASES = list(product(WHOLE, LOSSES, [True, False], [None, BY_PARTS]))
+
+
+@pytest.mark.parametrize(("form", "loss", "known", "policy"), in_turn(CASES, 7))
 def test_a_saved_plan_with_gradients_compiles_again(form, loss, known, policy, tmp_path, caplog):
     inputs = [
         pt.tensor(name, dtype="float64", shape=v.shape if known else (None,) * v.ndim)
