@@ -37,23 +37,26 @@ def _isolated_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
 
 @pytest.fixture(autouse=True)
 def _no_matrix_is_factorised_twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In every graph that a test compiles under the default policy."""
+    """In every graph that a test compiles under the default policy. And no request is left unanswered."""
     from cubic import factorisations, factorised_again
 
+    from autotune.algebra.requests import RequestOp
     from autotune.plan.session import enabled_policies
     from autotune.rewrite.passes import AutotunePass
 
-    attempt, found = AutotunePass.attempt, []
+    attempt, found, left = AutotunePass.attempt, [], []
 
     def checked(self, fgraph):
         before = set(factorisations(fgraph))
         attempt(self, fgraph)
+        left.extend(str(node.op) for node in fgraph.apply_nodes if isinstance(node.op, RequestOp))
         if all(policy is None for policy in (self.policy, *enabled_policies)):
             found.extend(factorised_again(before, factorisations(fgraph)))
 
     monkeypatch.setattr(AutotunePass, "attempt", checked)
     yield
     assert not found, f"factorised more than once: {found}"
+    assert not left, f"not lowered: {left}"
 
 
 @pytest.fixture

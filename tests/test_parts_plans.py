@@ -8,6 +8,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from helpers import compile_plain, compile_with, in_turn, op_names, python_mode, relative_error, spd
+from pytensor.assumptions import assume
 from pytensor.tensor.linalg import block_diag, inv, kron, slogdet, solve
 
 import autotune
@@ -74,3 +75,17 @@ print([str(node.op) for node in fn.maker.fgraph.apply_nodes if "AsWritten" in st
 def test_the_first_function_of_a_process_has_no_marks_left():
     found = subprocess.run([sys.executable, "-c", FIRST_COMPILE], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_diagonal_part_is_never_made_a_matrix(known):
+    A = pt.matrix("A", shape=(4, 4) if known else (None, None))
+    d = pt.vector("d", shape=(5,) if known else (None,))
+    K = kron(pt.diag(d), assume(A, positive_definite=True))
+    value = pt.diagonal(inv(K)).sum() + slogdet(K)[1]
+    fn = compile_with([A, d], [value, *pt.grad(value, [A, d])], BY_PARTS)
+    assert not any("Request" in name or "AllocDiag" in name for name in op_names(fn))
+    given = VALUES[0], VALUES[3]
+    expected = np.kron(np.diag(given[1]), given[0])
+    right = np.diag(np.linalg.inv(expected)).sum() + np.linalg.slogdet(expected)[1]
+    assert relative_error(fn(*given)[0], right) < 1e-10

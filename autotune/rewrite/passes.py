@@ -230,7 +230,8 @@ def decisions_on(
     """
     sizes = Sizes(fgraph, policy.sizes, examples)
     found = [(r, problem_of(r, sizes, differentiated=differentiated, linker=linker)) for r in read(fgraph)]
-    found = told_apart(fgraph, [f for f in found if f[1].structure != ("diagonal",)])
+    found = [f for f in found if f[0].deferred or f[1].structure != ("diagonal",)]
+    found = told_apart(fgraph, found)
     found = probed(found, policy, examples)
     problems = [problem for reading, problem in found if reading.carried is None]
     fresh = iter(_decisions(problems, policy, get_active_mode(fgraph)))
