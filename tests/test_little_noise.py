@@ -2,7 +2,8 @@
 
 Errors are the largest of several random problems of one kind, since single rounding errors are luck, and
 relative to the largest entry of each answer and of each gradient. Where plain PyTensor has no digit left
-there is nothing to compare. ``little_noise`` holds the problems and the exact answers.
+there is nothing to compare, and where it has less than four, another BLAS kernel alone moves its error by ten
+times: up to a hundred times there. ``little_noise`` holds the problems and the exact answers.
 """
 
 from functools import cache
@@ -52,7 +53,8 @@ def errors(request, kind, noise, door):
 def check(request, kind, noise, door):
     plain, found = (errors(request, kind, noise, d) for d in ("plain", door))
     lost = np.isnan(plain) | (plain > 0.1)
-    allowed = np.where(lost, np.inf, 10 * plain + FLOOR)
+    times = np.where(plain > 1e-4, 100, 10)
+    allowed = np.where(lost, np.inf, times * plain + FLOOR)
     assert (np.nan_to_num(found) <= allowed).all(), dict(
         zip(("answer", *NAMES), np.stack([found, plain], 1), strict=True)
     )
