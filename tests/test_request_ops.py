@@ -9,8 +9,11 @@ import pytensor.tensor as pt
 import pytest
 from helpers import compile_plain, compile_with, in_turn, python_mode, relative_error, spd
 from pytensor.compile.mode import Mode
+from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.tensor.linalg import solve
 
+import autotune
 from autotune.algebra.dense import Dense
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
@@ -191,8 +194,6 @@ def test_equal_requests_merge():
 
 
 def test_vectorised_requests_compute():
-    from pytensor.graph.replace import vectorize_graph
-
     operator, pd, symmetric, _ = SYSTEMS["low_rank_spd"]
     out = requested("solve", operator, pd, symmetric, "woodbury")
     batch = pt.tensor("batch", shape=(2, N))
@@ -223,3 +224,17 @@ def test_parts_that_merging_makes_one_variable_keep_their_gradients():
         actual, compile_plain(INPUTS, [reference, *pt.grad(reference, [U, d])])(*VALUES), strict=True
     ):
         assert relative_error(a, e) < 1e-10
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_a_batch_of_right_hand_sides_of_a_batch_of_matrices(static):
+    """Each matrix is solved with each: along an axis of its own the matrices have length 1."""
+    s = pt.tensor("s", shape=(3, N, N) if static else (None, N, None), dtype="float64")
+    y, many = pt.vector("y", shape=(N,)), pt.matrix("many", shape=(2, N))
+    policy = {"rules": [{"forbid": ["keep"]}]}
+    tuned = autotune.tune((y * solve(s, y, assume_a="pos", b_ndim=1)).sum(-1), policy)
+    fn = compile_with([s, many], vectorize_graph(tuned, {y: many}), policy)
+    rng = np.random.default_rng(0)
+    matrices, right = np.stack([spd(N, rng) for _ in range(3)]), rng.normal(size=(2, N))
+    expected = [[b @ np.linalg.solve(A, b) for A in matrices] for b in right]
+    assert relative_error(fn(matrices, right), expected) < 1e-10

@@ -124,8 +124,8 @@ class Reading:
     def _placeholders(self, kind, rhs):
         n, batch = self.operator.static.n, self.operator.batch
         shapes = {
-            "solve": lambda: (*batch, *rhs.type.shape[-2:]),
-            "inv_quad": lambda: (*batch, rhs.type.shape[-1]),
+            "solve": lambda: (*_broadcast(batch, rhs), *rhs.type.shape[-2:]),
+            "inv_quad": lambda: (*_broadcast(batch, rhs), rhs.type.shape[-1]),
             "inverse": lambda: (*batch, n, n),
             "factor": lambda: (*batch, n, n),
             "inverse_diagonal": lambda: (*batch, n),
@@ -152,6 +152,14 @@ class Reading:
         return (
             restore(answer[..., None, :])[..., 0] if b_ndim == 1 else restore(answer[..., None, :])[..., 0, :]
         )
+
+
+def _broadcast(batch, rhs) -> tuple[int | None, ...]:
+    """The lengths of the batch axes of matrices and of right-hand sides: one of the two may be repeated."""
+    own = rhs.type.shape[:-2]
+    if len(own) != len(batch):
+        return batch
+    return tuple(b if a == 1 or (a is None and b != 1) else a for a, b in zip(batch, own, strict=True))
 
 
 def _cast(rhs, dtype):
