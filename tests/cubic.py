@@ -18,8 +18,8 @@ from pytensor.tensor.linalg.summary import Det, SLogDet
 from autotune.ops import CholeskyOrLU
 from autotune.pricing.sized import SizedGraph
 from autotune.pricing.table import cost_of
-from autotune.read.matrices import strip_view
 from autotune.read.sizes import Sizes
+from autotune.read.views import strip_view
 from cost_models.kernels import KERNEL_BY_NAME
 
 FACTORISING = (Cholesky, LU, LUFactor, CholeskyOrLU, Eig, Eigh, Eigvalsh, QR, SVD)

@@ -9,7 +9,7 @@ scaled diagonal, joined columns) hang off it and appear only if a rewrite uses t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.assumptions import SpecifyAssumptions
-from pytensor.graph.basic import Apply, Constant
+from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc, AllocDiag, ARange, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -46,6 +46,7 @@ from autotune.read.contractions import (
     readings_of,
 )
 from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_scalars
+from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
 
 class Recogniser:
@@ -335,49 +336,6 @@ class Recogniser:
 def recognise(matrix) -> Operator:
     """The operator of one ``matrix``, see ``Recogniser.operator``."""
     return Recogniser().operator(matrix)
-
-
-def drop_leading_ones(var):
-    """``var`` as a matrix when all of its leading dimensions have static length 1."""
-    leading = var.ndim - 2
-    if leading <= 0 or not all(var.type.broadcastable[:leading]):
-        return var
-    match var.owner_op_and_inputs:
-        case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim == 2:
-            return inner
-    return var.squeeze(axis=tuple(range(leading)))
-
-
-def strip_view(var):
-    """``(core, transposed)``: peel left ``ExpandDims`` and matrix transposes off ``var``."""
-    transposed = False
-    while True:
-        match var.owner_op_and_inputs:
-            case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim >= 2:
-                var = inner
-            case (DimShuffle(is_left_expanded_matrix_transpose=True), inner):
-                var, transposed = inner, not transposed
-            case (SpecifyAssumptions() | Mark(), inner, *_):
-                var = inner
-            case _:
-                return var, transposed
-
-
-def marks_of(matrix) -> Iterator[Apply]:
-    """The nodes that mark ``matrix``, or what it is a view or a multiple of, the outermost first."""
-    while True:
-        match matrix.owner_op_and_inputs:
-            case (Mark(), inner, *_):
-                yield matrix.owner
-                matrix = inner
-            case (DimShuffle() | SpecifyAssumptions() | Elemwise(scalar_op=ps.Neg()), inner):
-                matrix = inner
-            case (Elemwise(scalar_op=ps.Mul()), *factors) if len(rest := split_scalars(factors)[1]) == 1:
-                [matrix] = rest
-            case (Elemwise(scalar_op=ps.TrueDiv()), inner, s) if scalar_of(s) is not None:
-                matrix = inner
-            case _:
-                return
 
 
 def _is_small(term) -> bool:

@@ -20,9 +20,9 @@ from pytensor.tensor.linalg.summary import Det, SLogDet
 from autotune.algebra.requests import RequestOp
 from autotune.read.facts import Facts
 from autotune.read.idioms import DTYPES, Idioms, Meaning, fits, same_batch
-from autotune.read.matrices import strip_view
 from autotune.read.naming import name_of
 from autotune.read.readings import Reading
+from autotune.read.views import strip_view
 
 ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, RequestOp)
 

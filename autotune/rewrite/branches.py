@@ -16,8 +16,8 @@ from pytensor.graph.rewriting.basic import get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 
 from autotune.algebra.guarded import BRANCHES, either
-from autotune.read.matrices import strip_view
 from autotune.read.scan import is_root
+from autotune.read.views import strip_view
 from autotune.rewrite.build import lower, substitute, wire
 
 

@@ -13,7 +13,7 @@ from autotune.algebra.requests import RequestedSystem
 from autotune.algebra.solver import Solver
 from autotune.choose import strategy
 from autotune.choose.candidates import options_of
-from autotune.read.matrices import drop_leading_ones
+from autotune.read.views import drop_leading_ones
 from autotune.strategies import System
 
 

@@ -24,8 +24,8 @@ from pytensor.tensor.math import Dot
 
 from autotune.algebra.marks import AsWritten, Mark
 from autotune.read.idioms import log_of_determinant
-from autotune.read.matrices import strip_view
 from autotune.read.scan import is_root
+from autotune.read.views import strip_view
 
 
 class Identity(Eye):

@@ -36,8 +36,8 @@ from autotune.algebra.guarded import Guarded
 from autotune.algebra.marks import Mark
 from autotune.algebra.requests import RequestOp
 from autotune.plan.feature import enclosing, plan_of
-from autotune.read.matrices import strip_view
 from autotune.read.scan import core_of, is_root
+from autotune.read.views import strip_view
 from autotune.rewrite.before_autodiff import decided
 from autotune.rewrite.build import check_order, substitute
 from autotune.rewrite.passes import GuardedPass
