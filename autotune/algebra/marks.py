@@ -12,7 +12,7 @@ from numbers import Real
 from typing import ClassVar
 
 import pytensor.tensor as pt
-from pytensor.assumptions.core import register_universal_assumption
+from pytensor.assumptions.core import PERMUTATION, SELECTION, FactState, register_universal_assumption
 from pytensor.compile.mode import optdb
 from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply
@@ -71,7 +71,7 @@ class SpecifyConditionNumber(Mark):
 
 
 class AsWritten(Mark):
-    """``A``, so that PyTensor does not take it apart before it has been read."""
+    """``A``, so that PyTensor does not take it apart before it has been read, nor index by it."""
 
     __props__ = ()
 
@@ -133,7 +133,8 @@ def register() -> None:
 
     @register_universal_assumption(*MARKS)
     def facts_of_the_matrix(key, op, feature, fgraph, node, input_states):
-        return [input_states[0]]
+        hidden = isinstance(op, AsWritten) and key in (SELECTION, PERMUTATION)
+        return [FactState.UNKNOWN if hidden else input_states[0]]
 
     @vectorize_node.register(Mark)
     def vectorize_mark(op, node, A, *known):

@@ -36,6 +36,14 @@ from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, length, of_one_length
 from autotune.algebra.sum import Sum, sum_of
+from autotune.read.constants import (
+    are_equal,
+    as_exact,
+    cast_constants,
+    low_rank_of,
+    symmetric_term,
+    transposed,
+)
 from autotune.read.contractions import (
     InverseTerm,
     Lazy,
@@ -46,15 +54,27 @@ from autotune.read.contractions import (
     readings_of,
 )
 from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_scalars
+from autotune.read.groups import comparison_term, group_weights
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
+
+COMPILE_BUDGET = 1.0
 
 
 class Recogniser:
-    """Reads terms of matrices; ``inverses`` says which variables are inverses of matrices being read."""
+    """Reads terms of matrices; ``inverses`` says which variables are inverses of matrices being read.
 
-    def __init__(self, inverses: Mapping[Any, InverseTerm] | None = None, facts: Any = None):
+    ``compile_budget``: seconds that finding the rank of one constant may take.
+    """
+
+    def __init__(
+        self,
+        inverses: Mapping[Any, InverseTerm] | None = None,
+        facts: Any = None,
+        compile_budget: float = COMPILE_BUDGET,
+    ):
         self.inverses = {} if inverses is None else inverses
         self.facts = facts
+        self.compile_budget = compile_budget
         self._read: dict[Any, list | None] = {}
         self._composites: dict[Any, Any] = {}
 
@@ -136,7 +156,7 @@ class Recogniser:
         addends = self._addends(matrix)
         if len(addends) < 2:
             return None
-        read = [self.terms(addend) or [self.composite(addend)] for addend in addends]
+        read = [self._addend(addend, matrix) or [self.composite(addend)] for addend in addends]
         terms = [term for found in read for term in found]
         composites = [term for term in terms if isinstance(term, Composite)]
         others = [term for term in terms if not isinstance(term, Composite)]
@@ -193,14 +213,13 @@ class Recogniser:
     def terms(self, var) -> list | None:
         """Terms whose sum is ``var``, or None when some part of it is not thin.
 
-        Integers wrap around and a bool absorbs: a sum of such is one diagonal in its own dtype, or is not
-        read.
+        Integers wrap around and a bool absorbs: a sum of such is one diagonal in its own dtype, a product of
+        constants in which neither happens, or is not read.
         """
         if var not in self._read:
             terms = self._terms(var)
             if terms and var.type.numpy_dtype.kind in "biu":
-                whole = all(isinstance(term, Diagonal) for term in terms)
-                terms = [Diagonal(diagonal_of(terms))] if whole else None
+                terms = _of_whole_numbers(terms, var.type.numpy_dtype)
             self._read[var] = terms and [_cast(term, var.dtype) for term in terms]
         return self._read[var]
 
@@ -210,7 +229,7 @@ class Recogniser:
         if var.type.ndim < 2 or any(var.type.broadcastable[-2:]):
             return None
         if isinstance(var, Constant):
-            return _constant_terms(var)
+            return _constant_terms(var, self.compile_budget)
         match var.owner_op_and_inputs:
             case (DimShuffle(is_left_expand_dims=True), inner):
                 return self.terms(inner)
@@ -222,9 +241,15 @@ class Recogniser:
             case (SpecifyShape(), inner, *lengths) if all(isinstance(n, Constant) for n in lengths):
                 return _of_shape(self.terms(inner), *var.type.shape[-2:])
             case (Elemwise(scalar_op=ps.Add()), *addends):
-                return _concatenated([self.terms(a) for a in addends])
+                return _concatenated([self._addend(a, var) for a in addends])
             case (Elemwise(scalar_op=ps.Sub()), left, right):
-                return _concatenated([self.terms(left), _scaled(self.terms(right), _minus_one(var))])
+                taken_off = _scaled(self._addend(right, var), _minus_one(var))
+                return _concatenated([self._addend(left, var), taken_off])
+            case (Elemwise(scalar_op=ps.Cast()), inner) if inner.type.numpy_dtype.kind in "biu":
+                return self.terms(inner)
+            case (Elemwise(scalar_op=ps.EQ()), left, right):
+                term = comparison_term(left, right)
+                return term and [term]
             case (Elemwise(scalar_op=ps.Neg()), inner):
                 return _scaled(self.terms(inner), _minus_one(var))
             case (Elemwise(scalar_op=ps.Mul()), *factors):
@@ -239,6 +264,8 @@ class Recogniser:
                 same(rows, columns) and not offset.data.any()
             ):
                 return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
+            case (Alloc(), value, *shape) if all(value.type.broadcastable) and same(*shape[-2:]):
+                return [_filled(value, var)]
             case (FillDiagonal(), base, value) if _is_zero(base) and _is_square(base):
                 return [Diagonal(pt.full((length(base, -1),), value, dtype=var.dtype))]
             case (AdvancedIncSubtensor() as op, base, value, *index):
@@ -287,19 +314,28 @@ class Recogniser:
         if self.has_inverse(left) or self.has_inverse(right):
             a, b = self.terms(left), self.terms(right)
             return product_of(a, b) if a and b and all(map(is_thin, [*a, *b])) else None
+        congruent = self._congruent_terms(left, right)
+        if congruent:
+            return congruent
         U, c_left = _split_weights(left, axis="row")
         Vt, c_right = _split_weights(right, axis="column")
         U, c_middle = self._split_middle(U)
-        V, transposed = strip_view(Vt)
-        V = V if transposed and V.ndim == 2 else Vt.mT
-        core, flipped = strip_view(U)
-        if (flipped and core is Vt) or _are_transposed_constants(U, Vt):
-            V = U
+        U, V = _factors(U, Vt)
         weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
-        c = None
-        for w in weights:
-            c = w if c is None else c * w
-        return [LowRank(U, c, V)]
+        return [symmetric_term(LowRank(U, prod(weights[1:], start=weights[0]) if weights else None, V))]
+
+    def _congruent_terms(self, left, right):
+        """``B A B'`` for symmetric terms of A, not all of them diagonal."""
+        match left.owner_op_and_inputs, right.owner_op_and_inputs:
+            case ((Dot() | Blockwise(core_op=Dot()), base, middle), _):
+                B, V = _factors(base, right)
+            case (_, (Dot() | Blockwise(core_op=Dot()), middle, base)):
+                B, V = _factors(left, base)
+            case _:
+                return None
+        terms = self.terms(middle) if B is V else None
+        kinds = {type(term) if getattr(term, "symmetric", False) else None for term in terms or ()}
+        return [_congruent(term, B) for term in terms] if LowRank in kinds <= {Diagonal, LowRank} else None
 
     def has_inverse(self, var) -> bool:
         """Whether ``var`` is read as a sum in which an inverse occurs."""
@@ -332,6 +368,11 @@ class Recogniser:
             return None
         return _concatenated([self.terms(base), [Diagonal(d)]])
 
+    def _addend(self, addend, whole):
+        """The terms of an addend of ``whole``, a scalar included, which is added to all entries."""
+        s = scalar_of(addend)
+        return self.terms(addend) if s is None else [_filled(s, whole)]
+
 
 def recognise(matrix) -> Operator:
     """The operator of one ``matrix``, see ``Recogniser.operator``."""
@@ -356,6 +397,28 @@ def _concatenated(groups):
     return [term for group in groups for term in group]
 
 
+def _filled(value, matrix) -> LowRank:
+    """The matrix like another, square one that is a scalar everywhere."""
+    ones = pt.ones((length(matrix, -1), 1), dtype=matrix.dtype)
+    value = value if value.type.ndim == 0 else value.squeeze()
+    return LowRank(ones, equal_weights(ones, value), ones)
+
+
+def _congruent(term, B) -> LowRank:
+    """``B diag(d) B'`` or ``B U diag(c) U' B'``"""
+    if isinstance(term, Diagonal):
+        return LowRank(B, term.d, B)
+    U = B @ term.U
+    return LowRank(U, term.c, U)
+
+
+def _of_whole_numbers(terms, dtype):
+    if all(isinstance(term, Diagonal) for term in terms):
+        return [Diagonal(diagonal_of(terms))]
+    exact = as_exact(terms[0], dtype) if len(terms) == 1 and isinstance(terms[0], LowRank) else None
+    return exact and [exact]
+
+
 def _scaled_operator(operator, s):
     return None if operator is None else operator.scale(s)
 
@@ -365,7 +428,9 @@ def _scaled(terms, s):
 
 
 def _cast(term, dtype):
-    """A diagonal in the dtype of the sum that it is part of."""
+    """A diagonal, or what is constant, in the dtype of the sum that it is part of."""
+    if isinstance(term, LowRank):
+        return cast_constants(term, dtype)
     return Diagonal(term.d.astype(dtype)) if isinstance(term, Diagonal) else term
 
 
@@ -408,14 +473,15 @@ def _is_zero(var) -> bool:
     return isinstance(var, Constant) and not np.any(var.data)
 
 
-def _constant_terms(var):
-    """A constant diagonal matrix, as folding of ``s * eye(n)`` leaves it."""
+def _constant_terms(var, seconds: float):
+    """A constant that is diagonal, as folding of ``s * eye(n)`` leaves it, or of low rank by its values."""
     data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else None
     if data is None or data.shape[0] != data.shape[1]:
         return None
     d = np.diagonal(data)
     if np.count_nonzero(data) != np.count_nonzero(d):
-        return None
+        found = low_rank_of(var, seconds) if var.type.ndim == 2 else None
+        return found and [found]
     return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
 
 
@@ -470,6 +536,10 @@ def _masked_diagonal(d, factors, vectors):
 def scale_sides(term, vectors):
     """``diag(a) A diag(b)``; a symmetric term stays so when ``a`` is ``b``."""
     sides = dict(vectors)
+    if vectors and isinstance(term, LowRank) and term.symmetric:
+        c = group_weights(term.U, [v for _, v in vectors])
+        if c is not None:
+            return LowRank(term.U, c if term.c is None else c * term.c, term.U)
     both = len(vectors) == len(sides) == 2 and same(sides["row"], sides["column"])
     if both and isinstance(term, LowRank) and term.symmetric:
         U = term.U * sides["row"][:, None]
@@ -479,10 +549,16 @@ def scale_sides(term, vectors):
     return term
 
 
-def _are_transposed_constants(left, right) -> bool:
-    """Whether folding has turned ``X`` and ``X.T`` of a constant into two constants."""
-    constants = isinstance(left, Constant) and isinstance(right, Constant)
-    return constants and left.data.shape == right.data.T.shape and np.array_equal(left.data, right.data.T)
+def _factors(U, Vt):
+    """``(U, V)`` of ``U V'``: one variable where they are the same."""
+    (u, flipped), (v, turned) = strip_view(U), strip_view(Vt)
+    if u.type.ndim != 2 or v.type.ndim != 2:
+        return U, Vt.mT
+    if u is v and flipped != turned:
+        U = transposed(u) if flipped else u
+        return U, U
+    U, V = transposed(u) if flipped else u, v if turned else transposed(v)
+    return U, U if are_equal(U, V) else V
 
 
 def _as_weights(c, U):

@@ -6,6 +6,8 @@ PyMC's compile finds it, also before it differentiates.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +25,7 @@ from autotune.rewrite.passes import (
     PROTECT_POSITION,
     AutotunePass,
     DecideBeforeAutodiff,
+    ProtectBeforeAutodiff,
     ProtectStructure,
 )
 from autotune.rewrite.rederive import REDERIVE_POSITION, DecideTakenGradients
@@ -93,11 +96,35 @@ _REGISTERED: dict[str, tuple[Any, tuple[str, ...], Any, float | None]] = {
         partial(AutotunePass, only_lower=True),
         DECIDE_POSITION + 0.02,
     ),
-    # found by their database's name alone: in PyMC's pregrad, not in a compile
-    "autotune_protect_pregrad": (optdb["canonicalize"], ("canonicalize",), ProtectStructure, None),
+    # found by their database's name alone: in PyMC's pregrad, not in a compile; the first also in the queries
+    # that PyMC makes for log-densities if it is imported later
+    "autotune_protect_pregrad": (optdb["canonicalize"], ("canonicalize",), ProtectBeforeAutodiff, None),
     "autotune_before_autodiff": (optdb["stabilize"], ("stabilize",), DecideBeforeAutodiff, None),
 }
 _switched_on: set[str] = set()
+
+# Where PyMC keeps the rewrites by which it makes log-densities, and the one that folds constants: of queries
+# that it made when it was imported. What comes before it is ours to register.
+PYMC_REWRITES = ("pymc.logprob.rewriting", "logprob_rewrites_db")
+PYMC_FOLDS = "pre-canonicalize"
+
+
+def _registered() -> dict[str, tuple[Any, tuple[str, ...], Any, float | None]]:
+    """All rewrites, by name, with where they go: the database, tags and position."""
+    module = sys.modules.get(PYMC_REWRITES[0])
+    if module is None:
+        return _REGISTERED
+    db = getattr(module, PYMC_REWRITES[1], None)
+    position = getattr(db, "__position__", {}).get(PYMC_FOLDS)
+    if db is None or position is None:
+        warnings.warn(
+            f"PyMC has no {'.'.join(PYMC_REWRITES)} with {PYMC_FOLDS!r}. Products of constants in its models "
+            "may be folded before autotune reads them; please report this.",
+            stacklevel=4,
+        )
+        return _REGISTERED
+    before = (db, ("basic",), ProtectBeforeAutodiff, position - 0.01)
+    return {**_REGISTERED, "autotune_protect_logp": before}
 
 
 def enable(policy: PolicySource = None, *, example_inputs: ExampleInputs = None) -> None:
@@ -139,7 +166,7 @@ def _put_in_force(policies: list[PolicySource], examples: list[Examples | None])
     """Register the rewrites at first use, from then on switch them by their tags."""
     enabled_policies[:] = policies
     enabled_examples[:] = examples
-    for name, (db, tags, make, position) in _REGISTERED.items():
+    for name, (db, tags, make, position) in _registered().items():
         if policies and name not in _switched_on:
             if name in db:
                 db.add_tags(name, *tags)

@@ -1,22 +1,23 @@
 """What canonicalisation would destroy, put out of its reach.
 
-``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is
-``X @ X.T`` of a constant X; the determinant
-of a Kronecker product or block-diagonal matrix becomes a product of powers that overflows.
+``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is ``X @ X.T`` of
+a constant X and ``g[:, None] == g[None, :]`` of a constant g; a product with a constant one-hot matrix
+becomes an index; the determinant of a Kronecker product or block-diagonal matrix becomes a product of powers
+that overflows.
 """
 
 from __future__ import annotations
 
 from functools import reduce
 from operator import mul
+from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
-from pytensor.scalar import Abs, Log, Mul, Sign
-from pytensor.scalar import mul as scalar_mul
+from pytensor.scalar import EQ, Abs, Log, Mul, Sign
 from pytensor.tensor.basic import AllocDiag, ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
@@ -35,20 +36,6 @@ class Identity(Eye):
         return False
 
 
-class ConstantProduct(Dot):
-    """A product of constants, not folded either: of ``X @ X.T`` the thin X is what the pass wants."""
-
-    def do_constant_folding(self, fgraph, node):
-        return False
-
-
-class OuterProduct(Elemwise):
-    """A product of columns and rows that is not folded into a matrix when both become constants."""
-
-    def do_constant_folding(self, fgraph, node):
-        return False
-
-
 class Positions(ARange):
     """``arange`` that is not folded, so that neither is what is made of it."""
 
@@ -57,11 +44,29 @@ class Positions(ARange):
 
 
 def guard_structure(fgraph) -> None:
-    """Keep identities and products of thin constants, outer products too, from being folded."""
+    """Keep identities, and what is made of thin constants, from being folded or indexed."""
     _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype) if _keeps_dtype(fgraph, node) else None)
-    for product in (Dot, Blockwise):
-        _swap(fgraph, product, _guarded_product)
-    _swap(fgraph, Elemwise, lambda node: OuterProduct(scalar_mul) if _is_outer_product(node) else None)
+    _hide_constants(fgraph)
+
+
+def _hide_constants(fgraph) -> None:
+    """Mark the constants of thin products, outer products and comparisons of groups.
+
+    What is made of a mark is not folded, and PyTensor does not see that a constant selects columns. One
+    constant has one mark: ``X @ X.T`` stays a Gram product.
+    """
+    known: dict[Any, bool] = {}
+    marks: dict[Any, Any] = {}
+    for node in list(fgraph.apply_nodes):
+        for place in _hidden(node, known):
+            matrix = node.inputs[place]
+            core, transposed = strip_view(matrix)
+            if core.type.ndim != matrix.type.ndim:
+                core, transposed = matrix, False
+            if core not in marks:
+                marks[core] = AsWritten()(core)
+            marked = marks[core].mT if transposed else marks[core]
+            fgraph.change_node_input(node, place, marked, reason="autotune_structure")
 
 
 def guard_composites(fgraph) -> None:
@@ -78,7 +83,7 @@ def guard_composites(fgraph) -> None:
 
 
 def release_structure(fgraph, *, in_expressions: bool = False) -> None:
-    """Give PyTensor back the identities and products that no rewrite has used up.
+    """Give PyTensor back the identities that no rewrite has used up.
 
     ``in_expressions``: an identity that only elementwise expressions use becomes a comparison of
     row and column numbers, which fuses with them: no n x n constant in memory, and none in the way
@@ -87,8 +92,6 @@ def release_structure(fgraph, *, in_expressions: bool = False) -> None:
     if in_expressions:
         _swap(fgraph, Identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
     _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
-    _swap(fgraph, ConstantProduct, lambda node: Dot())
-    _swap(fgraph, OuterProduct, lambda node: pt.mul)
 
 
 def _is_in_expressions(fgraph, node) -> bool:
@@ -127,35 +130,61 @@ def _keeps_dtype(fgraph, node) -> bool:
     return dtypes <= {node.op.dtype}
 
 
-def _guarded_product(node):
-    """The Op for ``U @ V`` of constants with fewer inner than outer dimensions; None for other products.
+def _hidden(node, known: dict[Any, bool]) -> list[int]:
+    """The places of the constants among the inputs of a node that are structure as long as they are seen."""
+    out = node.outputs[0]
+    if len(node.outputs) != 1 or getattr(out.type, "broadcastable", None) != (False, False):
+        return []
+    op = _core_op(out)
+    if isinstance(op, Dot):
+        constants = [i for i, factor in enumerate(node.inputs) if _is_constant(factor, known)]
+        return constants if constants and _is_structure(node.inputs, constants) else []
+    if isinstance(op, Elemwise) and isinstance(op.scalar_op, Mul | EQ):
+        return _sides(node.inputs, known)
+    return []
 
-    Of an outer product one constant factor is enough: in gradients the other becomes one when simplified.
+
+def _is_structure(factors, constants: list[int]) -> bool:
+    """Whether a product with constant factors is of low rank by them, or an index.
+
+    Both are constant and thin; or one is a column, and in gradients the other becomes a constant row when
+    simplified; or one has a single entry in each column.
     """
-    product = isinstance(getattr(node.op, "core_op", node.op), Dot)
-    if not product or node.outputs[0].type.broadcastable != (False, False):
-        return None
-    left, right = node.inputs
+    left, right = factors
     (rows, inner), columns = left.type.shape, right.type.shape[1]
-    constants = _is_constant(left) + _is_constant(right)
-    if inner == 1 and constants:
-        return OuterProduct(scalar_mul)
-    return ConstantProduct() if constants == 2 and inner < min(rows, columns) else None
+    if len(constants) == 2:
+        return None not in (rows, columns) and (inner is None or inner < min(rows, columns))
+    return inner == 1 or _selects(factors[constants[0]])
 
 
-def _is_outer_product(node) -> bool:
-    """An elementwise product of constant columns and constant rows."""
-    if not isinstance(node.op.scalar_op, Mul) or node.outputs[0].type.broadcastable != (False, False):
+def _selects(var) -> bool:
+    """Whether a constant that is not square has one entry in each column or each row, which is 1."""
+    core, _ = strip_view(var)
+    if not isinstance(core, Constant) or core.type.ndim != 2 or len(set(core.data.shape)) == 1:
         return False
-    sides = {i.type.broadcastable for i in node.inputs}
-    return sides - {(True, True)} == {(False, True), (True, False)} and all(map(_is_constant, node.inputs))
+    entries = core.data != 0
+    lines = [axis for axis in (0, 1) if entries.take([0], axis=1 - axis).sum() == 1]
+    return any((entries.sum(axis=axis) == 1).all() for axis in lines) and bool(
+        (core.data[entries] == 1).all()
+    )
 
 
-def _is_constant(var) -> bool:
-    """A constant, or what elementwise operations and views make of constants."""
-    if isinstance(var, Constant):
-        return True
-    return isinstance(var.owner_op, DimShuffle | Elemwise) and all(map(_is_constant, var.owner.inputs))
+def _sides(inputs, known: dict[Any, bool]) -> list[int]:
+    """The places of all columns and rows, where there are both and all inputs are constants."""
+    pattern = [i.type.broadcastable for i in inputs]
+    sides = [i for i, one in enumerate(pattern) if one != (True, True)]
+    both = {pattern[i] for i in sides} == {(False, True), (True, False)}
+    return sides if both and all(_is_constant(i, known) for i in inputs) else []
+
+
+def _is_constant(var, known: dict[Any, bool]) -> bool:
+    """A constant, or what is computed from constants alone and will be one; what is marked will not."""
+    if var not in known:
+        if var.owner is None or isinstance(var.owner.op, Mark):
+            known[var] = isinstance(var, Constant)
+        else:
+            known[var] = all(_is_constant(i, known) for i in var.owner.inputs)
+    return known[var]
 
 
 def sum_diagonals_of_products(fgraph) -> None:

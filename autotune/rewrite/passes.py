@@ -102,6 +102,24 @@ class ProtectStructure(GuardedPass):
             guard_composites(fgraph)
 
 
+class ProtectBeforeAutodiff(ProtectStructure):
+    """Moment 1 in PyMC: before it differentiates, and while it makes a log-density, when the matrices of its
+    random variables are not solved with yet.
+
+    A query that PyMC makes when it is imported holds it for ever: it does nothing once all is disabled.
+    """
+
+    def add_requirements(self, fgraph):
+        if has_roots(fgraph):
+            super().add_requirements(fgraph)
+
+    def attempt(self, fgraph):
+        if enabled_policies and has_roots(fgraph):
+            super().attempt(fgraph)
+        elif enabled_policies:
+            guard_structure(fgraph)
+
+
 class DecideBeforeAutodiff(GuardedPass):
     """Moment 2 where differentiation is still to come: accepted problems become request Ops."""
 
