@@ -1,7 +1,7 @@
-"""Which of n rows belong to which of k groups: ``g[:, None] == g[None, :]``, one-hot designs.
+"""Which of n rows belong to which of k groups: ``g[:, None] == g[None, :]``, one-hot designs, indices.
 
-With Z (n, k), whose rows hold a single 1, the comparison is ``Z Z'``, of rank k, and
-``diag(w[g]) Z Z' = Z diag(w) Z'``.
+With Z (n, k), whose rows hold a single 1, the comparison is ``Z Z'``, of rank k,
+``diag(w[g]) Z Z' = Z diag(w) Z'``, and ``B[g][:, g] = Z B Z'``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marks import Mark
 from autotune.read.constants import is_one_hot
+from autotune.read.factors import row_or_column, same
 
 MARKED = (Mark, SpecifyAssumptions)
 
@@ -35,6 +36,44 @@ def comparison_term(left, right) -> Diagonal | LowRank | None:
         return Diagonal(pt.constant(np.ones(len(g), dtype=bool)))
     Z = pt.constant(np.eye(len(groups), dtype=bool)[member.reshape(-1)])
     return LowRank(Z, None, Z)
+
+
+def indexed_alike(var) -> tuple[Any, Any] | None:
+    """``(B, g)`` of ``B[g][:, g]`` and ``B[g[:, None], g[None, :]]``."""
+    match var.owner_op_and_inputs:
+        case (AdvancedSubtensor(idx_list=(0, 1)), base, rows, columns):
+            pattern = rows.type.broadcastable, columns.type.broadcastable
+            alike = pattern == ((False, True), (True, False))
+        case (AdvancedSubtensor(idx_list=one), inner, first):
+            match inner.owner_op_and_inputs:
+                case (AdvancedSubtensor(idx_list=other), base, second):
+                    rows, columns = (first, second) if _axis(one) == 0 else (second, first)
+                    alike = {_axis(one), _axis(other)} == {0, 1} and rows.type.ndim == columns.type.ndim == 1
+                case _:
+                    return None
+        case _:
+            return None
+    if base.type.ndim != 2 or not alike or {"b"} & {i.type.numpy_dtype.kind for i in (rows, columns)}:
+        return None
+    constants = _constant_vector(rows), _constant_vector(columns)
+    if all(c is not None for c in constants):
+        return (base, pt.constant(constants[0])) if np.array_equal(*constants) else None
+    vectors = [v if v.type.ndim == 1 else row_or_column(v)[1] for v in (rows, columns)]
+    return (base, vectors[0]) if same(*vectors) else None
+
+
+def _axis(idx_list) -> int | None:
+    """The one axis of a matrix that is indexed, by a vector, the other whole."""
+    places = [axis for axis, entry in enumerate(idx_list) if not isinstance(entry, slice)]
+    whole = all(entry == slice(None) for entry in idx_list if isinstance(entry, slice))
+    return places[0] if len(places) == 1 and whole else None
+
+
+def rows_of_identity(index, count, dtype: str) -> Any:
+    """Z (n, count) with ``Z[i, index[i]] = 1``."""
+    if isinstance(index, Constant) and isinstance(count, int):
+        return pt.constant(np.eye(count, dtype=dtype)[index.data])
+    return pt.eye(count, dtype=dtype)[index]
 
 
 def _constant_vector(var) -> np.ndarray | None:
@@ -59,15 +98,18 @@ def group_weights(Z, vectors) -> Any | None:
 
 
 def _of_groups(v, member: np.ndarray, first: np.ndarray) -> Any | None:
-    """The value that a vector has in each group, which is the one of its first member; None in doubt."""
+    """What a column, row or vector of n holds in each group, by its first member; None in doubt."""
     if all(v.type.broadcastable):
-        return v
+        return v.squeeze()
     if isinstance(v, Constant):
-        return pt.constant(v.data[first]) if np.array_equal(v.data[first][member], v.data) else None
+        data = v.data.reshape(-1)
+        return pt.constant(data[first]) if np.array_equal(data[first][member], data) else None
     match v.owner_op_and_inputs:
         case (AdvancedSubtensor(), w, Constant(data=index)) if w.type.ndim == 1 and index.ndim == 1:
             return w[index[first]] if np.array_equal(index[first][member], index) else None
         case (Elemwise() as op, *inputs):
             parts = [_of_groups(i, member, first) for i in inputs]
             return None if any(p is None for p in parts) else op(*parts)
+        case (DimShuffle(), inner):
+            return _of_groups(inner, member, first)
     return None

@@ -25,7 +25,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.extra_ops import FillDiagonal
 from pytensor.tensor.math import Dot
 from pytensor.tensor.shape import SpecifyShape
-from pytensor.tensor.subtensor import AdvancedIncSubtensor
+from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor
 
 from autotune.algebra import STRUCTURES
 from autotune.algebra.composite import Composite, Part
@@ -54,7 +54,7 @@ from autotune.read.contractions import (
     readings_of,
 )
 from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_scalars
-from autotune.read.groups import comparison_term, group_weights
+from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
 COMPILE_BUDGET = 1.0
@@ -270,6 +270,8 @@ class Recogniser:
                 return [Diagonal(pt.full((length(base, -1),), value, dtype=var.dtype))]
             case (AdvancedIncSubtensor() as op, base, value, *index):
                 return self._indexed_diagonal(op, base, value, index)
+            case (AdvancedSubtensor(), *_):
+                return self._indexed_terms(var)
         return None
 
     # -- elementwise products -----------------------------------------------------------------------
@@ -353,7 +355,7 @@ class Recogniser:
                     return base, diagonal_of(terms)
         return U, None
 
-    # -- diagonals written through an index ---------------------------------------------------------
+    # -- matrices and diagonals written through an index --------------------------------------------
 
     def _indexed_diagonal(self, op, base, value, index):
         """``zeros[arange, arange].set(d)`` and ``base[arange, arange].inc(d)``."""
@@ -367,6 +369,20 @@ class Recogniser:
         if op.set_instead_of_inc:
             return None
         return _concatenated([self.terms(base), [Diagonal(d)]])
+
+    def _indexed_terms(self, var):
+        """``B[g][:, g]``: of fewer groups than rows it is ``Z B Z'``."""
+        found = indexed_alike(var)
+        count = None if found is None else found[0].type.shape[0]
+        if count is None or found[0].type.shape[1] != count or _out_of_range(found[1], count):
+            return None
+        B, g = found
+        Z = rows_of_identity(g, count, B.type.dtype)
+        terms = self.terms(B)
+        if terms and all(isinstance(t, Diagonal | LowRank) and t.symmetric for t in terms):
+            return [LowRank(Z, t.d, Z) if isinstance(t, Diagonal) else _rows(t, g) for t in terms]
+        fewer = var.type.shape[0] is not None and 2 * count <= var.type.shape[0]
+        return [LowRank(B[g], None, Z)] if fewer else None
 
     def _addend(self, addend, whole):
         """The terms of an addend of ``whole``, a scalar included, which is added to all entries."""
@@ -410,6 +426,17 @@ def _congruent(term, B) -> LowRank:
         return LowRank(B, term.d, B)
     U = B @ term.U
     return LowRank(U, term.c, U)
+
+
+def _rows(term, index) -> LowRank:
+    """Rows and columns of a symmetric term."""
+    U = term.U[index]
+    return LowRank(U, term.c, U)
+
+
+def _out_of_range(index, count: int) -> bool:
+    """Whether an index is known to be an error."""
+    return isinstance(index, Constant) and not np.all((index.data >= -count) & (index.data < count))
 
 
 def _of_whole_numbers(terms, dtype):

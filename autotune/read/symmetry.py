@@ -18,9 +18,11 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.math import Dot
+from pytensor.tensor.subtensor import AdvancedSubtensor
 
 from autotune.algebra.marks import Mark
 from autotune.read.factors import same
+from autotune.read.groups import indexed_alike
 
 COMMUTATIVE = (ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
 # Of a difference these are the same as of the difference the other way round.
@@ -83,6 +85,8 @@ class Symmetry:
             case (Dot() | Blockwise(core_op=Dot()), *_) if var.type.ndim == 2:
                 scalars, matrices = self._chain(var, transposed)
                 return ("dot", *sorted(scalars), "of", *matrices)
+            case (AdvancedSubtensor(), *_) if (found := indexed_alike(var)) is not None:
+                return ("indexed", self.form(found[0], transposed), self._leaf(found[1]))
             case (KroneckerProduct(), *factors):
                 return ("kron", *(self.form(i, transposed) for i in factors))
             case (AllocDiag() | Eye(), *_) if _is_square(var):

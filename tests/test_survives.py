@@ -1,0 +1,116 @@
+"""Structure that canonicalisation, or PyMC, would fold into an n x n constant is read in every spelling."""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from helpers import chosen, compile_plain, compile_with, in_turn, relative_error
+from pytensor.tensor.linalg import inv, slogdet, solve
+
+N, Q = 60, 5
+rng = np.random.default_rng(0)
+g = rng.integers(0, Q, N)
+g[g == 3] = 2  # a group without members
+Z = np.eye(Q)[g]
+X = rng.normal(size=(N, 4))
+A = rng.normal(size=(4, 4))
+S0 = A @ A.T
+s, t, r = pt.scalars("s", "t", "r")
+w, v, y = pt.vector("w", shape=(Q,)), pt.vector("v", shape=(4,)), pt.vector("y", shape=(N,))
+W = pt.matrix("W", shape=(Q, 2))
+INPUTS = [s, t, r, w, v, y, W]
+VALUES = [
+    np.array(0.7),
+    np.array(1.3),
+    np.array(0.4),
+    rng.uniform(1, 2, Q),
+    rng.uniform(1, 2, 4),
+    rng.normal(size=N),
+    rng.normal(size=(Q, 2)),
+]
+as_pt = pt.as_tensor
+C, D = as_pt(X), as_pt(Z)
+eq = pt.eq(g[:, None], g[None, :])
+
+FORMS = {
+    "one-hot, Z (t I) Z'": Z @ (t * pt.eye(Q)) @ Z.T,
+    "one-hot, Z ((t I) Z')": Z @ ((t * pt.eye(Q)) @ Z.T),
+    "one-hot, Z diag(w) Z'": Z @ pt.diag(w) @ Z.T,
+    "one-hot, (Z w) Z'": (Z * w) @ Z.T,
+    "one-hot, Z (w Z')": Z @ (w[:, None] * Z.T),
+    "one-hot, t Z Z'": t * pt.dot(D, D.T),
+    "one-hot, (t Z) Z'": (t * D) @ D.T,
+    "one-hot, Z Z' t^2 / 2": D @ D.T * t**2 / 2,
+    "one-hot, transposed first": t * (as_pt(Z.T).T @ as_pt(Z.T)),
+    "one-hot, bool": t * (as_pt(Z.astype(bool)) @ as_pt(Z.astype(bool)).T),
+    "one-hot, int8": t * (as_pt(Z.astype("int8")) @ as_pt(Z.astype("int8")).T),
+    "one-hot, float32": t * (as_pt(Z.astype("float32")) @ as_pt(Z.astype("float32")).T),
+    "one-hot, bool with weights": (as_pt(Z.astype(bool)) * w) @ as_pt(Z.astype(bool)).T,
+    "one-hot, eye[g]": t * (pt.eye(Q)[g] @ pt.eye(Q)[g].T),
+    "one-hot, eye[:, g]": t * (pt.eye(Q)[:, g].T @ pt.eye(Q)[:, g]),
+    "one-hot, Z (W W' + diag(w)) Z'": Z @ (W @ W.T + pt.diag(w)) @ Z.T,
+    "one-hot, sparse to dense": (Z * w) @ Z.T + t * X @ X.T,
+    "group, t (g == g')": t * eq,
+    "group, cast": t * eq.astype("float64"),
+    "group, strings": t
+    * pt.eq(
+        *(
+            np.unique(np.array(list("abcde"))[g], return_inverse=True)[1][i]
+            for i in (np.s_[:, None], np.s_[None, :])
+        )
+    ),
+    "group, w[g] (g == g')": w[g][:, None] * eq,
+    "group, exp(w)[g]": pt.exp(w)[g][:, None] * eq,
+    "group, exp(w[g]) t": pt.exp(w[g])[:, None] * eq * t,
+    "group, sides": w[g][:, None] * eq * w[g][None, :],
+    "group, float": t * pt.eq(as_pt(g * 0.5)[:, None], as_pt(g * 0.5)[None, :]),
+    "columns, t X X'": t * (C @ C.T),
+    "columns, [:, idx]": t * (C[:, np.array([0, 2])] @ C[:, np.array([0, 2])].T),
+    "columns, [:, :2]": t * (C[:, :2] @ C[:, :2].T),
+    "columns, one": t * (C[:, [1]] @ C[:, [1]].T),
+    "columns, outer": t * pt.outer(C[:, 1], C[:, 1]),
+    "columns, centred": t * ((C - C.mean(0))[:, :2] @ (C - C.mean(0))[:, :2].T),
+    "columns, scaled by constants": (2 * C) @ C.T * t,
+    "columns, constant weights": t * ((C * np.arange(1.0, 5)) @ C.T),
+    "columns, indefinite weights": t * ((C * np.array([1.0, -0.01, 2, 3])) @ C.T),
+    "columns, constant middle": t * (C @ S0 @ C.T),
+    "columns, X diag(v) X'": C @ pt.diag(v) @ C.T,
+    "columns, X (t I) X'": C @ (t * pt.eye(4)) @ C.T,
+    "columns, int": t * (as_pt(np.round(X * 3).astype(int)) @ as_pt(np.round(X * 3).astype(int)).T),
+    "columns, float32": t * (as_pt(X.astype("float32")) @ as_pt(X.astype("float32")).T),
+    "folded, one-hot": t * as_pt(Z @ Z.T),
+    "folded, weighted": t * as_pt((Z * np.arange(1, Q + 1)) @ Z.T),
+    "folded, X X'": t * as_pt(X @ X.T),
+    "folded, bool": t * as_pt((Z @ Z.T).astype(bool)),
+    "folded, ones": t * as_pt(np.ones((N, N))),
+    "scalar": t,
+    "scalar, minus": -0.001 * t,
+    "scalar, full": pt.full((N, N), t),
+    "scalar and columns": t + r * (C @ C.T),
+    "indexed, kernel of groups": pt.exp(-t * pt.abs(w[:, None] - w[None, :]))[g][:, g],
+    "one-hot, kernel of groups": Z @ pt.exp(-t * pt.abs(w[:, None] - w[None, :])) @ Z.T,
+    "indexed, (W W' + diag(w))[g, g']": (W @ W.T + pt.diag(w))[g[:, None], g[None, :]],
+    "indexed, [g][:, g]": (W @ W.T + pt.diag(w))[g][:, g],
+}
+
+
+def thin(fn) -> list[str]:
+    """What makes or holds an N x N array in a compiled function."""
+    fgraph = fn.maker.fgraph
+    made = [str(n.op) for n in fgraph.toposort() for o in n.outputs if getattr(o.type, "shape", ()) == (N, N)]
+    return made + ["a constant" for v in fgraph.variables if np.size(getattr(v, "data", None)) >= N * N]
+
+
+@pytest.mark.parametrize("form", in_turn(FORMS))
+def test_no_square_array_is_made(form):
+    K = FORMS[form] + s * pt.eye(N)
+    value = y @ solve(K, y, assume_a="sym") + slogdet(K)[1]
+    by = [i for i in INPUTS if i in pytensor.graph.traversal.ancestors([value])]
+    outputs = [value, *pt.grad(value, by)]
+    fn = compile_with(INPUTS, outputs)
+    assert chosen(fn) == ["woodbury"]
+    assert thin(fn) == []
+    plain = compile_plain(INPUTS, outputs)
+    tolerance = 1e-5 if "float32" in form else 1e-9
+    for actual, expected in zip(fn(*VALUES), plain(*VALUES), strict=True):
+        assert relative_error(actual, expected) < tolerance
