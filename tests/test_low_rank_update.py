@@ -165,6 +165,21 @@ def test_a_base_without_a_factor_and_a_sum_with_one():
     assert np.isnan(fn(*given)[0])
 
 
+@pytest.mark.parametrize("weights", [[0.5, 2.0], [0.0, 1.0], [-0.01, 1.0], [-9.0, 1.0], [np.nan, 1.0]])
+def test_weights_of_unknown_sign_are_looked_at_when_the_function_runs(weights):
+    """With a negative one the sum may have no factor where the base has one."""
+    inputs, given = variables(7), values(7)
+    A, B, U, _, c, y = inputs
+    given[4] = np.array(weights)
+    value = by_factor(block_diag(symmetric(A), symmetric(B)) + (U * c) @ U.T, y)
+    fn = compile_with(inputs, with_gradient(value, inputs), UPDATE)
+    assert NAME in names(fn)
+    found, right = fn(*given), compile_plain(inputs, with_gradient(value, inputs))(*given)
+    assert np.isfinite(found[0]) == (min(weights) > -1)
+    if np.isfinite(found[0]):
+        assert_same(found, right)
+
+
 @pytest.mark.parametrize("lazy", [True, False])
 def test_a_lazy_linker_factorises_the_sum_only_where_it_must(lazy, monkeypatch):
     orders, perform = [], Cholesky.perform

@@ -134,6 +134,7 @@ policy_dicts = optional(
     memory_limit=some(st.integers(1, 2**60)),
     effort=st.sampled_from(EFFORTS),
     effort_budget=st.floats(0.001, 86400),
+    compile_budget=st.floats(0.001, 86400),
     runtime_dispatch=some(st.booleans()),
     margin=st.floats(0, 0.99),
     sizes=st.dictionaries(

@@ -10,13 +10,11 @@ from typing import Any
 
 from pytensor.graph.replace import _vectorize_node as vectorize_node
 from pytensor.tensor.subtensor import _is_provably_non_negative as is_provably_nonnegative
-from pytensor.tensor.subtensor import _is_provably_positive as is_provably_positive
 
 __all__ = [
     "features_of",
     "is_branch",
     "is_provably_nonnegative",
-    "is_provably_positive",
     "mode_of_compile",
     "set_mode_of_compile",
     "vectorize_node",

@@ -152,6 +152,11 @@ class Policy(Section):
         description="Time that timing candidates may take for each function compiled, their compiling apart. "
         "Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
     )
+    compile_budget: Seconds = Field(
+        1.0,
+        description="Time that finding out what one constant matrix is made of may take when a function is "
+        "compiled. Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
+    )
     runtime_dispatch: bool | None = Field(
         None,
         description="Whether an unknown size is looked at when the function runs, where that decides which "

@@ -57,20 +57,18 @@ from autotune.read.factors import row_or_column, same, scalar_of, split_factors,
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
-COMPILE_BUDGET = 1.0
-
 
 class Recogniser:
     """Reads terms of matrices; ``inverses`` says which variables are inverses of matrices being read.
 
-    ``compile_budget``: seconds that finding the rank of one constant may take.
+    ``compile_budget``: seconds that finding out what one constant is made of may take.
     """
 
     def __init__(
         self,
         inverses: Mapping[Any, InverseTerm] | None = None,
         facts: Any = None,
-        compile_budget: float = COMPILE_BUDGET,
+        compile_budget: float = 1.0,
     ):
         self.inverses = {} if inverses is None else inverses
         self.facts = facts

@@ -44,19 +44,23 @@ def has_roots(fgraph) -> bool:
     return any(is_root(node) for node in fgraph.apply_nodes)
 
 
-def read(fgraph) -> list[Reading]:
-    """Every matrix that is solved, inverted, factorised or whose determinant is taken in ``fgraph``."""
-    scan = Scan(fgraph)
+def read(fgraph, compile_budget: float) -> list[Reading]:
+    """Every matrix that is solved, inverted, factorised or whose determinant is taken in ``fgraph``.
+
+    ``compile_budget``: seconds that finding out what one constant is made of may take.
+    """
+    scan = Scan(fgraph, compile_budget)
     for node in fgraph.toposort():
         scan.visit(node)
     return scan.finish()
 
 
 class Scan(Idioms):
-    def __init__(self, fgraph):
+    def __init__(self, fgraph, compile_budget: float):
         super().__init__()
         self.fgraph = fgraph
         self.facts = self.contracted.recogniser.facts = Facts(fgraph)
+        self.contracted.recogniser.compile_budget = compile_budget
         self.readings: dict[Any, Reading] = {}
         self.roots: dict[Any, tuple[str, str, Reading]] = {}
 

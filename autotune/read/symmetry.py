@@ -21,7 +21,7 @@ from pytensor.tensor.math import Dot
 from pytensor.tensor.subtensor import AdvancedSubtensor
 
 from autotune.algebra.marks import Mark
-from autotune.read.factors import same
+from autotune.read.factors import same, split_factors
 from autotune.read.groups import indexed_alike
 
 COMMUTATIVE = (ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
@@ -89,7 +89,9 @@ class Symmetry:
                 return ("indexed", self.form(found[0], transposed), self._leaf(found[1]))
             case (KroneckerProduct(), *factors):
                 return ("kron", *(self.form(i, transposed) for i in factors))
-            case (AllocDiag() | Eye(), *_) if _is_square(var):
+            case (AllocDiag(offset=0), v) if v.type.ndim == 1:
+                return ("diagonal", self._leaf(v))
+            case (Eye(), rows, columns, Constant() as k) if same(rows, columns) and not k.data.any():
                 return ("symmetric", self._leaf(var))
         return ("leaf", self._leaf(var), transposed)
 
@@ -142,11 +144,11 @@ class Symmetry:
                 case (Elemwise(scalar_op=ps.TrueDiv()), inner, scalar) if _is_scalar(scalar):
                     var = inner
                     scalars.append(("divided", self._leaf(scalar)))
-                case (Elemwise(scalar_op=ps.Mul()), *factors) if sum(map(_is_scalar, factors)) == (
-                    len(factors) - 1
-                ):
+                case (Elemwise(scalar_op=ps.Mul()), *factors) if split := _scaled_matrix(factors):
+                    var, vectors = split
                     scalars += [("times", self._leaf(one)) for one in factors if _is_scalar(one)]
-                    [var] = [one for one in factors if not _is_scalar(one)]
+                    if vectors:
+                        return scalars, self._scaled_chain(var, vectors, transposed)
                 case (Dot() | Blockwise(core_op=Dot()), left, right) if var.type.ndim == 2 and self.left > 0:
                     self.left -= 1
                     pair = (right, left) if transposed else (left, right)
@@ -154,6 +156,14 @@ class Symmetry:
                     return [*scalars, *found[0][0], *found[1][0]], [*found[0][1], *found[1][1]]
                 case _:
                     return scalars, [self.form(var, transposed)]
+
+    def _scaled_chain(self, var: Any, vectors: list[Any], transposed: bool) -> list[int]:
+        """The factors of ``diag(a) A diag(b)``, as rows and columns times A are."""
+        left, right = (
+            [self._number(("diagonal", self._leaf(v))) for side, v in vectors if side == one]
+            for one in (("row", "column") if transposed else ("column", "row"))
+        )
+        return [*sorted(left), self.form(var, transposed), *sorted(right)]
 
     def _leaf(self, var: Any) -> int:
         """One number for a variable, for equal constants and for equal views."""
@@ -177,6 +187,12 @@ class Symmetry:
         return self.numbers.setdefault(form, len(self.numbers))
 
 
+def _scaled_matrix(factors: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
+    """The one matrix among factors of an elementwise product, and rows and columns beside it."""
+    _, vectors, matrices = split_factors(factors)
+    return (matrices[0], vectors) if len(matrices) == 1 else None
+
+
 def _is_scalar(var: Any) -> bool:
     return all(var.type.broadcastable)
 
@@ -185,12 +201,3 @@ def _is_even_power(op: Any, inputs: Any) -> bool:
     if not isinstance(op, ps.Pow) or not isinstance(inputs[1], Constant):
         return False
     return bool((inputs[1].data % 2 == 0).all())
-
-
-def _is_square(var: Any) -> bool:
-    match var.owner_op_and_inputs:
-        case (AllocDiag(offset=offset), _):
-            return offset == 0
-        case (Eye(), rows, columns, Constant() as offset):
-            return same(rows, columns) and not offset.data.any()
-    return False

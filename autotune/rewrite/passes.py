@@ -247,7 +247,10 @@ def decisions_on(
     and is shown, for what they were before autodiff.
     """
     sizes = Sizes(fgraph, policy.sizes, examples)
-    found = [(r, problem_of(r, sizes, differentiated=differentiated, linker=linker)) for r in read(fgraph)]
+    found = [
+        (r, problem_of(r, sizes, differentiated=differentiated, linker=linker))
+        for r in read(fgraph, policy.compile_budget)
+    ]
     found = [f for f in found if f[0].deferred or f[1].structure != ("diagonal",)]
     found = told_apart(fgraph, found)
     found = probed(found, policy, examples)

@@ -112,7 +112,8 @@ def _split(term: Term) -> tuple[Term, Term] | None:
 def _by_factor(problem: Problem, base: Term, low_rank: Term) -> bool:
     """Whether the base, if the whole has a Cholesky factor, is likely to have one."""
     definite = problem.positive_definite or problem.checked
-    added = low_rank.fact("symmetric") and low_rank.fact("nonnegative_weights")
+    # weights of unknown sign are looked at when the function runs
+    added = low_rank.fact("symmetric") and (low_rank.fact("nonnegative_weights") or problem.checked)
     return bool(definite and base.fact("symmetric") and added)
 
 
@@ -163,6 +164,8 @@ class LowRankUpdateSolver(Solver):
         solved = self._corrected(of_probes)
         grown = pt.abs(of_probes).max(axis=0) <= MOST_GROWTH * pt.abs(solved).max(axis=0)
         self.accepted = pt.all(grown)
+        if update.by_factor and "nonnegative_weights" not in update.low_rank.facts:
+            self.accepted = pt.all(self.c >= 0) & self.accepted
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
         direct = self.direct.answer(kind, rhs, transposed, checked)
