@@ -24,7 +24,7 @@ from pytensor.assumptions.core import (
 from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc, ExtractDiag, Join, MakeVector, ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
-from pytensor.tensor.shape import Reshape, SpecifyShape
+from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 from pytensor.tensor.special import Softmax
 from pytensor.tensor.subtensor import AdvancedSubtensor, Subtensor
 
@@ -34,7 +34,7 @@ NONNEGATIVE = KEY_REGISTRY.get("nonnegative") or AssumptionKey("nonnegative", sh
 
 # Of operands that are nowhere negative the result is not negative.
 KEEP = (
-    *(ps.Add, ps.Mul, ps.TrueDiv, ps.Pow, ps.ScalarMinimum, ps.Sqrt, ps.Log1p, ps.Expm1, ps.Tanh, ps.Sinh),
+    *(ps.Add, ps.Mul, ps.TrueDiv, ps.ScalarMinimum, ps.Sqrt, ps.Log1p, ps.Expm1, ps.Tanh, ps.Sinh),
     *(ps.ArcTan, ps.ArcSinh, ps.Erf, ps.Floor, ps.Ceil, ps.Trunc, ps.Identity, ps.Cast, ps.Reciprocal),
 )
 # Whatever the operand, the result is not negative.
@@ -62,10 +62,9 @@ def _elementwise(key, op, feature, fgraph, node, input_states):
         case ps.Mul():
             squared = [sum(i is other for other in inputs) % 2 == 0 for i in inputs]
             return true_if(all(map(any, zip(states, squared, strict=True))))
-        case ps.Pow() if isinstance(inputs[1], Constant) and np.all(inputs[1].data % 2 == 0):
-            return [FactState.TRUE]
         case ps.Pow():
-            return true_if(states[0])
+            exponent = strip_broadcast(inputs[1])
+            return true_if(states[0] or (isinstance(exponent, Constant) and np.all(exponent.data % 2 == 0)))
         case ps.ScalarMaximum():
             return true_if(any(states))
         case ps.Switch() | ps.Second():
@@ -73,9 +72,11 @@ def _elementwise(key, op, feature, fgraph, node, input_states):
     return true_if(isinstance(scalar_op, MAKE) or (isinstance(scalar_op, KEEP) and all(states)))
 
 
-@register_assumption(NONNEGATIVE, Join)
-def _join(key, op, feature, fgraph, node, input_states):
-    return true_if(all(state is FactState.TRUE for state in input_states[1:]))
+def strip_broadcast(var):
+    """What a view adds axes to."""
+    while isinstance(var.owner_op, DimShuffle):
+        var = var.owner.inputs[0]
+    return var
 
 
 @register_assumption(NONNEGATIVE, CAReduce)
@@ -84,14 +85,14 @@ def _reduction(key, op, feature, fgraph, node, input_states):
     return true_if(node.outputs[0].type.numpy_dtype.kind == "f" and input_states[0] is FactState.TRUE)
 
 
-@register_assumption(NONNEGATIVE, Softmax)
-def _softmax(key, op, feature, fgraph, node, input_states):
+@register_assumption(NONNEGATIVE, Softmax, Shape, Shape_i)
+def _always(key, op, feature, fgraph, node, input_states):
     return [FactState.TRUE]
 
 
 VIEWS = (Alloc, DimShuffle, Reshape, SpecifyShape, Subtensor, AdvancedSubtensor, ExtractDiag)
 register_assumption(NONNEGATIVE, *VIEWS, ScalarFromTensor, TensorFromScalar)(propagate_first)
-register_assumption(NONNEGATIVE, MakeVector)(all_inputs_have_key)
+register_assumption(NONNEGATIVE, MakeVector, Join)(all_inputs_have_key)
 register_constant_inference(
     NONNEGATIVE, lambda var: FactState.FALSE if np.any(np.less(var.data, 0)) else FactState.TRUE
 )
