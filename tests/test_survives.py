@@ -5,7 +5,9 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from helpers import chosen, compile_plain, compile_with, in_turn, relative_error
-from pytensor.tensor.linalg import slogdet, solve
+from pytensor.tensor.linalg import cholesky, inv, slogdet, solve
+
+import autotune
 
 N, Q = 60, 5
 rng = np.random.default_rng(0)
@@ -52,13 +54,7 @@ FORMS = {
     "one-hot, sparse to dense": (Z * w) @ Z.T + t * X @ X.T,
     "group, t (g == g')": t * eq,
     "group, cast": t * eq.astype("float64"),
-    "group, strings": t
-    * pt.eq(
-        *(
-            np.unique(np.array(list("abcde"))[g], return_inverse=True)[1][i]
-            for i in (np.s_[:, None], np.s_[None, :])
-        )
-    ),
+    "group, counted": t * eq.astype("int64"),
     "group, w[g] (g == g')": w[g][:, None] * eq,
     "group, exp(w)[g]": pt.exp(w)[g][:, None] * eq,
     "group, exp(w[g]) t": pt.exp(w[g])[:, None] * eq * t,
@@ -114,3 +110,97 @@ def test_no_square_array_is_made(form):
     tolerance = 1e-5 if "float32" in form else 1e-9
     for actual, expected in zip(fn(*VALUES), plain(*VALUES), strict=True):
         assert relative_error(actual, expected) < tolerance
+
+
+def log_determinant(A):
+    """In extended precision, by Cholesky."""
+    A = A.astype(np.longdouble)
+    total = np.longdouble(0)
+    for j in range(len(A)):
+        total += np.log(A[j, j])
+        A[j + 1 :, j + 1 :] -= np.outer(A[j + 1 :, j], A[j, j + 1 :]) / A[j, j]
+    return float(total)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("made", ["kernel", "gram"])
+def test_the_rank_of_a_constant_costs_no_digits(made, noise):
+    """Also of one whose eigenvalues fall off below rounding."""
+    x = np.linspace(0, 1, 100)
+    A = (
+        np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2)
+        if made == "kernel"
+        else (lambda X: X @ X.T)(rng.normal(size=(100, 8)))
+    )
+    K = t * pt.constant(A) + s * pt.eye(100)
+    value = slogdet(K)[1]
+    fn = compile_with([s, t], [value, pt.grad(value, s)])
+    assert chosen(fn) == ["woodbury"]
+    plain = compile_plain([s, t], [value, pt.grad(value, s)])
+    dense = 1.3 * A.astype(np.longdouble) + noise * np.eye(100)
+    right = log_determinant(dense)
+    mine, theirs = fn(noise, 1.3), plain(noise, 1.3)
+    assert abs(mine[0] - right) <= 10 * abs(theirs[0] - right) + 1e-13 * abs(right)
+    assert relative_error(mine[1], theirs[1]) < 1e-13 / noise
+
+
+@pytest.mark.parametrize("rank", [5, 31])
+def test_a_constant_is_looked_at_within_the_budget(rank):
+    """Its rank costs operations; one of full rank is left as it is."""
+    B = rng.normal(size=(N, rank))
+    K = t * pt.constant(B @ B.T) + s * pt.eye(N)
+    known = compile_with([s, t], slogdet(K)[1])
+    spared = compile_with([s, t], slogdet(K)[1], {"compile_budget": 1e-9})
+    assert autotune.explain(known).decisions[0].problem.structure[-1] == (
+        "low_rank" if rank == 5 else "dense"
+    )
+    assert autotune.explain(spared).decisions[0].problem.structure == ("dense",)
+
+
+HUNDREDS = as_pt(np.full((N, 2), 100, "int8"))
+NOT_LOW_RANK = {
+    "as many columns as rows": t * (as_pt(rng.normal(size=(N, N))) @ as_pt(rng.normal(size=(N, N))).T),
+    "a general constant": t * as_pt(rng.normal(size=(N, N))),
+    "an indefinite constant": t * as_pt((lambda B: B + B.T)(rng.normal(size=(N, N)))),
+    "whole numbers that wrap around": t
+    * (as_pt(np.full((N, 2), 100, "int8")) @ as_pt(np.full((2, N), 100, "int8"))),
+    "a bool that absorbs": t * (as_pt(np.ones((N, 2), bool)) @ as_pt(np.ones((2, N), bool))),
+    "groups of unknown members": t * pt.eq(y[:, None], y[None, :]),
+    "a column for each row": w[g][:, None] * pt.exp(-t * pt.abs(y[:, None] - y)),
+}
+
+
+@pytest.mark.parametrize("form", NOT_LOW_RANK)
+def test_what_is_not_proven_is_left_as_it_is(form):
+    K = NOT_LOW_RANK[form] + 300 * s * pt.eye(N)
+    fn, plain = compile_with(INPUTS, slogdet(K)[1]), compile_plain(INPUTS, slogdet(K)[1])
+    assert autotune.explain(fn).decisions[0].problem.structure == ("dense",)
+    assert relative_error(fn(*VALUES), plain(*VALUES)) < 1e-10
+
+
+def test_more_columns_than_rows_are_not_a_low_rank():
+    wide = as_pt(rng.normal(size=(6, 9)))
+    K = t * (wide @ wide.T) + s * pt.eye(6)
+    fn = compile_with([s, t], slogdet(K)[1])
+    assert chosen(fn) != ["woodbury"]
+    assert relative_error(fn(0.7, 1.3), compile_plain([s, t], slogdet(K)[1])(0.7, 1.3)) < 1e-12
+
+
+@pytest.mark.parametrize("asked", [cholesky, inv])
+def test_what_is_asked_of_a_design_used_elsewhere_too(asked):
+    """The product is a value of the function as well, and the design has other uses."""
+    K = (D * w) @ D.T + s * pt.eye(N)
+    outputs = [asked(K).sum(), (D @ w).sum(), (D @ W).sum(axis=0), (D.T @ D) @ w, K.sum()]
+    for actual, expected in zip(
+        compile_with(INPUTS, outputs)(*VALUES), compile_plain(INPUTS, outputs)(*VALUES), strict=True
+    ):
+        assert relative_error(actual, expected) < 1e-10
+
+
+def test_a_graph_that_is_never_read_has_no_marks_left():
+    """Of tune, compiled without autotune."""
+    K = t * (C @ C.T) + s * pt.eye(N)
+    tuned = autotune.tune(slogdet(K)[1], {"rules": [{"force": "keep"}]})
+    fn = compile_plain([s, t], [tuned, pt.grad(tuned, s)])
+    assert not any("AsWritten" in str(node.op) for node in fn.maker.fgraph.apply_nodes)
+    assert relative_error(fn(0.7, 1.3)[0], compile_plain([s, t], slogdet(K)[1])(0.7, 1.3)) < 1e-12

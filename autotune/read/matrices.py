@@ -384,7 +384,7 @@ class Recogniser:
 
     def _addend(self, addend, whole):
         """The terms of an addend of ``whole``, a scalar included, which is added to all entries."""
-        s = scalar_of(addend)
+        s = scalar_of(addend) if all(whole.type.broadcastable[:-2]) else None
         return self.terms(addend) if s is None else [_filled(s, whole)]
 
 
