@@ -1,4 +1,4 @@
-"""What constants are made of, found from their values when a function is compiled."""
+"""What constants are made of, found from their values when a function is compiled, and which are the same."""
 
 from __future__ import annotations
 
@@ -8,28 +8,42 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
+from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
+from autotune.read.views import strip_view
 
 # Operations a second that looking for a factor is taken to do: few, for no compile is to wait for it.
 FLOPS = 1e9
 # Whole numbers up to here are exact in double precision.
 EXACT = 2**53
-# What is left of a matrix that was multiplied out, in units of its largest entry and of rounding: measured, less
-# than 7 up to rank 60 and order 2000. As much is lost of one whose eigenvalues fall off below rounding.
+# What is left of a matrix that was multiplied out, in units of rounding and of its largest entry: measured,
+# less than 7 up to rank 60 and order 2000. As much is left of one whose eigenvalues fall below rounding.
 ROUNDING = 16
 
 
-def transposed(var) -> Any:
+def _transposed(var) -> Any:
     """``var.mT``, of a constant another constant."""
     return pt.constant(np.ascontiguousarray(var.data.T)) if isinstance(var, Constant) else var.mT
 
 
-def are_equal(a, b) -> bool:
+def _are_equal(a, b) -> bool:
     """Whether two matrices are one, or equal constants."""
     if a is b:
         return True
     constants = isinstance(a, Constant) and isinstance(b, Constant)
     return constants and a.data.shape == b.data.shape and np.array_equal(a.data, b.data)
+
+
+def factors_of(U, Vt):
+    """``(U, V)`` of ``U V'``: one variable where they are the same."""
+    (u, flipped), (v, turned) = strip_view(U), strip_view(Vt)
+    if u.type.ndim != 2 or v.type.ndim != 2:
+        return U, Vt.mT
+    if u is v and flipped != turned:
+        U = _transposed(u) if flipped else u
+        return U, U
+    U, V = _transposed(u) if flipped else u, v if turned else _transposed(v)
+    return U, U if _are_equal(U, V) else V
 
 
 def cast_constants(term: LowRank, dtype: str) -> LowRank:
@@ -116,7 +130,22 @@ def _symmetric_factor(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndar
     return basis @ E[:, kept], c[kept]
 
 
-def low_rank_of(var, seconds: float) -> LowRank | None:
+def constant_terms(var, seconds: float) -> list[Any] | None:
+    """A constant that is diagonal, as folding of ``s * eye(n)`` leaves it, or of low rank by its values.
+
+    ``seconds``: what finding that out may take.
+    """
+    data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else None
+    if data is None or data.shape[0] != data.shape[1]:
+        return None
+    d = np.diagonal(data)
+    if np.count_nonzero(data) == np.count_nonzero(d):
+        return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
+    found = _low_rank_of(var, seconds) if var.type.ndim == 2 else None
+    return None if found is None else [found]
+
+
+def _low_rank_of(var, seconds: float) -> LowRank | None:
     """A constant that is positive semidefinite and of low rank, up to rounding; else None.
 
     By Cholesky with diagonal pivoting (Higham 1990), checked on all entries; n k^2 operations for rank k, as

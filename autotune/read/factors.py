@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytensor.scalar as ps
 from pytensor.graph.basic import Constant
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 
 def scalar_of(var):
@@ -62,6 +63,30 @@ def split_factors(factors):
     sides = [row_or_column(factor) for factor in rest]
     matrices = [f for f, v in zip(rest, sides, strict=True) if v is None]
     return scalar, [v for v in sides if v is not None], matrices
+
+
+def split_weights(var, *, axis):
+    """Peel scalars and weights of the inner dimension off a factor of a product."""
+    if not isinstance(var.owner_op, Elemwise):
+        return var, None
+    if isinstance(var.owner_op.scalar_op, ps.TrueDiv):
+        numerator, denominator = var.owner.inputs
+        s = scalar_of(denominator)
+        return (
+            (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
+        )
+    if not isinstance(var.owner_op.scalar_op, ps.Mul):
+        return var, None
+    scalar, rest = split_scalars(var.owner.inputs)
+    weights = [(f, row_or_column(f)) for f in rest]
+    inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
+    others = [f for f, v in weights if v is None or v[0] != axis]
+    if len(others) != 1 or others[0].ndim != 2 or any(others[0].type.broadcastable):
+        return var, None
+    c = scalar
+    for w in inner:
+        c = w if c is None else c * w
+    return others[0], c
 
 
 def same(a, b) -> bool:

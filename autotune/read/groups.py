@@ -6,6 +6,7 @@ With Z (n, k), whose rows hold a single 1, the comparison is ``Z Z'``, of rank k
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,9 @@ def indexed_alike(var) -> tuple[Any, Any] | None:
             return None
     if base.type.ndim != 2 or not alike or {"b"} & {i.type.numpy_dtype.kind for i in (rows, columns)}:
         return None
-    constants = _constant_vector(rows), _constant_vector(columns)
-    if all(c is not None for c in constants):
-        return (base, pt.constant(constants[0])) if np.array_equal(*constants) else None
+    g, other = _constant_vector(rows), _constant_vector(columns)
+    if g is not None and other is not None:
+        return (base, pt.constant(g)) if np.array_equal(g, other) else None
     vectors = [v if v.type.ndim == 1 else row_or_column(v)[1] for v in (rows, columns)]
     return (base, vectors[0]) if same(*vectors) else None
 
@@ -88,13 +89,8 @@ def group_weights(Z, vectors) -> Any | None:
     if not isinstance(Z, Constant) or Z.data.size == 0 or not is_one_hot(Z.data):
         return None
     member, first = Z.data.argmax(axis=1), Z.data.argmax(axis=0)
-    found = [_of_groups(v, member, first) for v in vectors]
-    if any(c is None for c in found):
-        return None
-    c = found[0]
-    for other in found[1:]:
-        c = c * other
-    return c
+    found: list[Any] = [_of_groups(v, member, first) for v in vectors]
+    return None if any(c is None for c in found) else prod(found[1:], start=found[0])
 
 
 def _of_groups(v, member: np.ndarray, first: np.ndarray) -> Any | None:

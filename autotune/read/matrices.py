@@ -36,14 +36,7 @@ from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, length, of_one_length
 from autotune.algebra.sum import Sum, sum_of
-from autotune.read.constants import (
-    are_equal,
-    as_exact,
-    cast_constants,
-    low_rank_of,
-    symmetric_term,
-    transposed,
-)
+from autotune.read.constants import as_exact, cast_constants, constant_terms, factors_of, symmetric_term
 from autotune.read.contractions import (
     InverseTerm,
     Lazy,
@@ -53,7 +46,7 @@ from autotune.read.contractions import (
     product_of,
     readings_of,
 )
-from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_scalars
+from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_weights
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
@@ -227,7 +220,7 @@ class Recogniser:
         if var.type.ndim < 2 or any(var.type.broadcastable[-2:]):
             return None
         if isinstance(var, Constant):
-            return _constant_terms(var, self.compile_budget)
+            return constant_terms(var, self.compile_budget)
         match var.owner_op_and_inputs:
             case (DimShuffle(is_left_expand_dims=True), inner):
                 return self.terms(inner)
@@ -247,7 +240,7 @@ class Recogniser:
                 return self.terms(inner)
             case (Elemwise(scalar_op=ps.EQ()), left, right):
                 term = comparison_term(left, right)
-                return term and [term]
+                return None if term is None else [term]
             case (Elemwise(scalar_op=ps.Neg()), inner):
                 return _scaled(self.terms(inner), _minus_one(var))
             case (Elemwise(scalar_op=ps.Mul()), *factors):
@@ -317,10 +310,10 @@ class Recogniser:
         congruent = self._congruent_terms(left, right)
         if congruent:
             return congruent
-        U, c_left = _split_weights(left, axis="row")
-        Vt, c_right = _split_weights(right, axis="column")
+        U, c_left = split_weights(left, axis="row")
+        Vt, c_right = split_weights(right, axis="column")
         U, c_middle = self._split_middle(U)
-        U, V = _factors(U, Vt)
+        U, V = factors_of(U, Vt)
         weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
         return [symmetric_term(LowRank(U, prod(weights[1:], start=weights[0]) if weights else None, V))]
 
@@ -328,13 +321,13 @@ class Recogniser:
         """``B A B'`` for symmetric terms of A, not all of them diagonal."""
         match left.owner_op_and_inputs, right.owner_op_and_inputs:
             case ((Dot() | Blockwise(core_op=Dot()), base, middle), _):
-                B, V = _factors(base, right)
+                B, V = factors_of(base, right)
             case (_, (Dot() | Blockwise(core_op=Dot()), middle, base)):
-                B, V = _factors(left, base)
+                B, V = factors_of(left, base)
             case _:
                 return None
-        terms = self.terms(middle) if B is V else None
-        kinds = {type(term) if getattr(term, "symmetric", False) else None for term in terms or ()}
+        terms = (self.terms(middle) if B is V else None) or []
+        kinds = {type(term) if getattr(term, "symmetric", False) else None for term in terms}
         return [_congruent(term, B) for term in terms] if LowRank in kinds <= {Diagonal, LowRank} else None
 
     def has_inverse(self, var) -> bool:
@@ -370,11 +363,10 @@ class Recogniser:
 
     def _indexed_terms(self, var):
         """``B[g][:, g]``: of fewer groups than rows it is ``Z B Z'``."""
-        found = indexed_alike(var)
-        count = None if found is None else found[0].type.shape[0]
-        if count is None or found[0].type.shape[1] != count or _out_of_range(found[1], count):
+        B, g = indexed_alike(var) or (None, None)
+        count = None if B is None else B.type.shape[0]
+        if B is None or count is None or B.type.shape[1] != count or _out_of_range(g, count):
             return None
-        B, g = found
         Z = rows_of_identity(g, count, B.type.dtype)
         terms = self.terms(B)
         if terms and all(isinstance(t, Diagonal | LowRank) and t.symmetric for t in terms):
@@ -498,18 +490,6 @@ def _is_zero(var) -> bool:
     return isinstance(var, Constant) and not np.any(var.data)
 
 
-def _constant_terms(var, seconds: float):
-    """A constant that is diagonal, as folding of ``s * eye(n)`` leaves it, or of low rank by its values."""
-    data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else None
-    if data is None or data.shape[0] != data.shape[1]:
-        return None
-    d = np.diagonal(data)
-    if np.count_nonzero(data) != np.count_nonzero(d):
-        found = low_rank_of(var, seconds) if var.type.ndim == 2 else None
-        return found and [found]
-    return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
-
-
 def _outer_terms(vectors):
     """``u[:, None] * v[None, :]``, u and v products of vectors, is ``LowRank`` of rank one."""
     columns = [v for side, v in vectors if side == "column"]
@@ -574,44 +554,8 @@ def scale_sides(term, vectors):
     return term
 
 
-def _factors(U, Vt):
-    """``(U, V)`` of ``U V'``: one variable where they are the same."""
-    (u, flipped), (v, turned) = strip_view(U), strip_view(Vt)
-    if u.type.ndim != 2 or v.type.ndim != 2:
-        return U, Vt.mT
-    if u is v and flipped != turned:
-        U = transposed(u) if flipped else u
-        return U, U
-    U, V = transposed(u) if flipped else u, v if turned else transposed(v)
-    return U, U if are_equal(U, V) else V
-
-
 def _as_weights(c, U):
     return c if c.ndim == 1 else equal_weights(U, c)
-
-
-def _split_weights(var, *, axis):
-    """Peel scalars and weights of the inner dimension off a factor of a product."""
-    if not isinstance(var.owner_op, Elemwise):
-        return var, None
-    if isinstance(var.owner_op.scalar_op, ps.TrueDiv):
-        numerator, denominator = var.owner.inputs
-        s = scalar_of(denominator)
-        return (
-            (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
-        )
-    if not isinstance(var.owner_op.scalar_op, ps.Mul):
-        return var, None
-    scalar, rest = split_scalars(var.owner.inputs)
-    weights = [(f, row_or_column(f)) for f in rest]
-    inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
-    others = [f for f, v in weights if v is None or v[0] != axis]
-    if len(others) != 1 or others[0].ndim != 2 or any(others[0].type.broadcastable):
-        return var, None
-    c = scalar
-    for w in inner:
-        c = w if c is None else c * w
-    return others[0], c
 
 
 def _is_full_range(index, base) -> bool:
