@@ -1,5 +1,6 @@
 """Spellings of a matrix of low rank: functions of `Parts`, that return None where sizes forbid them."""
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.assumptions import assume
 
@@ -48,6 +49,47 @@ def _constant(p):
         return None
     x = p.constant((p.dim, p.k))
     return p.g.one_of(lambda: x @ x.T, lambda: p.s() * x @ x.T, lambda: (x * p.w()) @ x.T)
+
+
+def _columns(p):
+    """Some of the columns of a constant."""
+    if not p.known:
+        return None
+    x = p.constant((p.dim, p.k))
+    c = p.g.one_of(lambda: x[:, :1], lambda: x[:, [0, 0]], lambda: x - x.mean(axis=0), lambda: 2 * x)
+    return p.g.one_of(lambda: c @ c.T, lambda: p.s() * (c @ c.T), lambda: (2 * x) @ x.T)
+
+
+def _groups(p):
+    """A one-hot design, the comparison of its groups, and an index by them."""
+    if not p.known:
+        return None
+    n, k = p.g.length(p.dim), p.g.length(p.k)
+    if not k:
+        return None
+    member = p.g.numbers().randint(0, k, size=n)
+    dtype = p.g.pick(["float64", "float32", "int8", "bool"])
+    z = pt.constant(np.eye(k, dtype=dtype)[member])
+    return p.g.one_of(
+        lambda: p.s() * (z @ z.T),
+        lambda: (z * p.w("positive")) @ z.T,
+        lambda: z @ (p.s() * pt.eye(k)) @ z.T,
+        lambda: z @ (p.w("positive")[:, None] * z.T),
+        lambda: p.s() * pt.eq(member[:, None], member[None, :]),
+        lambda: p.w("positive")[member][:, None] * pt.eq(member[:, None], member[None, :]),
+        lambda: _gram(p.core())[member][:, member],
+        lambda: (_gram(p.core()) + pt.diag(p.w("positive")))[member[:, None], member[None, :]],
+        lambda: z @ _gram(p.core()) @ z.T,
+        lambda: pt.eye(k)[member] @ pt.eye(k)[member].T,
+    )
+
+
+def _folded(p):
+    """The product itself a constant."""
+    if not p.known:
+        return None
+    x = p.constant((p.dim, p.k)).data
+    return p.g.one_of(lambda: pt.constant(x @ x.T), lambda: p.s() * pt.constant(x @ x.T))
 
 
 def _sum_of_outers(p):
@@ -128,6 +170,10 @@ GRAM = {
     "W.TW": lambda p: _gram(p.v().T),
     "U(wU)": _of_u(lambda p, u: u @ (p.w()[:, None] * u.T)),
     "constant": _constant,
+    "columns of a constant": _columns,
+    "groups": _groups,
+    "folded": _folded,
+    "a scalar": lambda p: pt.alloc(p.s(), p.order, p.order),
     "outer": _of_column(lambda p, v: p.g.one_of(lambda: pt.outer(v, v), lambda: p.s() * pt.outer(v, v))),
     "col*row": _of_column(lambda p, v: v[:, None] * v[None, :]),
     "sum of outers": _sum_of_outers,
