@@ -1,7 +1,8 @@
 """The two doors through which the pass enters a compile, and ``tune`` for use before ``pt.grad``.
 
 ``mode`` needs no global state. ``enable`` registers the same pass in PyTensor's databases, where
-PyMC's compile finds it, also before it differentiates.
+PyMC's compile finds it, also before it differentiates, and in PyMC's own, by which it makes log-densities:
+`_registered` tells all of them.
 """
 
 from __future__ import annotations

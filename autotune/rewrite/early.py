@@ -57,7 +57,7 @@ def _hide_constants(fgraph) -> None:
     """
     known: dict[Any, bool] = {}
     marks: dict[Any, Any] = {}
-    for node in list(fgraph.apply_nodes):
+    for node in fgraph.toposort():  # what is made of a mark is no constant
         for place in _hidden(node, known):
             matrix = node.inputs[place]
             core, transposed = strip_view(matrix)
