@@ -36,6 +36,7 @@ from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, length, of_one_length
 from autotune.algebra.sum import Sum, sum_of
+from autotune.read.congruence import half
 from autotune.read.constants import as_exact, cast_constants, constant_terms, factors_of, symmetric_term
 from autotune.read.contractions import (
     InverseTerm,
@@ -67,6 +68,7 @@ class Recogniser:
         self.facts = facts
         self.compile_budget = compile_budget
         self._read: dict[Any, list | None] = {}
+        self._of_root = False  # whether what is read is a term of a matrix with requests
         self._composites: dict[Any, Any] = {}
 
     def operator(self, matrix) -> Operator:
@@ -78,6 +80,13 @@ class Recogniser:
         low-rank term stays ``Dense``: PyTensor handles pure diagonals, and a pure Gram product has no
         base to apply Woodbury to.
         """
+        outer, self._of_root = self._of_root, True
+        try:
+            return self._operator(matrix)
+        finally:
+            self._of_root = outer
+
+    def _operator(self, matrix) -> Operator:
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
             return dense
@@ -207,12 +216,13 @@ class Recogniser:
         Integers wrap around and a bool absorbs: a sum of such is one diagonal in its own dtype, a product of
         constants in which neither happens, or is not read.
         """
-        if var not in self._read:
+        key = (var, self._of_root)
+        if key not in self._read:
             terms = self._terms(var)
             if terms and var.type.numpy_dtype.kind in "biu":
                 terms = _of_whole_numbers(terms, var.type.numpy_dtype)
-            self._read[var] = terms and [_cast(term, var.dtype) for term in terms]
-        return self._read[var]
+            self._read[key] = terms and [_cast(term, var.dtype) for term in terms]
+        return self._read[key]
 
     def _terms(self, var) -> list | None:
         if var in self.inverses:
@@ -304,6 +314,10 @@ class Recogniser:
         left, right = drop_leading_ones(left), drop_leading_ones(right)
         if left.ndim != 2 or right.ndim != 2:
             return None
+        found = self.facts and half(left, right, self.facts, self._is_diagonal, small=not self._of_root)
+        if found:
+            c, W = found
+            return [LowRank(W, None if c is None else equal_weights(W, c), W)]
         if self.has_inverse(left) or self.has_inverse(right):
             a, b = self.terms(left), self.terms(right)
             return product_of(a, b) if a and b and all(map(is_thin, [*a, *b])) else None
@@ -330,6 +344,10 @@ class Recogniser:
         kinds = {type(term) if getattr(term, "symmetric", False) else None for term in terms}
         return [_congruent(term, B) for term in terms] if LowRank in kinds <= {Diagonal, LowRank} else None
 
+    def _is_diagonal(self, var) -> bool:
+        terms = self.terms(var)
+        return bool(terms) and all(isinstance(term, Diagonal) for term in terms)
+
     def has_inverse(self, var) -> bool:
         """Whether ``var`` is read as a sum in which an inverse occurs."""
         if not self.inverses:
@@ -341,9 +359,8 @@ class Recogniser:
         """``U @ diag(c)`` written as a product with a diagonal matrix."""
         match U.owner_op_and_inputs:
             case (Dot() | Blockwise(core_op=Dot()), base, middle):
-                terms = self.terms(middle)
-                if terms and all(isinstance(term, Diagonal) for term in terms):
-                    return base, diagonal_of(terms)
+                if self._is_diagonal(middle):
+                    return base, diagonal_of(self.terms(middle))
         return U, None
 
     # -- matrices and diagonals written through an index --------------------------------------------

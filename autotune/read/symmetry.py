@@ -49,8 +49,12 @@ class Symmetry:
         """Whether the matrix, 2-d, is proven to be its own transpose."""
         if matrix.type.ndim != 2:
             return False
+        return self.are_transposed(matrix, matrix)
+
+    def are_transposed(self, a: Any, b: Any) -> bool:
+        """Whether one matrix is proven to be the transpose of the other."""
         self.left = MOST
-        return self.form(matrix, False) == self.form(matrix, True)
+        return self.form(a, False) == self.form(b, True)
 
     def form(self, var: Any, transposed: bool) -> int:
         """A number for the normal form of an array, or of the one with its first two axes swapped."""
