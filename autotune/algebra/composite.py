@@ -216,6 +216,7 @@ def part_problem(problem: Problem, child: Term, letter: str, requests: tuple[Req
         requests=tuple(dict.fromkeys(requests)),
         term=child,
         dtype=problem.dtype,
+        batch=problem.batch,
         positive_definite=definite,
         symmetric=symmetric,
         one_triangle=not (proven or child.fact("symmetric")) and any(r.checked for r in requests),

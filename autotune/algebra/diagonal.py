@@ -9,7 +9,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.operator import Operator, length, of_one_length
+from autotune.algebra.operator import Operator, length, of_each, of_one_length
 from autotune.problem import Request, Term, known
 from cost_models import call
 
@@ -75,7 +75,7 @@ class Diagonal(Operator):
         return self
 
     def scale(self, s):
-        return Diagonal(self.d * s)
+        return Diagonal(self.d * of_each(s))
 
     def scale_rows(self, v):
         d, v = of_one_length([self.d, v])

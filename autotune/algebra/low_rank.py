@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import pytensor.tensor as pt
 from pytensor.raise_op import Assert
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.operator import Operator, length
+from autotune.algebra.operator import Operator, length, of_each
 from autotune.algebra.signs import is_nonnegative
 from autotune.problem import Request, Term, known
 from cost_models import call
@@ -65,12 +66,12 @@ class LowRank(Operator):
         if len(terms) == 1:
             return terms[0]
         terms = [_of_one_rank(t) for t in terms]
-        U = pt.concatenate([t.U for t in terms], axis=-1)
+        U = _beside([t.U for t in terms], 2)
         c = None
         if any(t.c is not None for t in terms):
-            c = pt.concatenate([equal_weights(t.U) if t.c is None else t.c for t in terms], axis=-1)
+            c = _beside([equal_weights(t.U) if t.c is None else t.c for t in terms], 1)
         symmetric = all(t.symmetric for t in terms)
-        V = U if symmetric else pt.concatenate([t.V for t in terms], axis=-1)
+        V = U if symmetric else _beside([t.V for t in terms], 2)
         return LowRank(U, c, V, tied=symmetric)
 
     @classmethod
@@ -131,10 +132,10 @@ class LowRank(Operator):
 
     def scale(self, s):
         c = equal_weights(self.U) if self.c is None else self.c
-        return LowRank(self.U, c * s, self.V, self.tied)
+        return LowRank(self.U, c * of_each(s), self.V, self.tied)
 
     def scale_rows(self, v):
-        return LowRank(self.U * v[:, None], self.c, self.V, tied=False)
+        return LowRank(self.U * v[..., :, None], self.c, self.V, tied=False)
 
     def pullback(self, cotangent):
         """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
@@ -145,6 +146,14 @@ class LowRank(Operator):
         if self.symmetric:
             return [U_bar + V_bar, *c_bar]
         return [U_bar, *c_bar, V_bar]
+
+
+def _beside(arrays: Sequence[Any], ndim: int) -> TensorVariable:
+    """Vectors (``ndim`` 1) or matrices joined along their last axis; what has no batch is repeated."""
+    last = (..., *(slice(1) for _ in range(ndim)))
+    widest = max(arrays, key=lambda x: x.type.ndim)
+    repeated = [x if x.type.ndim == widest.type.ndim else pt.second(widest[last], x) for x in arrays]
+    return pt.concatenate(repeated, axis=-1)
 
 
 def _of_one_rank(term: LowRank) -> LowRank:
@@ -171,9 +180,11 @@ def low_rank_term(
 
 
 def equal_weights(U: TensorVariable, value: Any = 1.0) -> TensorVariable:
-    """The scalar ``value`` once for every column of ``U``, in its dtype."""
-    value = pt.cast(value, U.type.dtype)
+    """The scalar ``value``, or that of each matrix, once for every column of ``U``, in its dtype."""
+    value = of_each(pt.cast(value, U.type.dtype))
     known = U.type.shape[-1]
+    if value.type.ndim:
+        return value + pt.zeros((length(U, -1),), dtype=U.type.dtype)
     if known is not None:
         return pt.full((known,), value)
     return pt.second(U.sum(axis=-2), value)  # no symbolic length, see above

@@ -116,10 +116,10 @@ class Operator:
 
     @property
     def batch_axes(self) -> list[tuple[TensorVariable, int]]:
-        """The batch axes: a variable and its axis for each."""
+        """The batch axes: a variable and its axis for each; of parts that are repeated along it, another."""
         [axes, *_] = type(self).axes(self.signature, count())
-        part = self.parts[0]
-        return [(part, axis) for axis in range(part.type.ndim - len(axes.split(",")))]
+        batch = range(self.parts[0].type.ndim - len(axes.split(",")))
+        return [(max(self.parts, key=lambda part: part.type.shape[axis] != 1), axis) for axis in batch]
 
     @property
     def batch(self) -> tuple[int | None, ...]:
@@ -160,6 +160,11 @@ class Operator:
         """Whether it is symmetric by its structure."""
         return False
 
+    @property
+    def positive_definite(self) -> bool:
+        """Whether it is positive definite by its structure."""
+        return False
+
 
 KINDS: dict[str, type[Operator]] = {}
 """Operators by kind: those of the registry, `autotune.algebra.registry`."""
@@ -186,12 +191,29 @@ def length(var: TensorVariable, axis: int) -> Any:
     return var.shape[axis] if known is None else known
 
 
+def of_each(scalar: Any) -> Any:
+    """A scalar, or one for each matrix of a batch, to be multiplied with vectors."""
+    return scalar if getattr(scalar, "ndim", 0) == 0 else scalar[..., None]
+
+
+def of_one_batch(operator: Any, batch_ndim: int) -> Any:
+    """The same operator of parts with so many batch axes, of length 1 where a part had none."""
+    axes = type(operator).axes(operator.signature, count())
+    parts = [
+        pt.expand_dims(part, tuple(range(batch_ndim + len(own.split(",")) - part.type.ndim)))
+        for part, own in zip(operator.parts, axes, strict=True)
+    ]
+    return rebuilt(operator.signature, parts)
+
+
 def of_one_length(vectors: Sequence[TensorVariable]) -> list[TensorVariable]:
     """``vectors``, to be combined elementwise, so that lengths which differ are still refused.
 
     PyTensor's rewrites drop an ``Alloc`` beside another vector, and with it its length: it is specified of
-    that other.
+    that other. Batches of vectors are left as they are.
     """
+    if any(v.type.ndim > 1 for v in vectors):
+        return list(vectors)
     filled = [filled_length(v) for v in vectors]
     vectors = list(vectors)
     if None not in filled:

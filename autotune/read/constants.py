@@ -23,7 +23,7 @@ ROUNDING = 16
 
 def _transposed(var) -> Any:
     """``var.mT``, of a constant another constant."""
-    return pt.constant(np.ascontiguousarray(var.data.T)) if isinstance(var, Constant) else var.mT
+    return pt.constant(np.ascontiguousarray(np.swapaxes(var.data, -2, -1))) if isinstance(var, Constant) else var.mT
 
 
 def _are_equal(a, b) -> bool:
@@ -37,7 +37,7 @@ def _are_equal(a, b) -> bool:
 def factors_of(U, Vt):
     """``(U, V)`` of ``U V'``: one variable where they are the same."""
     (u, flipped), (v, turned) = strip_view(U), strip_view(Vt)
-    if u.type.ndim != 2 or v.type.ndim != 2:
+    if u.type.ndim != v.type.ndim:
         return U, Vt.mT
     if u is v and flipped != turned:
         U = _transposed(u) if flipped else u
@@ -81,7 +81,7 @@ def is_one_hot(matrix: np.ndarray) -> bool:
 def symmetric_term(term: LowRank) -> LowRank:
     """``U diag(c) V'`` of two constants as ``W diag(c') W'``, where it is symmetric."""
     U, V, c = term.U, term.V, term.c
-    if term.symmetric or not isinstance(U, Constant) or not isinstance(V, Constant):
+    if term.symmetric or not isinstance(U, Constant) or not isinstance(V, Constant) or U.type.ndim != 2:
         return term
     u, v = (np.asarray(one.data, dtype=float) for one in (U, V))
     if u.shape != v.shape or u.size == 0 or not (np.isfinite(u).all() and np.isfinite(v).all()):

@@ -9,6 +9,8 @@ import pytensor.scalar as ps
 from pytensor.graph.basic import Constant
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
+from autotune.algebra.operator import of_each
+
 
 def scalar_of(var):
     """A factor that is constant over the matrix, as a 0-d variable; None if it is not one."""
@@ -20,16 +22,40 @@ def scalar_of(var):
     return var if var.ndim == 0 else var.squeeze()
 
 
+def scalars_of(var):
+    """A factor that is constant over each matrix of a batch: one for all, 0-d, or ``(...)``, one for each."""
+    one = scalar_of(var)
+    if one is not None or var.type.ndim < 3 or not all(var.type.broadcastable[-2:]):
+        return one
+    match var.owner_op_and_inputs:
+        case (DimShuffle(new_order=order), inner) if order == (*range(inner.type.ndim), "x", "x"):
+            return inner
+    return var.dimshuffle(*range(var.type.ndim - 2))
+
+
 def row_or_column(var):
-    """``("row", v)`` for shape ``(1, n)``, ``("column", v)`` for ``(n, 1)``, v 1-d; else None."""
+    """``("row", v)`` for shape ``(..., 1, n)``, ``("column", v)`` for ``(..., n, 1)``; else None.
+
+    v is ``(..., n)``, 1-d where it is one for all matrices of a batch.
+    """
     broadcastable = var.type.broadcastable
-    if var.ndim < 1 or not all(broadcastable[:-2]):
+    if var.ndim < 1:
         return None
     pattern = broadcastable[-2:] if var.ndim > 1 else (True, *broadcastable)
     side = {(True, False): "row", (False, True): "column"}.get(pattern)
     if side is None:
         return None
+    if not all(broadcastable[:-2]):
+        return side, _vectors_of(var, -2 if side == "row" else -1)
     return side, _vector_of(var)
+
+
+def _vectors_of(var, axis: int):
+    """``var`` without an axis of length 1; of ``x[..., None]``, x itself."""
+    kept = [i for i in range(var.type.ndim) if i != var.type.ndim + axis]
+    base, axes = _view(var)
+    order = tuple(axes[i] for i in kept)
+    return base if order == tuple(range(base.type.ndim)) else base.dimshuffle(order)
 
 
 def _vector_of(var):
@@ -45,11 +71,11 @@ def _vector_of(var):
     return var.dimshuffle(kept)
 
 
-def split_scalars(factors):
+def split_scalars(factors, of=scalar_of):
     """``(scalar, rest)`` of a product: the product of its 0-d factors (None if there is none), the others."""
     scalar, rest = None, []
     for factor in factors:
-        s = scalar_of(factor)
+        s = of(factor)
         if s is None:
             rest.append(factor)
         else:
@@ -58,8 +84,11 @@ def split_scalars(factors):
 
 
 def split_factors(factors):
-    """``(scalar, vectors, matrices)`` of an elementwise product of matrices; vectors as ``(side, v)``."""
-    scalar, rest = split_scalars(factors)
+    """``(scalar, vectors, matrices)`` of an elementwise product of matrices; vectors as ``(side, v)``.
+
+    Of batches of matrices the scalar may be one for each.
+    """
+    scalar, rest = split_scalars(factors, scalars_of)
     sides = [row_or_column(factor) for factor in rest]
     matrices = [f for f, v in zip(rest, sides, strict=True) if v is None]
     return scalar, [v for v in sides if v is not None], matrices
@@ -71,19 +100,19 @@ def split_weights(var, *, axis):
         return var, None
     if isinstance(var.owner_op.scalar_op, ps.TrueDiv):
         numerator, denominator = var.owner.inputs
-        s = scalar_of(denominator)
-        return (
-            (numerator, 1.0 / s.astype(var.dtype)) if s is not None and numerator.ndim == 2 else (var, None)
-        )
+        s = scalars_of(denominator)
+        if s is None or numerator.ndim < 2:
+            return var, None
+        return numerator, of_each(1.0 / s.astype(var.dtype))
     if not isinstance(var.owner_op.scalar_op, ps.Mul):
         return var, None
-    scalar, rest = split_scalars(var.owner.inputs)
+    scalar, rest = split_scalars(var.owner.inputs, scalars_of)
     weights = [(f, row_or_column(f)) for f in rest]
     inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
     others = [f for f, v in weights if v is None or v[0] != axis]
-    if len(others) != 1 or others[0].ndim != 2 or any(others[0].type.broadcastable):
+    if len(others) != 1 or others[0].ndim < 2 or any(others[0].type.broadcastable[-2:]):
         return var, None
-    c = scalar
+    c = None if scalar is None else of_each(scalar)
     for w in inner:
         c = w if c is None else c * w
     return others[0], c

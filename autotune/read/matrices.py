@@ -34,7 +34,7 @@ from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank, equal_weights
 from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.algebra.operator import Operator, length, of_one_length
+from autotune.algebra.operator import Operator, length, of_each, of_one_batch, of_one_length
 from autotune.algebra.sum import Sum, sum_of
 from autotune.read.congruence import half
 from autotune.read.constants import as_exact, cast_constants, constant_terms, factors_of, symmetric_term
@@ -47,7 +47,7 @@ from autotune.read.contractions import (
     product_of,
     readings_of,
 )
-from autotune.read.factors import row_or_column, same, scalar_of, split_factors, split_weights
+from autotune.read.factors import row_or_column, same, scalar_of, scalars_of, split_factors, split_weights
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
@@ -89,7 +89,7 @@ class Recogniser:
     def _operator(self, matrix) -> Operator:
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
-            return dense
+            return self._batch(dense.matrix) or dense
         composite = self.composite(matrix)
         if composite is not None:
             return composite
@@ -100,6 +100,17 @@ class Recogniser:
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
             return dense
         return operator
+
+    def _batch(self, matrices) -> Operator | None:
+        """A batch of diagonal matrices plus low rank, else None."""
+        terms = self.terms(matrices)
+        if not terms or {type(term) for term in terms} != {Diagonal, LowRank}:
+            return None
+        operator = of_one_batch(sum_of(terms), matrices.type.ndim - 2)
+        if any(part.dtype != matrices.dtype for part in operator.parts):
+            return None
+        lengths = zip(operator.batch, matrices.type.shape[:-2], strict=True)
+        return operator if all(own in (n, None) for own, n in lengths) else None
 
     def composite(self, var) -> Composite | None:
         """The operator of a matrix that is put together from others, or of a multiple of one; else None."""
@@ -239,7 +250,9 @@ class Recogniser:
                 return terms and [term.transpose() for term in terms]
             case (SpecifyAssumptions() | Mark(), inner, *_):
                 return self.terms(inner)
-            case (SpecifyShape(), inner, *lengths) if all(isinstance(n, Constant) for n in lengths):
+            case (SpecifyShape(), inner, *lengths) if (
+                var.type.ndim == 2 and all(isinstance(n, Constant) for n in lengths)
+            ):
                 return _of_shape(self.terms(inner), *var.type.shape[-2:])
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return _concatenated([self._addend(a, var) for a in addends])
@@ -259,7 +272,11 @@ class Recogniser:
                 return self._quotient_terms(numerator, denominator, var.dtype)
             case (Dot() | Blockwise(core_op=Dot()), left, right):
                 return self._dot_terms(left, right)
-            case (AllocDiag(offset=0), d) if d.type.ndim == 1:
+            case (AllocDiag(offset=0, axis1=rows, axis2=columns), d) if (
+                (rows, columns) == (d.type.ndim - 1, d.type.ndim)
+            ):
+                return [Diagonal(d)]
+            case (Blockwise(core_op=AllocDiag(offset=0)), d) if d.type.ndim == var.type.ndim - 1:
                 return [Diagonal(d)]
             case (Eye(), rows, columns, Constant() as offset) if (
                 same(rows, columns) and not offset.data.any()
@@ -294,12 +311,12 @@ class Recogniser:
         return [scale_sides(term, vectors) for term in read[0]]
 
     def _quotient_terms(self, numerator, denominator, dtype):
-        terms, s, vector = self.terms(numerator), scalar_of(denominator), row_or_column(denominator)
+        terms, s, vector = self.terms(numerator), scalars_of(denominator), row_or_column(denominator)
         if not terms or (s is None and vector is None):
             return None
         if all(isinstance(term, Diagonal) for term in terms):
             d = diagonal_of(terms)
-            d, divisor = of_one_length([d, vector[1]]) if s is None else (d, s)
+            d, divisor = of_one_length([d, vector[1]]) if s is None else (d, of_each(s))
             # cast first: PyTensor makes 1 / s of an integer s a reciprocal in less than double precision
             return [Diagonal(d / divisor.astype(dtype))]
         return None if s is None else _scaled(terms, 1.0 / s.astype(dtype))
@@ -312,7 +329,7 @@ class Recogniser:
         With an inverse among the terms of a factor, the product of the terms.
         """
         left, right = drop_leading_ones(left), drop_leading_ones(right)
-        if left.ndim != 2 or right.ndim != 2:
+        if min(left.ndim, right.ndim) < 2:
             return None
         found = self.facts and half(left, right, self.facts, self._is_diagonal, small=not self._of_root)
         if found:
@@ -514,8 +531,8 @@ def _outer_terms(vectors):
     if not columns or not rows:
         return None
     dtype = ps.upcast(*(v.type.dtype for _, v in vectors))
-    U = _multiplied(columns, dtype)[:, None]
-    return [LowRank(U, None, U if _same_vectors(columns, rows) else _multiplied(rows, dtype)[:, None])]
+    U = _multiplied(columns, dtype)[..., :, None]
+    return [LowRank(U, None, U if _same_vectors(columns, rows) else _multiplied(rows, dtype)[..., :, None])]
 
 
 def _multiplied(vectors, dtype):
@@ -545,7 +562,7 @@ def _masked_diagonal(d, factors, vectors):
 
     def make():
         own = [
-            diagonal_of(terms) if terms else pt.diagonal(drop_leading_ones(matrix))
+            diagonal_of(terms) if terms else pt.diagonal(drop_leading_ones(matrix), axis1=-2, axis2=-1)
             for matrix, terms in factors
         ]
         first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
@@ -564,7 +581,7 @@ def scale_sides(term, vectors):
             return LowRank(term.U, c if term.c is None else c * term.c, term.U)
     both = len(vectors) == len(sides) == 2 and same(sides["row"], sides["column"])
     if both and isinstance(term, LowRank) and term.symmetric:
-        U = term.U * sides["row"][:, None]
+        U = term.U * sides["row"][..., :, None]
         return LowRank(U, term.c, U)
     for side, v in vectors:
         term = term.scale_rows(v) if side == "column" else term.transpose().scale_rows(v).transpose()
@@ -572,7 +589,10 @@ def scale_sides(term, vectors):
 
 
 def _as_weights(c, U):
-    return c if c.ndim == 1 else equal_weights(U, c)
+    """Weights of columns, which may have come as one for all of them."""
+    if c.ndim == 0:
+        return equal_weights(U, c)
+    return c if not c.type.broadcastable[-1] else equal_weights(U, c[..., 0])
 
 
 def _is_full_range(index, base) -> bool:

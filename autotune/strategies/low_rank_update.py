@@ -1,4 +1,5 @@
-"""A low-rank update of a matrix that is put together from others, by requests on that matrix."""
+"""A low-rank update of a matrix that is put together from others, or of diagonal ones, by requests on that
+matrix."""
 
 from __future__ import annotations
 
@@ -38,16 +39,15 @@ class LowRankUpdateStrategy(Strategy):
     provides = frozenset(
         {"solve", "logdet", "determinant", "inverse", "inverse_diagonal", "inv_quad", "is_positive_definite"}
     )
-    batched = False
     structured = True
 
     def concerns(self, problem):
-        return _split(problem.term) is not None
+        return _split(problem) is not None
 
     def objects_to(self, problem, options):
-        split = _split(problem.term)
+        split = _split(problem)
         if split is None:
-            return No("the matrix is not one that is served by parts, plus low rank")
+            return No("the matrix is not one that is served by parts, or a batch of diagonal ones, plus low rank")
         base, low_rank = split
         if problem.one_triangle:
             return No("it is not known to be symmetric, and the graph may give but one triangle of it")
@@ -59,28 +59,29 @@ class LowRankUpdateStrategy(Strategy):
         return None
 
     def parts(self, problem):
-        split = _split(problem.term)
+        split = _split(problem)
         if split is None:
             return ()
         base, low_rank = split
         return (part_problem(problem, base, "A", _asked(problem, base, low_rank)),)
 
     def reduced(self, operator, problem):
-        [base] = [term for term in operator.summands if isinstance(term, Composite)]
+        [base] = [term for term in operator.summands if not isinstance(term, LowRank)]
         [low_rank] = [term for term in operator.summands if isinstance(term, LowRank)]
         part = Part(base, base.positive_definite, base.symmetric)
         return Update(operator, low_rank, (part,), _by_factor(problem, part.term(_nothing), low_rank.static))
 
     def work(self, problem: Problem, options) -> Work:
-        _, low_rank = _split(problem.term) or (None, problem.term)
+        low_rank = problem.term.find("low_rank") or problem.term
         n, k = known(problem.n), known(dict(low_rank.dims)["rank"])
         calls = [call("gemm", m=k, n=k + PROBES, k=n), call("getrf", n=k), call("gemm", m=n, n=PROBES, k=k)]
         for r in problem.requests:
             m = n if r.kind == "inverse" else known(r.columns) if r.kind in ("solve", "inv_quad") else 0
             m = k if r.kind == "inverse_diagonal" else m
             calls += [call("gemm", m=k, n=m, k=n), call("getrs", n=k, m=m), call("gemm", m=n, n=m, k=k)]
-        held = (2 * k + PROBES) * n * problem.itemsize
+        held = (2 * k + PROBES) * n * problem.itemsize * known(problem.batch)
         formed = dense_bytes(problem, 2) if problem.asks("inverse") else 0
+        calls = list(times(problem.batch, calls))
         return Work(times(WITH_GRADIENT if problem.differentiated else 1, calls), held + formed)
 
     def solver(self, system, options):
@@ -100,13 +101,15 @@ class Update:
     by_factor: bool
 
 
-def _split(term: Term) -> tuple[Term, Term] | None:
-    """The base and the low-rank term of a sum of just these."""
-    low_rank = term.find("low_rank")
-    others = [summand for summand in term.summands if summand is not low_rank]
-    if low_rank is None or len(others) != 1 or others[0].order in ("own", "same"):
+def _split(problem: Problem) -> tuple[Term, Term] | None:
+    """The base and the low-rank term of a sum of just these: one diagonal matrix has an algorithm of its own."""
+    low_rank = problem.term.find("low_rank")
+    others = [summand for summand in problem.term.summands if summand is not low_rank]
+    if low_rank is None or len(others) != 1:
         return None
-    return others[0], low_rank
+    [base] = others
+    diagonals = base.kind == "diagonal" and problem.batch != 1
+    return (base, low_rank) if diagonals or base.order not in ("own", "same") else None
 
 
 def _by_factor(problem: Problem, base: Term, low_rank: Term) -> bool:
@@ -157,12 +160,14 @@ class LowRankUpdateSolver(Solver):
         self.direct = DirectSolver(dense, system.positive_definite, system.symmetric)
         self.U, self.c, self.V = update.low_rank.U, update.low_rank.c, update.low_rank.V
         k = self.U.shape[-1]
-        probes = _probes(self.U.shape[0], self.U.dtype)
-        columns = self._base("solve", pt.concatenate([self.U, probes], axis=1))
-        self.Z, of_probes = columns[:, :k], columns[:, k:]
-        self.S = pt.eye(k, dtype=self.U.dtype) + self._weighted(self.V.T @ self.Z)
+        probes = _probes(self.U.shape[-2], self.U.dtype)
+        if self.U.type.ndim > 2:
+            probes = pt.second(self.U[..., :, :1], probes)
+        columns = self._base("solve", pt.concatenate([self.U, probes], axis=-1))
+        self.Z, of_probes = columns[..., :k], columns[..., k:]
+        self.S = pt.eye(k, dtype=self.U.dtype) + self._weighted(self.V.mT @ self.Z)
         solved = self._corrected(of_probes)
-        grown = pt.abs(of_probes).max(axis=0) <= MOST_GROWTH * pt.abs(solved).max(axis=0)
+        grown = pt.abs(of_probes).max(axis=-2) <= MOST_GROWTH * pt.abs(solved).max(axis=-2)
         self.accepted = pt.all(grown)
         if update.by_factor and "nonnegative_weights" not in update.low_rank.facts:
             self.accepted = pt.all(self.c >= 0) & self.accepted
@@ -182,19 +187,19 @@ class LowRankUpdateSolver(Solver):
 
     def _weighted(self, M):
         """``C M``."""
-        return M if self.c is None else self.c[:, None] * M
+        return M if self.c is None else self.c[..., :, None] * M
 
     def _corrected(self, y):
         """The solution of the whole from ``y``, that of the base."""
-        return y - self.Z @ pt.linalg.solve(self.S, self._weighted(self.V.T @ y), b_ndim=2)
+        return y - self.Z @ pt.linalg.solve(self.S, self._weighted(self.V.mT @ y), b_ndim=2)
 
     def solve(self, rhs, transposed=False):
         if rhs is self.U and not transposed:
-            return pt.linalg.solve(self.S.T, self.Z.T, b_ndim=2).T
+            return pt.linalg.solve(self.S.mT, self.Z.mT, b_ndim=2).mT
         if not transposed or self.symmetric:
             return self._corrected(self._base("solve", rhs))
         y = self._base("solve", rhs, True)
-        small = pt.linalg.solve(self._small_transposed(), self._weighted(self.U.T @ y), b_ndim=2)
+        small = pt.linalg.solve(self._small_transposed(), self._weighted(self.U.mT @ y), b_ndim=2)
         return y - self._left() @ small
 
     def _left(self):
@@ -202,7 +207,7 @@ class LowRankUpdateSolver(Solver):
         return self.Z if self.symmetric else self._base("solve", self.V, True)
 
     def _small_transposed(self):
-        return pt.eye(self.U.shape[-1], dtype=self.U.dtype) + self._weighted((self.V.T @ self.Z).T)
+        return pt.eye(self.U.shape[-1], dtype=self.U.dtype) + self._weighted((self.V.mT @ self.Z).mT)
 
     def logdet(self):
         sign, logabsdet = self._base("logdet")
@@ -210,16 +215,16 @@ class LowRankUpdateSolver(Solver):
         return sign * small_sign, logabsdet + small
 
     def inverse(self):
-        return self.solve(pt.eye(self.U.shape[0], dtype=self.U.dtype))
+        return self.solve(pt.eye(self.U.shape[-2], dtype=self.U.dtype))
 
     def inverse_diagonal(self):
         left = scale_columns(self._left(), self.c)
-        small = pt.linalg.solve(self.S.T, self.Z.T, b_ndim=2).T
-        return self._base("inverse_diagonal") - (small * left).sum(axis=1)
+        small = pt.linalg.solve(self.S.mT, self.Z.mT, b_ndim=2).mT
+        return self._base("inverse_diagonal") - (small * left).sum(axis=-1)
 
     def is_positive_definite(self):
         """Of a base that has a Cholesky factor, plus a term that is semidefinite."""
-        return pt.constant(True)
+        return pt.ones_like(self.S, dtype="bool").all(axis=(-2, -1))
 
 
 class DirectSolver(PlainSolver):
