@@ -47,8 +47,12 @@ def factorisations(fgraph) -> list:
 
 
 def factorised_again(before, after) -> list:
-    """The matrices of which the nodes of ``after`` that are not in ``before`` make a second factor."""
+    """The matrices of which the nodes of ``after`` that are not in ``before`` make a second factor.
+
+    Nodes of one Op and the same inputs are one: PyTensor merges them.
+    """
     factors = [node for node in after if isinstance(core_of(node.op), FACTORISING)]
+    factors = list({(node.op, tuple(node.inputs)): node for node in factors}.values())
     matrices = {node: strip_view(node.inputs[0])[0] for node in factors}
     made, new = list(matrices.values()), [m for node, m in matrices.items() if node not in before]
     return [str(matrix) for matrix in dict.fromkeys(new) if made.count(matrix) > 1]

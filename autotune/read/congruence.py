@@ -25,6 +25,7 @@ from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 from pytensor.tensor.math import Dot
 
 from autotune.read.factors import scalar_of, split_scalars
+from autotune.read.symmetry import Symmetry
 
 
 class Inverse(NamedTuple):
@@ -69,13 +70,27 @@ def _half(before: Sequence[Any], after: Sequence[Any], middle: Sequence[Any], fa
         case []:
             return reduce(pt.matmul, before)
         case [Inverse() as inverse]:
-            if not (inverse.factored or inverse.promised or facts.positive_definite(inverse.matrix)):
+            if inverse.factored:
+                L = inverse.matrix if inverse.lower else inverse.matrix.mT
+            elif _is_definite(inverse.matrix, inverse.promised, facts):
+                L = _factor(inverse.matrix)
+            else:
                 return None
-            L = inverse.matrix if inverse.factored else cholesky(inverse.matrix)
-            L = L if inverse.lower else L.mT
             return solve_triangular(L, reduce(pt.matmul, after), lower=True, b_ndim=2).mT
         case [M]:
-            return reduce(pt.matmul, before) @ cholesky(M) if facts.positive_definite(M) else None
+            return reduce(pt.matmul, before) @ _factor(M) if _is_definite(M, False, facts) else None
+
+
+def _is_definite(matrix, promised: bool, facts) -> bool:
+    """A solve alone may be with what one triangle of the matrix stands for."""
+    return facts.positive_definite(matrix) or (promised and facts.symmetric(matrix))
+
+
+def _factor(matrix):
+    """The lower Cholesky factor. Its gradient is that of one triangle, that of a solve is of both: it is the same
+    only for what is computed alike on both sides."""
+    alike = Symmetry(lambda var: False).holds(matrix)
+    return cholesky(matrix if alike else 0.5 * (matrix + matrix.mT))
 
 
 def _factors(var, scalars: list[Any]) -> list[Any]:
