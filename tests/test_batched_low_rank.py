@@ -14,13 +14,16 @@ import autotune
 NAME = "low_rank_update"
 FORCED = {"rules": [{"match": {"name": "K"}, "force": NAME}]}
 J, N, K = 4, 12, 2
+COLUMNS = pt.as_tensor(np.random.default_rng(1).normal(size=(J, N, K)))
 SHAPES = {"Z": (N, K), "U": (J, N, K), "w": (J, K), "s": (J,), "t": (), "d": (J, N), "e": (N,), "y": (J, N)}
 
 
 def variables(known=True):
     rank = {"Z": K, "U": K, "w": K}  # columns are few: that has to be known
     free = {name: (None,) * (len(shape) - 1) + (rank.get(name),) for name, shape in SHAPES.items() if shape}
-    return {name: pt.tensor(name, shape=shape if known else free.get(name, ())) for name, shape in SHAPES.items()}
+    return {
+        name: pt.tensor(name, shape=shape if known else free.get(name, ())) for name, shape in SHAPES.items()
+    }
 
 
 def values(seed=0):
@@ -49,7 +52,13 @@ FORMS = {
     "Z W Z'": lambda v: v["Z"] @ (pt.exp(v["w"])[..., None] * pt.eye(K)) @ v["Z"].T + v["t"] ** 2 * eye(v),
     "two terms": lambda v: v["U"] @ v["U"].mT + v["Z"] @ v["Z"].T + v["d"][..., None] * eye(v),
     "outer": lambda v: v["d"][..., :, None] * v["d"][..., None, :] + pt.diag(v["e"]),
-    "divided": lambda v: (v["U"] @ v["U"].mT) / v["s"][:, None, None] ** 2 + eye(v) / v["s"][:, None, None] ** 2,
+    "divided": lambda v: (
+        (v["U"] @ v["U"].mT) / v["s"][:, None, None] ** 2 + eye(v) / v["s"][:, None, None] ** 2
+    ),
+    "equal correlations": lambda v: pt.exp(v["s"])[:, None, None] + v["d"][..., None] * eye(v),
+    "constant columns": lambda v: (
+        (COLUMNS * pt.exp(v["w"])[:, None, :]) @ COLUMNS.mT + v["d"][..., None] * eye(v)
+    ),
     "vectorized": vectorized,
 }
 
@@ -141,9 +150,17 @@ def test_not_definite_is_nan_as_plain():
 
 
 def test_two_batch_axes():
-    U, d, y = pt.tensor("U", shape=(3, 1, N, K)), pt.tensor("d", shape=(2, N)), pt.tensor("y", shape=(3, 2, N))
+    U, d, y = (
+        pt.tensor("U", shape=(3, 1, N, K)),
+        pt.tensor("d", shape=(2, N)),
+        pt.tensor("y", shape=(3, 2, N)),
+    )
     rng = np.random.default_rng(5)
-    known = {"U": rng.normal(size=(3, 1, N, K)), "d": rng.uniform(1, 2, (2, N)), "y": rng.normal(size=(3, 2, N))}
+    known = {
+        "U": rng.normal(size=(3, 1, N, K)),
+        "d": rng.uniform(1, 2, (2, N)),
+        "y": rng.normal(size=(3, 2, N)),
+    }
     M = U @ U.mT + d[..., None] * pt.eye(N)
     M.name = "K"
     assert NAME in chosen(compared(LOSSES["solve"](M, y), known=known))
@@ -151,7 +168,11 @@ def test_two_batch_axes():
 
 def test_it_is_chosen_for_large_matrices_and_not_for_tiny_ones():
     def decided(n):
-        U, d, y = pt.tensor("U", shape=(30, n, 2)), pt.tensor("d", shape=(30, n)), pt.tensor("y", shape=(30, n))
+        U, d, y = (
+            pt.tensor("U", shape=(30, n, 2)),
+            pt.tensor("d", shape=(30, n)),
+            pt.tensor("y", shape=(30, n)),
+        )
         value = by_factor(U @ U.mT + d[..., None] * pt.eye(n), y)
         return chosen(pytensor.function([U, d, y], value, mode=autotune.mode(base=python_mode())))[0]
 

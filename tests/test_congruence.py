@@ -39,7 +39,9 @@ def definite(P):
 def twice(v):
     """The two sides are computed apart, as kernels of (X, Z) and of (Z, X)."""
     Z = v["X"][:M]
-    return kernel(v["X"], Z) @ solve(definite(kernel(Z, Z) + 0.1 * pt.eye(M)), kernel(Z, v["X"]), assume_a="pos")
+    return kernel(v["X"], Z) @ solve(
+        definite(kernel(Z, Z) + 0.1 * pt.eye(M)), kernel(Z, v["X"]), assume_a="pos"
+    )
 
 
 FORMS = {

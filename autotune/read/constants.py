@@ -23,7 +23,11 @@ ROUNDING = 16
 
 def _transposed(var) -> Any:
     """``var.mT``, of a constant another constant."""
-    return pt.constant(np.ascontiguousarray(np.swapaxes(var.data, -2, -1))) if isinstance(var, Constant) else var.mT
+    return (
+        pt.constant(np.ascontiguousarray(np.swapaxes(var.data, -2, -1)))
+        if isinstance(var, Constant)
+        else var.mT
+    )
 
 
 def _are_equal(a, b) -> bool:

@@ -250,8 +250,8 @@ class Recogniser:
                 return terms and [term.transpose() for term in terms]
             case (SpecifyAssumptions() | Mark(), inner, *_):
                 return self.terms(inner)
-            case (SpecifyShape(), inner, *lengths) if (
-                var.type.ndim == 2 and all(isinstance(n, Constant) for n in lengths)
+            case (SpecifyShape(), inner, *lengths) if var.type.ndim == 2 and all(
+                isinstance(n, Constant) for n in lengths
             ):
                 return _of_shape(self.terms(inner), *var.type.shape[-2:])
             case (Elemwise(scalar_op=ps.Add()), *addends):
@@ -272,8 +272,9 @@ class Recogniser:
                 return self._quotient_terms(numerator, denominator, var.dtype)
             case (Dot() | Blockwise(core_op=Dot()), left, right):
                 return self._dot_terms(left, right)
-            case (AllocDiag(offset=0, axis1=rows, axis2=columns), d) if (
-                (rows, columns) == (d.type.ndim - 1, d.type.ndim)
+            case (AllocDiag(offset=0, axis1=rows, axis2=columns), d) if (rows, columns) == (
+                d.type.ndim - 1,
+                d.type.ndim,
             ):
                 return [Diagonal(d)]
             case (Blockwise(core_op=AllocDiag(offset=0)), d) if d.type.ndim == var.type.ndim - 1:
@@ -283,7 +284,7 @@ class Recogniser:
             ):
                 return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
             case (Alloc(), value, *shape) if all(value.type.broadcastable) and same(*shape[-2:]):
-                return [_filled(value, var)]
+                return [_filled(scalar_of(value), var)]
             case (FillDiagonal(), base, value) if _is_zero(base) and _is_square(base):
                 return [Diagonal(pt.full((length(base, -1),), value, dtype=var.dtype))]
             case (AdvancedIncSubtensor() as op, base, value, *index):
@@ -410,7 +411,7 @@ class Recogniser:
 
     def _addend(self, addend, whole):
         """The terms of an addend of ``whole``, a scalar included, which is added to all entries."""
-        s = scalar_of(addend) if all(whole.type.broadcastable[:-2]) else None
+        s = scalars_of(addend)
         return self.terms(addend) if s is None else [_filled(s, whole)]
 
 
@@ -438,9 +439,8 @@ def _concatenated(groups):
 
 
 def _filled(value, matrix) -> LowRank:
-    """The matrix like another, square one that is a scalar everywhere."""
+    """The matrix like another, square one that is a scalar everywhere, each one of a batch its own."""
     ones = pt.ones((length(matrix, -1), 1), dtype=matrix.dtype)
-    value = value if value.type.ndim == 0 else value.squeeze()
     return LowRank(ones, equal_weights(ones, value), ones)
 
 

@@ -21,6 +21,8 @@ def drop_leading_ones(var):
     match var.owner_op_and_inputs:
         case (DimShuffle(is_left_expand_dims=True), inner) if inner.ndim == 2:
             return inner
+        case (DimShuffle(is_left_expanded_matrix_transpose=True), inner) if inner.ndim == 2:
+            return inner.T
     return var.squeeze(axis=tuple(range(leading)))
 
 
