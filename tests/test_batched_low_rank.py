@@ -1,4 +1,4 @@
-"""Batches of diagonal matrices plus low rank: value and gradient are plain PyTensor's, nothing n x n is made."""
+"""Batches of diagonal matrices plus low rank: values and gradients of plain PyTensor, nothing n x n made."""
 
 import numpy as np
 import pytensor

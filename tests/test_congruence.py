@@ -1,7 +1,7 @@
-"""``U M U'`` around a definite matrix is read as the symmetric low-rank term that it is: no n x n array is left."""
+"""``U M U'`` around a definite matrix is read as the low-rank term that it is: no n x n array is left."""
 
-import pytensor.tensor as pt
 import numpy as np
+import pytensor.tensor as pt
 import pytest
 from helpers import chosen, compile_plain, compile_with, in_turn, largest_array, relative_error, spd
 from pytensor.assumptions import assume

@@ -87,8 +87,10 @@ def _is_definite(matrix, promised: bool, facts) -> bool:
 
 
 def _factor(matrix):
-    """The lower Cholesky factor. Its gradient is that of one triangle, that of a solve is of both: it is the same
-    only for what is computed alike on both sides."""
+    """The lower Cholesky factor, with the gradient that a solve has: of both triangles.
+
+    That of a factor is of one, which is the same only for what is computed alike on both sides.
+    """
     alike = Symmetry(lambda var: False).holds(matrix)
     return cholesky(matrix if alike else 0.5 * (matrix + matrix.mT))
 

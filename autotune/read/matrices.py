@@ -363,7 +363,7 @@ class Recogniser:
         return [_congruent(term, B) for term in terms] if LowRank in kinds <= {Diagonal, LowRank} else None
 
     def _is_diagonal(self, var) -> bool:
-        terms = self.terms(var)
+        terms = self.terms(var) or []
         return bool(terms) and all(isinstance(term, Diagonal) for term in terms)
 
     def has_inverse(self, var) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 
-from autotune.algebra.composite import Composite, Part, part_problem
+from autotune.algebra.composite import Part, part_problem
 from autotune.algebra.guarded import either, guarded
 from autotune.algebra.low_rank import LowRank, scale_columns
 from autotune.algebra.plain import PlainSolver
@@ -104,7 +104,7 @@ class Update:
 
 
 def _split(problem: Problem) -> tuple[Term, Term] | None:
-    """The base and the low-rank term of a sum of just these: one diagonal matrix has an algorithm of its own."""
+    """The base and the low-rank term of a sum of just these: for one diagonal matrix there is an algorithm."""
     low_rank = problem.term.find("low_rank")
     others = [summand for summand in problem.term.summands if summand is not low_rank]
     if low_rank is None or len(others) != 1:
