@@ -104,7 +104,7 @@ class Update:
 
 
 def _split(problem: Problem) -> tuple[Term, Term] | None:
-    """The base and the low-rank term of a sum of just these: for one diagonal matrix there is an algorithm."""
+    """The base and the low-rank term of a sum of just these. One diagonal matrix has an algorithm."""
     low_rank = problem.term.find("low_rank")
     others = [summand for summand in problem.term.summands if summand is not low_rank]
     if low_rank is None or len(others) != 1:
