@@ -61,7 +61,8 @@ UPDATES = {
 
 def by_factor(M, y):
     L = cholesky(M)
-    return pt.sqr(solve_triangular(L, y, lower=True)).sum() + pt.log(pt.diagonal(L)).sum()
+    value = pt.sqr(solve_triangular(L, y, lower=True)).sum() + pt.log(pt.diagonal(L)).sum()
+    return pt.switch(pt.all(pt.diagonal(L) > 0), value, np.nan)
 
 
 LOSSES = {

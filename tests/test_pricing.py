@@ -229,6 +229,12 @@ def test_lengths_follow_through_shapes_reshapes_and_slices():
     assert not priced(outputs, hints=square(30)).unknown
 
 
+def test_lengths_that_one_fused_loop_computes_are_told_apart():
+    n, m = A.shape
+    outputs = [pt.exp(pt.arange(n * m + n)), pt.exp(pt.arange(n * m - n))]
+    assert not priced(outputs, hints=square(30), plain=numba).unknown
+
+
 def test_static_and_hinted_sizes_cost_the_same():
     fixed = pt.matrix("fixed", shape=(50, 50))
     static = priced(cholesky(fixed), [fixed])

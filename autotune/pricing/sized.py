@@ -171,7 +171,8 @@ def _evaluate(var, graph: SizedGraph) -> Any:
     try:
         if isinstance(node.op, Elemwise | ScalarOp):
             scalar = getattr(node.op, "scalar_op", node.op)
-            return np.asarray(scalar.impl(*(np.asarray(v).item() for v in values)))
+            found = scalar.impl(*(np.asarray(v).item() for v in values))
+            return np.asarray(found[node.outputs.index(var)] if len(node.outputs) > 1 else found)
         if isinstance(node.op, HasMultipleInnerGraph):
             return None  # would have to be compiled
         storage: list[list[Any]] = [[None] for _ in node.outputs]
