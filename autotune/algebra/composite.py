@@ -224,6 +224,7 @@ def part_problem(problem: Problem, child: Term, letter: str, requests: tuple[Req
         linker=problem.linker,
         name=child.label or name,
         rv=problem.rv,
+        terms=problem.terms,
         source=problem.source,
         fingerprint=fingerprint,
         part=letter,

@@ -26,7 +26,7 @@ from cost_models.find import installed_version
 SCHEMA = 1
 LIBRARIES = ("pytensor", "numba", "numpy", "scipy")
 # What a problem's stand-in does not have.
-NAMES = ("name", "rv", "source", "fingerprint", "spectrum")
+NAMES = ("name", "rv", "terms", "source", "fingerprint", "spectrum")
 
 logger = logging.getLogger("autotune")
 

@@ -10,7 +10,7 @@ from autotune.choose import strategy as named
 from autotune.plan.model import Plan
 from autotune.policy import Accuracy, Options, Policy, PolicyError, Rule, yaml_loader
 from autotune.policy.files import as_written
-from autotune.problem import Decision, with_parts
+from autotune.problem import Decision, Problem, with_parts
 
 logger = logging.getLogger("autotune")
 MOST_LISTED = 5
@@ -122,10 +122,17 @@ def missing_pins(policy: Policy, decisions: Sequence[Decision]) -> tuple[Rule, .
 
 def finds(rule: Rule, decisions: Sequence[Decision]) -> bool:
     """Whether the rule matches a request of one of the decisions."""
-    problems = [d.problem for d in with_parts(decisions)]
-    return any(
-        rule.match.holds(p.name, r.kind, p.structure, p.n, p.traits) for p in problems for r in p.requests
-    )
+    return any(_matches(rule, decision.problem) for decision in with_parts(decisions))
+
+
+def is_pinned(problem: Problem, policy: Policy) -> bool:
+    """Whether a pin of ``policy`` finds the problem."""
+    return any(_matches(rule, problem) for rule in policy.pins)
+
+
+def _matches(rule: Rule, problem: Problem) -> bool:
+    given = (problem.structure, problem.n, problem.traits)
+    return any(rule.match.holds(problem.name, request.kind, *given) for request in problem.requests)
 
 
 def _told(rule: Rule) -> str:

@@ -52,7 +52,7 @@ class Match(Section):
     rv: str | None = Field(
         None,
         min_length=1,
-        description="PyMC variable whose log-density the matrix contributes to; wildcards as in name. "
+        description="PyMC variable or potential whose term the matrix contributes to; wildcards as in name. "
         "Valid: a name or a pattern such as 'y_*'.",
     )
     source: str | None = Field(
@@ -113,8 +113,8 @@ class Match(Section):
     ) -> list[str]:
         """Names of the conditions that do not hold; an unknown name or size satisfies none on it."""
         held = {
-            "name": _fits(name, self.name),
-            "rv": _fits(traits.rv, self.rv),
+            "name": any(_fits(one, self.name) for one in traits.all_names(name)),
+            "rv": any(_fits(one, self.rv) for one in (traits.rv, *traits.terms)),
             "source": _fits(traits.source, self.source),
             "fingerprint": _fits(traits.fingerprint, self.fingerprint),
             "part": _fits(traits.part, self.part),

@@ -46,7 +46,8 @@ class Request:
 class Traits:
     """What tells a matrix from others beside its name, structure and size; None and False: not known.
 
-    ``rv``: the PyMC variable whose log-density it contributes to. ``source``: the line of the user's code,
+    ``rv``: the PyMC variable whose log-density it contributes to, ``terms`` all of them, and the potentials.
+    ``source``: the line of the user's code,
     ``file.py:12``. ``fingerprint``: eight letters for its Ops, structure and requests, ``#2`` after them for
     the second such problem of a graph; the same in another process, on another machine, for other data.
     ``part``: the letter of a part of another matrix.
@@ -58,6 +59,12 @@ class Traits:
     positive_definite: bool = False
     symmetric: bool = False
     part: str | None = None
+    terms: tuple[str, ...] = ()
+
+    def all_names(self, name: str | None) -> tuple[str | None, ...]:
+        """What a matrix ``name`` goes by: one that is named after a term, after each of its terms."""
+        after = name is not None and self.rv is not None and name == f"{self.rv}_logprob"
+        return (name, *(f"{term}_logprob" for term in self.terms)) if after else (name,)
 
 
 UNKNOWN = Traits()
@@ -71,7 +78,7 @@ class Problem:
     batch). ``shared``: the dense matrix is needed elsewhere in the graph, so that forming it costs every
     candidate the same. ``differentiated``: automatic differentiation is still to come, so its price counts.
     ``linker`` is the name of PyTensor's linker in force ("numba", "py", ...), None when unknown.
-    ``rv``, ``source`` and ``fingerprint`` as in ``Traits``. ``spectrum``: what the user's code, a
+    ``rv``, ``terms``, ``source`` and ``fingerprint`` as in ``Traits``. ``spectrum``: what the user's code, a
     probe or the structure tells of the eigenvalues. ``inverse``: the preconditioner that the user gives, None
     if there is none. ``given``: the dense matrix is an input of the function or a constant, so that nothing
     may overwrite it. ``positive_definite``: it is, or all requests are checked, so that its Cholesky factor
@@ -97,6 +104,7 @@ class Problem:
     inverse: Term | None = None
     given: bool = False
     part: str | None = None
+    terms: tuple[str, ...] = ()
 
     @property
     def n(self) -> int | None:
@@ -110,7 +118,7 @@ class Problem:
     @property
     def traits(self) -> Traits:
         known = (self.positive_definite, self.symmetric)
-        return Traits(self.rv, self.source, self.fingerprint, *known, self.part)
+        return Traits(self.rv, self.source, self.fingerprint, *known, self.part, self.terms)
 
     @property
     def itemsize(self) -> int:

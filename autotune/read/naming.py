@@ -11,9 +11,12 @@ from typing import Any
 
 from pytensor.graph.basic import Constant
 from pytensor.graph.features import Feature
+from pytensor.scalar import Add
 from pytensor.tensor.elemwise import CAReduce, Elemwise
 
 LOGPROB = "_logprob"
+# How PyMC names the sum of all terms.
+WHOLE = "__logp"
 STEPS = 400
 # How many Ops up from a matrix tell it from others, and say where it was written.
 DEPTH = 6
@@ -32,12 +35,32 @@ def name_of(fgraph, matrix) -> str | None:
 
 
 class TermNames(Feature):
-    """Keeps the variables of PyMC's terms on what these are rewritten to, which may have another name."""
+    """Keeps the names of PyMC's terms on what these are rewritten to, which may have another name.
+
+    The terms of a log-density are ``<rv>_logprob``, and the potentials that are added to them.
+    """
+
+    def on_attach(self, fgraph):
+        addends = [var for out in fgraph.outputs for var in _addends(out)]
+        if any(_term(var) for var in addends):
+            for var in addends:
+                if var.name and _term(var) is None:
+                    var.tag.autotune_potential = var.name
 
     def on_change_input(self, fgraph, node, i, old, new, reason=None):
-        rv = _term(old)
-        if rv is not None and new.owner and _term(new) is None:
-            new.tag.autotune_rv = rv
+        for name, found in (("autotune_rv", _term), ("autotune_potential", _potential)):
+            if new.owner and found(old) is not None and found(new) is None:
+                setattr(new.tag, name, found(old))
+
+
+def _addends(out) -> Iterator[Any]:
+    """The named variables, or else the last ones, that ``out`` is the sum of."""
+    summed = isinstance(out.owner_op, CAReduce | Elemwise) and isinstance(out.owner_op.scalar_op, Add)
+    if summed and (not out.name or out.name.startswith(WHOLE)):
+        for var in out.owner.inputs:
+            yield from _addends(var)
+    else:
+        yield out
 
 
 def _term(var) -> str | None:
@@ -48,23 +71,38 @@ def _term(var) -> str | None:
     return getattr(var.tag, "autotune_rv", None)
 
 
-def rv_of(fgraph, matrix) -> str | None:
-    """The PyMC variable whose term ``<rv>_logprob`` the matrix contributes to, the nearest of several.
+def _potential(var) -> str | None:
+    """The PyMC potential that ``var`` is."""
+    return getattr(var.tag, "autotune_potential", None)
 
-    The search downstream is bounded, breadth first.
-    """
+
+def rv_of(fgraph, matrix) -> str | None:
+    """The PyMC variable whose term ``<rv>_logprob`` the matrix contributes to, the nearest of several."""
+    return next((rv for var in _terms_of(fgraph, matrix) if (rv := _term(var)) is not None), None)
+
+
+def terms_of(fgraph, matrix) -> tuple[str, ...]:
+    """All PyMC variables, and after them the potentials, whose terms the matrix contributes to."""
+    found = list(_terms_of(fgraph, matrix))
+    names = [{name for name in map(of, found) if name is not None} for of in (_term, _potential)]
+    return tuple(name for some in names for name in sorted(some))
+
+
+def _terms_of(fgraph, matrix) -> Iterator[Any]:
+    """The terms downstream, and nothing beyond; the search is bounded, breadth first."""
     queue, seen = [matrix], {matrix}
     for var in queue:
         if len(seen) > STEPS:
-            return None
+            return
         for client, _ in fgraph.clients.get(var, ()):
             for out in client.outputs:
-                if (rv := _term(out)) is not None:
-                    return rv
-                if out not in seen:
-                    seen.add(out)
+                if out in seen:
+                    continue
+                seen.add(out)
+                if _term(out) is not None or _potential(out) is not None:
+                    yield out
+                else:
                     queue.append(out)
-    return None
 
 
 # -- source ---------------------------------------------------------------------------------------

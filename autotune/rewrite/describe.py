@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from autotune.evidence.bounds import bound
 from autotune.evidence.probe import with_spectrum
 from autotune.problem import Problem
-from autotune.read.naming import fingerprint, numbered, rv_of, source_of
+from autotune.read.naming import fingerprint, numbered, rv_of, source_of, terms_of
 
 
 def told_apart(fgraph, found: list[tuple]) -> list[tuple]:
@@ -26,11 +27,14 @@ def told_apart(fgraph, found: list[tuple]) -> list[tuple]:
     ]
 
 
-def _origin(fgraph, reading) -> dict[str, str | None]:
-    """The PyMC variable and the line of code."""
+def _origin(fgraph, reading) -> dict[str, Any]:
+    """The PyMC variables and the line of code."""
     if not reading.deferred:
-        return {"rv": rv_of(fgraph, reading.matrix), "source": source_of(reading.matrix)}
-    return {key: _before(reading, key) for key in ("rv", "source")}
+        of = {"rv": rv_of(fgraph, reading.matrix), "terms": terms_of(fgraph, reading.matrix)}
+        return of | {"source": source_of(reading.matrix)}
+    return {key: _before(reading, key) for key in ("rv", "source")} | {
+        "terms": _before(reading, "terms") or ()
+    }
 
 
 def _before(reading, key: str) -> str | None:

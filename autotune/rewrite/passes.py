@@ -20,15 +20,18 @@ from autotune.evidence.measured import measured
 from autotune.evidence.stand_ins import Modes
 from autotune.plan import Plan
 from autotune.plan.feature import PlanFeature, enclosing, feature_of, plan_of
-from autotune.plan.pins import report_missing
+from autotune.plan.pins import is_pinned, report_missing
 from autotune.plan.session import enabled_examples, enabled_policies, is_switched_off, publish
 from autotune.policy import Policy, PolicyError
 from autotune.policy.files import layered
-from autotune.problem import Decision
+from autotune.problem import Decision, Problem
 from autotune.read import has_roots, read
-from autotune.read.facts import Declared
+from autotune.read.equal import equal_matrices
+from autotune.read.facts import Declared, Facts
 from autotune.read.naming import TermNames
+from autotune.read.scan import is_root
 from autotune.read.sizes import Sizes, lasting_hints
+from autotune.read.views import strip_view
 from autotune.rewrite.branches import branches, join_branches
 from autotune.rewrite.build import answering, check_order, defer, lower, requesting, wire
 from autotune.rewrite.carried import as_served, carried_decision, told
@@ -215,6 +218,7 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
     if has_roots(fgraph):
         in_force = layered(*enabled_policies, policy)
         known = {"examples": joined(*enabled_examples, examples), "linker": linker}
+        merge_matrices(fgraph, in_force, differentiated=differentiated, **known)
         decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
         if not differentiated:
             decided = dispatched(fgraph, decided, in_force, allowed=dispatch and outer is None)
@@ -238,6 +242,26 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
     return bool(replacements)
 
 
+def merge_matrices(fgraph, policy: Policy, **known) -> None:
+    """One variable for matrices that are equal: one problem, which a single factorisation may serve.
+
+    PyTensor has made one of those that the same Ops compute from the same variables. Those that pins name
+    apart, as they were when the pins were saved, stay apart.
+    """
+    matrices = dict.fromkeys(
+        strip_view(node.inputs[0])[0]
+        for node in fgraph.toposort()
+        if is_root(node) and not isinstance(node.op, RequestOp)
+    )
+    pairs = equal_matrices(matrices, Facts(fgraph).symmetric) if len(matrices) > 1 else []
+    if pairs and policy.pins:
+        named = {
+            r.matrix for r, problem in problems_on(fgraph, policy, **known) if is_pinned(problem, policy)
+        }
+        pairs = [pair for pair in pairs if not named.issuperset(pair)]
+    fgraph.replace_all_validate(pairs, reason="autotune_equal")
+
+
 def decisions_on(
     fgraph, policy: Policy, *, differentiated, linker, examples=None
 ) -> list[tuple[Any, Decision, Decision]]:
@@ -246,14 +270,8 @@ def decisions_on(
     The two differ for request Ops: their requests in the joint graph are served by a decision that was taken,
     and is shown, for what they were before autodiff.
     """
-    sizes = Sizes(fgraph, policy.sizes, examples)
-    found = [
-        (r, problem_of(r, sizes, differentiated=differentiated, linker=linker))
-        for r in read(fgraph, policy.compile_budget)
-    ]
-    found = [f for f in found if f[0].deferred or f[1].structure != ("diagonal",)]
-    found = told_apart(fgraph, found)
-    found = probed(found, policy, examples)
+    known = {"differentiated": differentiated, "linker": linker, "examples": examples}
+    found = probed(problems_on(fgraph, policy, **known), policy, examples)
     problems = [problem for reading, problem in found if reading.carried is None]
     fresh = iter(_decisions(problems, policy, get_active_mode(fgraph)))
     decided = []
@@ -265,6 +283,13 @@ def decisions_on(
             decision = carried_decision(reading, problem)
             decided.append((reading, decision, reading.whole or decision))
     return as_served(decided)
+
+
+def problems_on(fgraph, policy: Policy, *, examples=None, **known) -> list[tuple[Any, Problem]]:
+    """Each reading with its problem."""
+    sizes = Sizes(fgraph, policy.sizes, examples)
+    found = [(reading, problem_of(reading, sizes, **known)) for reading in read(fgraph, policy.compile_budget)]
+    return told_apart(fgraph, [f for f in found if f[0].deferred or f[1].structure != ("diagonal",)])
 
 
 def _decisions(problems, policy: Policy, mode) -> list[Decision]:
