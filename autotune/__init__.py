@@ -3,7 +3,7 @@
     fn = pytensor.function(ins, outs, mode=autotune.mode())     # one function
     autotune.enable()                                           # every compile, PyMC's included
     loss = autotune.tune(loss)                                  # before pt.grad
-    print(autotune.explain(fn))                                 # what was chosen, and why
+    print(autotune.explain(fn))                                 # what was chosen, and why; a PyMC model, too
     K = autotune.precondition(K, M)                             # you know M ~ K^-1
     K = autotune.assume_condition_number(K, 50)                 # you know its condition number, at most
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +28,9 @@ def explain(
     pins: Annotated[
         Path | None, typer.Option(help="A saved plan: which decisions agree? Exit code 1 if not all do.")
     ] = None,
+    with_models: Annotated[
+        bool, typer.Option("--models", help="Explain the PyMC models that the script leaves in variables.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON; what the script prints goes to stderr.")
     ] = False,
@@ -38,6 +40,8 @@ def explain(
     Autotune is enabled while it runs, with --policy in force. Pins in force that find nothing in the whole
     script are listed; with `missing_pins: error` in the policy the exit code is then 1.
 
+    PyMC models are compiled for that, value with gradient, and hints tell what would make them faster.
+
     Example: autotune explain --policy exact-only.yaml model.py --draws 100
     """
     import autotune
@@ -45,13 +49,15 @@ def explain(
     from autotune.plan.pins_table import agreement, load_pins, renderable
     from autotune.policy.files import load_policy
     from autotune.report.compare_script import compare_script, forgetting, recording
+    from autotune.report.model import explain_model, is_model
     from autotune.report.priced import pricing, with_prices
-    from autotune.report.run_script import json_text, print_plans, run_script, told
+    from autotune.report.run_script import json_text, print_models, print_plans, run_script, told
 
     if not script.is_file():
         raise FileNotFoundError(f"{script} is not a file. Give the path of a Python script.")
     in_force, saved = load_policy(policy), None if pins is None else load_pins(pins)
-    run = _aside(partial(run_script, script, arguments or []), as_json)
+    variables: dict[str, Any] = {}
+    run = _aside(lambda: variables.update(run_script(script, arguments or [])), as_json)
     with contextlib.ExitStack() as during:
         session = during.enter_context(autotune.enabled(policy))
         priced = during.enter_context(pricing())
@@ -61,12 +67,17 @@ def explain(
     if compare and (ended is None or isinstance(ended, SystemExit)):
         measured = compare_script(made, forgetting(script.parent, run), seconds)
         plans = [one.plan for one in measured]
+    models = None
+    if with_models:
+        models = {name: explain_model(v, policy) for name, v in variables.items() if is_model(v)}
     decisions = [d for plan in plans for p in (plan, *plan.inner) for d in p.decisions]
     found = None if saved is None else agreement(saved, decisions)
     if as_json:
-        typer.echo(json_text(plans, measured, found))
+        typer.echo(json_text(plans, measured, found, models))
     else:
         print_plans(plans, console(), [told(one) for one in measured])
+        if models is not None:
+            print_models(models, console())
         if found is not None:
             console().rule("pins", align="left")
             console().print(renderable(found))

@@ -28,6 +28,8 @@ def as_data(plan: Plan) -> dict[str, Any]:
         "decisions": [_decision(decision) for decision in plan.decisions],
         "inner": [as_data(inner) for inner in plan.inner],
         "whole_function": None if plan.price is None else _price(plan.price),
+        "plain": None if plan.plain is None else _price(plan.plain),
+        "advice": [asdict(hint) for hint in plan.advice],
     }
 
 

@@ -17,6 +17,24 @@ if TYPE_CHECKING:
     from autotune.pricing import Price
 
 
+# Of the time of plain PyTensor: what is above helps nobody.
+WORTH_TELLING = 0.95
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A change of a model that is predicted to win.
+
+    ``about``: the variable or matrix; ``found``: what is the matter; ``instead``: the code to write in its
+    place; ``seconds``: predicted for a call of the whole function then.
+    """
+
+    about: str
+    found: str
+    instead: str
+    seconds: float | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
     """All decisions of one compiled function, those taken before automatic differentiation included.
@@ -24,7 +42,8 @@ class Plan:
     ``failure``: what went wrong inside the pass, when it left the graph alone because of that.
     ``hints``: the lengths that the policy gave, or examples. ``price``: that of the whole function, which
     ``autotune.explain`` adds; two plans of the same decisions are equal without it. ``inner``: the plans
-    of the graphs inside (Scan, OpFromGraph, branches), which it adds too.
+    of the graphs inside (Scan, OpFromGraph, branches), which it adds too. Of a PyMC model it adds ``plain``,
+    the price of the same function by plain PyTensor, and ``advice``.
     """
 
     decisions: tuple[Decision, ...] = ()
@@ -32,6 +51,8 @@ class Plan:
     hints: Mapping[str, int] = field(default_factory=dict, compare=False)
     price: Price | None = field(default=None, compare=False, repr=False)
     inner: tuple[Plan, ...] = field(default=(), compare=False, repr=False)
+    plain: Price | None = field(default=None, compare=False, repr=False)
+    advice: tuple[Hint, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def seconds(self) -> float | None:
@@ -42,6 +63,12 @@ class Plan:
     def peak_bytes(self) -> float | None:
         """Predicted bytes that one call holds at its peak, beyond its inputs."""
         return None if self.price is None else self.price.peak_bytes
+
+    @property
+    def helps(self) -> bool:
+        """Whether the function is predicted to be faster than by plain PyTensor, by more than a twentieth."""
+        pair = None if self.price is None or self.plain is None else (self.price.seconds, self.plain.seconds)
+        return pair is not None and pair[0] < WORTH_TELLING * pair[1]
 
     def __str__(self) -> str:
         from autotune.plan.table import render

@@ -54,6 +54,10 @@ def renderable(plan: Plan) -> Group:
     """A rich renderable: a heading, and a table for each decision."""
     if plan.failure:
         return Group(Text(f"autotune failed and left this function as PyTensor compiles it: {plan.failure}"))
+    return Group(_decisions(plan), *(of_model(plan) if plan.plain else []))
+
+
+def _decisions(plan: Plan) -> Group:
     inner = [_inside(p) for p in plan.inner]
     if not plan.decisions and inner:
         return Group(*inner)
@@ -64,6 +68,22 @@ def renderable(plan: Plan) -> Group:
     cards = [_card(i, d, told[i]) for i, d in enumerate(plan.decisions)]
     whole = [] if plan.price is None else [Padding(Text(whole_function(plan.price)), (1, 0, 0, 0))]
     return Group(heading, *cards, *inner, *whole)
+
+
+def of_model(plan: Plan) -> list[RenderableType]:
+    """What autotune does for a model, and hints, each with what to write instead."""
+    now, plain = plan.seconds, plan.plain.seconds if plan.plain else None
+    times = f"{format_seconds(now)} predicted, {format_seconds(plain)} with plain PyTensor"
+    if plan.helps:
+        verdict = f"autotune helps this model: log-probability with gradient in {times}."
+    else:
+        verdict = f"autotune does not help this model: log-probability with gradient in {times}."
+    shown: list[RenderableType] = [Padding(Text(verdict), (1, 0, 0, 0))]
+    for hint in plan.advice:
+        gain = f"{format_seconds(hint.seconds)} predicted instead of {format_seconds(now)}"
+        shown.append(Padding(Text(f"hint: {hint.found}: {gain} with"), (1, 0, 0, 0)))
+        shown.append(Padding(Text(hint.instead), (0, 0, 0, 4)))
+    return shown
 
 
 def _inside(plan: Plan) -> Padding:
@@ -93,6 +113,15 @@ def handle(problem: Problem) -> str:
     """What to call a problem in a word: its name, else where it was written, else its fingerprint."""
     place = problem.source or problem.fingerprint or "(no name)"
     return problem.name or (f"{place}, part {problem.part}" if problem.part else place)
+
+
+def called(problem: Problem) -> str:
+    """The matrix by its own name and the terms of a PyMC model that it is in, or by these alone."""
+    terms, names = problem.terms, problem.traits.all_names(problem.name)
+    if problem.part or not terms or len(terms) == 1 < len(names):
+        return problem.name or ""
+    own = "a matrix" if len(names) > 1 else problem.name or "a matrix"
+    return f"{own} of {' and '.join(terms)}"
 
 
 def whole_function(price: Price, most: int = 3) -> str:
@@ -159,7 +188,7 @@ def _title(decision: Decision, told: str) -> str:
         "positive definite" if problem.positive_definite else "symmetric" if problem.symmetric else "general"
     )
     when = ", before autodiff" if decision.before_autodiff else ""
-    name = f"{problem.name}: " if problem.name else ""
+    name = f"{called(problem)}: " if problem.name or problem.terms else ""
     structure = " + ".join(problem.structure).replace("_", " ")
     facts = f"{structure}, {', '.join(sizes)}, {fact}, {problem.dtype}{when}"
     return f"{name}{_requests(decision)}\n{facts}{told}{_iterations(decision)}"

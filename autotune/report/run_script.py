@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from autotune.report.compare_script import Measured
 
 
-def run_script(script: Path, arguments: Sequence[str]) -> None:
-    """Run ``script`` as ``python script arguments`` would."""
+def run_script(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run ``script`` as ``python script arguments`` would, and return its variables."""
     import runpy
 
     argv, sys.argv = sys.argv, [str(script), *arguments]
     sys.path.insert(0, str(script.parent.resolve()))
     try:
-        runpy.run_path(str(script), run_name="__main__")
+        return runpy.run_path(str(script), run_name="__main__")
     finally:
         sys.argv = argv
         sys.path.remove(str(script.parent.resolve()))
@@ -54,6 +54,15 @@ def print_plans(plans: Sequence[Plan], console: Console, notes: Sequence[str] = 
         console.print(renderable(Plan()))
 
 
+def print_models(models: Mapping[str, Plan], console: Console) -> None:
+    """One block for each PyMC model that a script has made."""
+    for name, plan in models.items():
+        console.rule(f"model {name}", align="left")
+        console.print(renderable(plan))
+    if not models:
+        console.print("The script leaves no PyMC model in a variable.", markup=False)
+
+
 def told(measured: Measured) -> str:
     """One line: how long a call takes with autotune and without, and how far the results differ."""
 
@@ -67,14 +76,25 @@ def told(measured: Measured) -> str:
     )
 
 
-def json_text(plans: Sequence[Plan], measured: Sequence[Measured] = (), pins: Agreement | None = None) -> str:
-    """``{"functions": [...], "pins": ...}``: plans, with what was measured, and how they agree with pins."""
+def json_text(
+    plans: Sequence[Plan],
+    measured: Sequence[Measured] = (),
+    pins: Agreement | None = None,
+    models: Mapping[str, Plan] | None = None,
+) -> str:
+    """``{"functions": [...], "pins": ..., "models": {...}}`` as JSON.
+
+    Plans, with what was measured, how they agree with pins, and the plans of models.
+    """
 
     functions = [as_data(plan) for plan in plans]
     for function, one in zip(functions, measured, strict=False):
         function["measured"] = _measured(one)
     found = None if pins is None else _agreement(pins)
-    return json.dumps({"functions": functions, "pins": found}, indent=2, allow_nan=False)
+    data = {"functions": functions, "pins": found}
+    if models is not None:
+        data["models"] = {name: as_data(plan) for name, plan in models.items()}
+    return json.dumps(data, indent=2, allow_nan=False)
 
 
 def _agreement(pins: Agreement) -> dict[str, Any]:

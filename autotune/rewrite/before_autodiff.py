@@ -45,9 +45,7 @@ def decided(
         set_mode_of_compile(fgraph, mode)
     names = [(var, var.name) for var in fgraph.inputs]
     roots = [_inputs_of(out) for out in fgraph.outputs]
-    ProtectStructure().rewrite(fgraph)
-    canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
-    canonicalize.rewrite(fgraph)
+    simplify(fgraph)
     DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
     pairs = list(zip(fgraph.outputs, roots, strict=True))
     connected = {pair: _connected(*pair) for pair in pairs}
@@ -55,6 +53,13 @@ def decided(
     for var, name in names:  # what is simplified to an input would give it its own
         var.name = name
     return substitute(outs, {new: old for old, new in stand_ins.items()})
+
+
+def simplify(fgraph: FunctionGraph) -> None:
+    """The graph as it is read before autodiff."""
+    ProtectStructure().rewrite(fgraph)
+    canonicalize = optdb["canonicalize"].query("+canonicalize", *(f"-{name}" for name in AFTER_AUTODIFF))
+    canonicalize.rewrite(fgraph)
 
 
 def _inputs_of(out: Variable) -> tuple[Any, ...]:

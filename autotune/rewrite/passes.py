@@ -288,7 +288,9 @@ def decisions_on(
 def problems_on(fgraph, policy: Policy, *, examples=None, **known) -> list[tuple[Any, Problem]]:
     """Each reading with its problem."""
     sizes = Sizes(fgraph, policy.sizes, examples)
-    found = [(reading, problem_of(reading, sizes, **known)) for reading in read(fgraph, policy.compile_budget)]
+    found = [
+        (reading, problem_of(reading, sizes, **known)) for reading in read(fgraph, policy.compile_budget)
+    ]
     return told_apart(fgraph, [f for f in found if f[0].deferred or f[1].structure != ("diagonal",)])
 
 

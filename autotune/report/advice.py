@@ -1,0 +1,306 @@
+"""Changes of a PyMC model that may win: what is found, what to write instead, and the graph that this gives.
+
+Whether one wins is not judged here: its graph is compiled and priced (`autotune.report.model`). Each function
+of ``FINDERS`` looks for one thing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.assumptions import assume
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.traversal import ancestors, toposort
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.linalg.inverse import MatrixInverse
+from pytensor.tensor.linalg.products import KroneckerProduct
+
+from autotune.plan.model import Hint
+from autotune.plan.session import switched_off
+from autotune.plan.table import called
+from autotune.policy import Policy
+from autotune.read.equal import multiple_of_identity
+from autotune.read.factors import scalar_of, split_scalars
+from autotune.read.scan import core_of
+from autotune.read.views import strip_view
+from autotune.rewrite.before_autodiff import simplify
+from autotune.rewrite.passes import problems_on
+
+Proposal = tuple[Hint, Any]
+logger = logging.getLogger("autotune")
+
+
+class Looked:
+    """A model and the graph of its log-probability, ``cost``, as it is read before autodiff."""
+
+    def __init__(self, model: Any, cost: Any):
+        self.model = model
+        self.cost = cost
+        self.graph = FunctionGraph(outputs=[cost], clone=True, copy_inputs=False)
+        simplify(self.graph)
+
+    @cached_property
+    def problems(self) -> list[tuple[Any, Any]]:
+        """Each matrix that is read, with its problem."""
+        return problems_on(self.graph, Policy(), differentiated=True, linker="numba")
+
+    @cached_property
+    def data(self) -> list[Any]:
+        """``pm.Data`` that matrices are made of."""
+        matrices = [reading.matrix for reading, _ in self.problems if reading.matrix is not None]
+        shared = [var for var in dict.fromkeys(ancestors(matrices)) if isinstance(var, SharedVariable)]
+        return [var for var in shared if var.name in self.model.named_vars and var.type.ndim]
+
+    def is_of_potentials(self, var: Any) -> bool:
+        """Whether all matrices that are made of ``var`` are of potentials alone."""
+        made = (problem for reading, problem in self.problems if var in ancestors([reading.matrix]))
+        return not any(problem.rv for problem in made)
+
+    def with_given(self, pairs: Mapping[Any, Any]) -> Any:
+        """The log-probability with other arrays in the place of some."""
+        return _remade(self.cost, pairs)
+
+    def with_read(self, pairs: Mapping[Any, Any]) -> Any:
+        """The log-probability with variables replaced as they are read."""
+        return _remade(self.graph.outputs[0], pairs)
+
+    def with_term(self, rv: Any, term: Any) -> Any:
+        """The log-probability with another term of one variable."""
+        model = self.model
+        variables = [*model.free_RVs, *model.observed_RVs, *model.potentials]
+        factors = dict(zip(variables, model.logp(sum=False), strict=True))
+        term.name = factors[rv].name
+        return pt.add(*(factor.sum() for factor in (factors | {rv: term}).values()))
+
+    def in_values(self, *variables: Any) -> list[Any]:
+        """Parameters of random variables as functions of the model's values, simplified."""
+        graph = FunctionGraph(
+            outputs=self.model.replace_rvs_by_values(list(variables)), clone=True, copy_inputs=False
+        )
+        simplify(graph)
+        return list(graph.outputs)
+
+    def at_initial_point(self, variable: Any) -> np.ndarray:
+        """Its value there."""
+        point = self.model.initial_point(0)
+        values = {var: point[var.name] for var in self.model.value_vars}
+        inputs = [var for var in values if var in set(ancestors([variable]))]
+        with switched_off():
+            fn = pytensor.function(inputs, variable, mode=pytensor.compile.mode.Mode("py", "fast_compile"))
+        return np.asarray(fn(*(values[var] for var in inputs)))
+
+
+def _remade(out: Any, pairs: Mapping[Any, Any]) -> Any:
+    """``out`` made of other variables, which may be of other types."""
+    new = dict(pairs)
+    for node in toposort([out], blockers=pairs):
+        if any(i in new for i in node.inputs):
+            inputs = [new.get(i, i) for i in node.inputs]
+            if isinstance(node.op, KroneckerProduct):  # whose own graph is for the types it was made with
+                made = pt.linalg.kron(*inputs).owner
+            else:
+                made = node.clone_with_new_inputs(inputs, strict=False)
+            new.update(zip(node.outputs, made.outputs, strict=True))
+    return new.get(out, out)
+
+
+def proposals(looked: Looked) -> Iterator[Proposal]:
+    """What might win, with the log-probability as it would be."""
+    for find in FINDERS if looked.problems else ():
+        try:
+            yield from list(find(looked))
+        except Exception:  # a model may hold anything: what cannot be changed for a trial gets no hint
+            logger.debug("autotune found no hint by %s", find.__name__, exc_info=True)
+
+
+# -- inputs and matrices ----------------------------------------------------------------------------------
+
+
+def unknown_shapes(looked: Looked) -> Iterator[Proposal]:
+    """``pm.Data`` whose shape may change: what needs a shape to be proven is not read."""
+    for var in looked.data:
+        if None in var.type.shape:
+            value = var.get_value(borrow=True)
+            fixed = pytensor.shared(value, name=var.name, shape=value.shape)
+            line = f'pm.Data("{var.name}", ..., shape={value.shape})'
+            found = f"nothing fixes the shape of {var.name}"
+            yield Hint(var.name, found, line), looked.with_given({var: fixed})
+
+
+def mixed_precision(looked: Looked) -> Iterator[Proposal]:
+    """Single precision among the parts of a matrix in double precision."""
+    for var in dict.fromkeys(ancestors([looked.cost])):
+        if isinstance(var, Constant) and var.type.ndim and var.dtype == "float32":
+            double = pt.constant(var.data.astype("float64"), name=var.name)
+            found = f"{_what(var)} is of float32, and of float64 what it meets"
+            hint = Hint(_what(var), found, f'{var.name or "X"}.astype("float64")')
+            yield hint, looked.with_given({var: double})
+
+
+def missing_tags(looked: Looked) -> Iterator[Proposal]:
+    """A matrix of potentials that is positive definite, as far as is seen, which nothing proves.
+
+    Of the parameters of random variables PyMC forgets what is said.
+    """
+    for var in looked.data:
+        value = var.get_value(borrow=True)
+        if var.ndim == 2 and looked.is_of_potentials(var) and _is_positive_definite(value):
+            found = f"nothing proves {var.name} positive definite, which it is"
+            fixed = pytensor.shared(value, name=var.name, shape=value.shape)
+            given = f'pm.Data("{var.name}", ..., shape={value.shape})'
+            line = f"{var.name} = pytensor.assumptions.assume({given}, positive_definite=True)"
+            tagged = assume(fixed, positive_definite=True)
+            yield Hint(var.name, found, line), looked.with_given({var: tagged})
+    for reading, problem in looked.problems:
+        matrix = reading.matrix
+        if matrix is None or matrix.ndim != 2 or problem.rv or problem.positive_definite:
+            continue
+        if _is_positive_definite(looked.at_initial_point(matrix)):
+            name = matrix.name or "K"
+            found = f"nothing proves {_where(problem)} positive definite, which it is at the initial point"
+            line = f"{name} = pytensor.assumptions.assume({name}, positive_definite=True)  # if it always is"
+            tagged = assume(matrix, positive_definite=True)
+            yield Hint(_where(problem), found, line), looked.with_read({matrix: tagged})
+
+
+# -- multivariate normal variables ------------------------------------------------------------------------
+
+
+def normal_variables(looked: Looked) -> Iterator[Proposal]:
+    """Multivariate normal variables that are cheaper to write otherwise."""
+    for rv in looked.model.basic_RVs:
+        if getattr(rv.owner.op, "name", "") == "multivariate_normal":
+            *_, mu, matrix = rv.owner.inputs
+            core = strip_view(matrix)[0]
+            inverted = isinstance(core_of(core.owner_op), MatrixInverse)
+            mean, core = looked.in_values(mu, core.owner.inputs[0] if inverted else core)
+            read = _multiple_of_constant(strip_view(core)[0])
+            residual = looked.model.rvs_to_values[rv] - mean
+            if read is not None:
+                power, observed = -1 if inverted else 1, rv in looked.model.observed_RVs
+                found, scale, term = _by_eigenvectors(rv, residual, *read, power)
+                code = _rotated(rv.name, "0" if _is_zero(mean) else "mu", scale, observed)
+                yield Hint(rv.name, found, code), looked.with_term(rv, term)
+            elif inverted and core.ndim == 2:
+                yield _by_precision(rv, residual), looked.with_term(rv, _precision_term(residual, core))
+
+
+def _by_eigenvectors(rv: Any, residual: Any, A: Any, s: Any, t: Any, power: int) -> tuple[str, str, Any]:
+    """A covariance (``power`` 1) or precision (-1) ``s A + t I`` is diagonal in the eigenvectors of A.
+
+    So in words; the standard deviations there, as code; the log-density.
+    """
+    w, Q = np.linalg.eigh(A)
+    variances = (s * w + t) ** power
+    term = -0.5 * ((residual @ Q) ** 2 / variances + pt.log(variances) + np.log(2 * np.pi)).sum(axis=-1)
+    shift = "" if _is_zero(t) else " + t"
+    what, root = ("covariance", "0.5") if power == 1 else ("precision", "-0.5")
+    made = f"s * A{shift and ' + t * I'}"
+    found = f"the {what} of {rv.name}, {made} with a constant A, is diagonal in the eigenvectors of A"
+    return found, f"(s * w{shift}) ** {root}", term
+
+
+def _by_precision(rv: Any, residual: Any) -> Hint:
+    found = f"PyMC inverts the tau of {rv.name} and factorises the inverse"
+    rows = f"{residual.type.shape[0]} * " if residual.ndim > 1 else ""
+    term = f"0.5 * ({rows}pt.linalg.slogdet(tau)[1] - ((r @ tau) * r).sum())"
+    return Hint(rv.name, found, f'r = y - mu\npm.Potential("{rv.name}", {term})  # the same up to a constant')
+
+
+def _precision_term(r: Any, T: Any) -> Any:
+    return 0.5 * (pt.linalg.slogdet(T)[1] - ((r @ T) * r).sum(axis=-1) - r.shape[-1] * np.log(2 * np.pi))
+
+
+def _rotated(name: str, mu: str, scale: str, observed: bool) -> str:
+    """Code of the same variable in the eigenvectors."""
+    shifted = "" if mu == "0" else f"{mu} + "
+    if observed:
+        mean = "0" if mu == "0" else f"{mu} @ Q"
+        return f'w, Q = np.linalg.eigh(A)\npm.Normal("{name}", {mean}, {scale}, observed=y @ Q)'
+    rotated = f'pm.Normal("rotated", 0, {scale}, shape=len(A))'
+    return f'w, Q = np.linalg.eigh(A)\n{name} = pm.Deterministic("{name}", {shifted}Q @ {rotated})'
+
+
+def _multiple_of_constant(matrix: Any) -> tuple[np.ndarray, Any, Any] | None:
+    """``(A, s, t)`` of ``s A + t I``, A constant and symmetric; else None."""
+    A, s, t = None, pt.constant(0.0), pt.constant(0.0)
+    for scalar, term in _scaled_terms(matrix):
+        identity = multiple_of_identity(term)
+        if identity is not None:
+            t = t + scalar * identity[1]
+        elif isinstance(term, Constant) and (A is None or np.array_equal(A, term.data)):
+            A, s = term.data, s + scalar
+        else:
+            return None
+    return (A, s, t) if A is not None and A.ndim == 2 and _is_symmetric(A) else None
+
+
+def _scaled_terms(var: Any) -> Iterator[tuple[Any, Any]]:
+    """Scalars and what they multiply, of which ``var`` is the sum."""
+    match var.owner_op_and_inputs:
+        case (Elemwise(scalar_op=ps.Add()), *terms):
+            for term in terms:
+                yield from _scaled_terms(term)
+        case (Elemwise(scalar_op=ps.Mul()), *factors) if len(rest := split_scalars(factors)[1]) == 1:
+            yield from ((split_scalars(factors)[0] * s, term) for s, term in _scaled_terms(rest[0]))
+        case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor) if scalar_of(divisor) is not None:
+            yield from ((s / scalar_of(divisor), term) for s, term in _scaled_terms(inner))
+        case _:
+            yield pt.constant(1.0), var
+
+
+FINDERS: tuple[Callable[[Looked], Iterator[Proposal]], ...] = (
+    unknown_shapes,
+    mixed_precision,
+    missing_tags,
+    normal_variables,
+)
+
+
+# -- words ------------------------------------------------------------------------------------------------
+
+
+def _is_zero(var: Any) -> bool:
+    while isinstance(var.owner_op, Alloc | DimShuffle) or _is_second(var.owner_op):
+        var = var.owner.inputs[_is_second(var.owner_op)]
+    return isinstance(var, Constant) and not var.data.any()
+
+
+def _is_second(op: Any) -> bool:
+    return isinstance(op, Elemwise) and isinstance(op.scalar_op, ps.Second)
+
+
+def _is_symmetric(value: np.ndarray) -> bool:
+    square = value.shape[0] == value.shape[1] and np.isfinite(value).all()
+    return bool(square and np.allclose(value, value.T, rtol=1e-12))
+
+
+def _is_positive_definite(value: np.ndarray) -> bool:
+    if not _is_symmetric(value):
+        return False
+    try:
+        np.linalg.cholesky(value)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _where(problem: Any) -> str:
+    """A matrix by its names and the line of code that made it."""
+    return (called(problem) or "a matrix") + (f" ({problem.source})" if problem.source else "")
+
+
+def _what(var: Any) -> str:
+    """A variable by its name or that of the nearest that it is made of; an array without one by its shape."""
+    named = next((one.name for one in ancestors([var]) if one.name), None)
+    return named or f"an array of shape {var.type.shape}"
