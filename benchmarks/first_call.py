@@ -41,15 +41,14 @@ def gaussian_process(n: int, mode: Any) -> Any:
     import pytensor.tensor as pt
     from pytensor.tensor.linalg import inv, slogdet
 
-    X, y, theta = pt.matrix("X", shape=(n, 2)), pt.vector("y", shape=(n,)), pt.vector("theta", shape=(3,))
-    Z = X / pt.exp(theta[0])
-    q = (Z**2).sum(axis=1)
-    distances = pt.maximum(q[:, None] + q[None, :] - 2 * Z @ Z.T, 0)
-    K = pt.exp(theta[1]) * pt.exp(-0.5 * distances) + pt.exp(theta[2]) * pt.eye(n)
+    D, y = pt.matrix("D", shape=(n, n)), pt.vector("y", shape=(n,))
+    theta = pt.vector("theta", shape=(3,))
+    K = pt.exp(theta[0]) * pt.exp(-0.5 * D / pt.exp(theta[1])) + pt.diag(pt.full(n, pt.exp(theta[2])))
     loss = 0.5 * (y @ inv(K) @ y + slogdet(K)[1])
-    fn = pytensor.function([X, y, theta], [loss, pt.grad(loss, theta)], mode=mode)
+    fn = pytensor.function([D, y, theta], [loss, pt.grad(loss, theta)], mode=mode)
     rng = np.random.default_rng(0)
-    return fn(rng.normal(size=(n, 2)), rng.normal(size=n), np.zeros(3))
+    x = rng.normal(size=n)
+    return fn((x[:, None] - x) ** 2, rng.normal(size=n), np.zeros(3))
 
 
 def factor_analysis(n: int, mode: Any) -> Any:

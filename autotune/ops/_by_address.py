@@ -10,6 +10,7 @@ Numba modules are imported, which building or unpickling an Op does.
 """
 
 import ctypes
+import traceback
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -17,6 +18,7 @@ from typing import Any
 
 import llvmlite.binding
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
@@ -49,7 +51,6 @@ def c_array(T, ndim):
     return types.Array(T, ndim, "C")
 
 
-@cache
 def compiled(function, signature, **options):
     """``function`` for one signature, from this PyTensor's cache on disk if it is there.
 
@@ -79,7 +80,6 @@ def python_by_address(function, signature):
     return _caller(function, packed, lambda T: _in_object_mode(function, packed(T)))
 
 
-@cache
 def _in_object_mode(function, signature):
     returned = signature.return_type
 
@@ -107,9 +107,10 @@ def _caller(function, signature, compile_for):
     def symbol(T):
         return f"autotune.{_name(function)}.{sha256(str(signature(T)).encode()).hexdigest()[:16]}"
 
+    compile_once = cache(compile_for)
     for T in FLOATS:
-        _register(symbol(T), cache(lambda T=T: _address(compile_for(T))))
-    _compilers.append(compile_for)
+        _register(symbol(T), lambda T=T: _address(compile_once(T)))
+    _compilers.append(compile_once)
 
     @intrinsic
     def call(typing_context, *arguments):
@@ -130,11 +131,10 @@ def _caller(function, signature, compile_for):
     return call
 
 
-def compile_all(dtype, advance=lambda done, total: None):
-    """Compile what jitted code may call for this dtype, into the cache on disk."""
-    for done, compile_for in enumerate(_compilers):
-        advance(done, len(_compilers))
-        compile_for(numba.from_dtype(dtype))
+def compile_all(dtype):
+    """Compile all that jitted code may call for numbers of a dtype."""
+    for compile_once in _compilers:
+        compile_once(numba.from_dtype(np.dtype(dtype)))
 
 
 def _address(dispatcher):
@@ -143,7 +143,14 @@ def _address(dispatcher):
 
 
 def _register(symbol, find):
-    finder = ctypes.CFUNCTYPE(ctypes.c_void_p)(find)
+    @ctypes.CFUNCTYPE(ctypes.c_void_p)
+    def finder():
+        try:
+            return find()
+        except BaseException:  # what leaves a C function is lost, and its result is then any number
+            traceback.print_exc()
+            return None
+
     _finders.append(finder)
     llvmlite.binding.add_symbol(symbol, ctypes.cast(finder, ctypes.c_void_p).value)
 
@@ -156,9 +163,7 @@ def _call(context, builder, symbol, declared, values):
         convention.return_user_exc(builder, RuntimeError, (NOT_COMPILED,))
     function_type = convention.get_function_type(declared.return_type, declared.args)
     function = builder.bitcast(address, function_type.as_pointer())
-    status, result = convention.call_function(
-        builder, function, declared.return_type, declared.args, values
-    )
+    status, result = convention.call_function(builder, function, declared.return_type, declared.args, values)
     with cgutils.if_unlikely(builder, status.is_error):
         convention.return_status_propagate(builder, status)
     return impl_ret_new_ref(context, builder, declared.return_type, result)

@@ -30,6 +30,7 @@ for function in (
 ):
     register_jitable(function)
 
+
 def _signature(dtype):
     """Arrays that are read may be read-only; all are C-contiguous, so that there is one signature."""
     T = numba.from_dtype(dtype)

@@ -17,7 +17,7 @@ from autotune.ops._lapack import PLAIN, TRANSPOSED, UPPER
 LOOP_WORK = 400_000
 SOLVE_WORK = 50_000
 # Sums may be reassociated, so that they vectorise; NaN and infinity keep their meaning.
-FAST = frozenset({"reassoc", "contract", "arcp"})
+FAST = {"reassoc", "contract", "arcp"}
 
 
 def _gram(U, w, V):

@@ -24,7 +24,7 @@ from autotune.ops import (
     shapes,
 )
 from autotune.ops._base import digest_of_sources
-from autotune.ops._by_address import by_address, c_array, compile_all, python_by_address, readable
+from autotune.ops._by_address import by_address, c_array, python_by_address, readable
 from autotune.ops._compiled_iteration import iterate
 from autotune.ops.cg import PRECONDITIONER, REST, THIN_PARTS, BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import (
@@ -41,7 +41,7 @@ from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRank
 VERSION = int(digest_of_sources()[:12], 16)
 
 # `_lapack` is imported for its effect: it gives Numba functions of `kernels`.
-__all__ = ["VERSION", "_lapack", "compile_all"]
+__all__ = ["VERSION", "_lapack"]
 
 for function in (
     core_inverse.has_nan_on_diagonal,
@@ -295,9 +295,7 @@ def funcify_cholesky_or_lu_solve(op, node, **kwargs):
 
     @numba_njit
     def cholesky_or_lu_solve(F, pivots, is_cholesky, B):
-        return solve_by_either(
-            cast(F), cast_pivots(pivots), is_cholesky.item() != 0, cast_rhs(B), transposed
-        )
+        return solve_by_either(cast(F), cast_pivots(pivots), is_cholesky.item() != 0, cast_rhs(B), transposed)
 
     return cholesky_or_lu_solve, VERSION
 
