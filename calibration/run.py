@@ -16,8 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from calibration.client import START_SECONDS, Worker, WorkerLost
-from calibration.graphs import OPS
 from calibration.fitting import REFERENCE_KERNELS, fitted
+from calibration.graphs import OPS
 from calibration.grids import grid
 from calibration.session import Pass, Session, open_session, waiting
 from cost_models import (

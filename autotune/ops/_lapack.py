@@ -2,12 +2,11 @@
 holds no address."""
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import get_cython_function_address, intrinsic, overload
 from numba.np.linalg import get_blas_kind
-
-import numpy as np
 
 from autotune.ops import kernels
 

@@ -1,8 +1,8 @@
 """LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
 
 The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
-code needs too are overloaded: those on layouts, `nearly_symmetric` and `fill_nan` in `_layout`, `dot` to `multiply_add`
-in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, with a pointer to the same routine.
+code needs too are overloaded: those on layouts, `nearly_symmetric` and `fill_nan` in `_layout`, `dot` to
+`multiply_add` in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, by the same routine.
 
 Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
 right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks

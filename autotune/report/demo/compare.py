@@ -66,7 +66,7 @@ class Comparison:
 def compare(
     title: str, case: Case, seconds: float, tell: Callable[[str], object] = lambda text: None
 ) -> Comparison:
-    """Call both in alternation for about ``seconds``; what the first calls take, which may compile, is told."""
+    """Call both in alternation for about ``seconds``; first calls, which may compile, are told of apart."""
     expected = _first_call("plain PyTensor", case.plain, case.arguments, tell)
     found = _first_call("autotune", case.tuned, case.arguments, tell)
     plain: list[float] = []
