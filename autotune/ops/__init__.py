@@ -13,6 +13,7 @@ from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
+    ExchangeSign,
     FactorOrNaN,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
@@ -33,6 +34,7 @@ __all__ = [
     "CholeskyOrLU",
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
+    "ExchangeSign",
     "FactorOrNaN",
     "LUInverse",
     "LanczosLogdet",

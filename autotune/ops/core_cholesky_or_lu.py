@@ -63,6 +63,15 @@ def packed_lu(T):
     return T.T, pivots
 
 
+def exchange_sign(pivots):
+    """-1 to the number of rows that are exchanged, as `flag` makes it."""
+    sign = 1
+    for i in range(pivots.size):
+        if pivots[i] != i:
+            sign = -sign
+    return flag(sign)
+
+
 def flag(value):
     """As an array of no dimensions."""
     out = np.empty((), np.int8)

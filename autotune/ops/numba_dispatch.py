@@ -31,6 +31,7 @@ from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
+    ExchangeSign,
     FactorOrNaN,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
@@ -51,6 +52,7 @@ for function in (
     core_cholesky_or_lu.has_zero_pivot,
     core_cholesky_or_lu.packed_lu,
     core_cholesky_or_lu.flag,
+    core_cholesky_or_lu.exchange_sign,
     shapes.check_square,
     shapes.check_same_order,
 ):
@@ -272,6 +274,15 @@ def funcify_cholesky_or_lu(op, node, **kwargs):
         return either_factor(cast(A), overwrite and _is_writable(A))
 
     return cholesky_or_lu, VERSION
+
+
+@register_funcify_default_op_cache_key(ExchangeSign)
+def funcify_exchange_sign(op, node, **kwargs):
+    @numba_njit
+    def exchange_sign(pivots):
+        return core_cholesky_or_lu.exchange_sign(pivots)
+
+    return exchange_sign, VERSION
 
 
 @register_funcify_default_op_cache_key(FactorOrNaN)
