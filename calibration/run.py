@@ -88,8 +88,8 @@ def calibrate(
         session = open_session(path, identity, fresh)
         passes = QUICK_PASSES if quick else FULL_PASSES
         missing = waiting(session, tasks, passes)
-        steps = Steps(progress, len(tasks) * (passes + 1), len(tasks) * passes - len(missing))
         ops = [(OPS, dtype) for dtype in dtypes] if kernels is None else []
+        steps = Steps(progress, len(tasks) * (passes + 1) + len(ops), len(tasks) * passes - len(missing))
         failed = _compile_all(worker, threads, [*ops, *dict.fromkeys(missing)], steps)
         deadline = max(started + seconds, time.monotonic() + _LEAST_SHARE * seconds)
         _measure_all(worker, session, missing, quick, deadline, steps, failed)

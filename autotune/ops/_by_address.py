@@ -67,7 +67,9 @@ def by_address(function, signature, **options):
 
     T is the dtype of the first argument that is an array of floating-point numbers.
     """
-    return _caller(function, signature, lambda T: compiled(function, signature(T), **options))
+    compile_once = cache(lambda T: compiled(function, signature(T), **options))
+    _compilers.append(compile_once)
+    return _caller(function, signature, compile_once)
 
 
 def python_by_address(function, signature):
@@ -77,7 +79,7 @@ def python_by_address(function, signature):
         declared = signature(T)
         return declared.return_type(types.Tuple(declared.args))
 
-    return _caller(function, packed, lambda T: _in_object_mode(function, packed(T)))
+    return _caller(function, packed, cache(lambda T: _in_object_mode(function, packed(T))))
 
 
 def _in_object_mode(function, signature):
@@ -93,7 +95,7 @@ def _in_object_mode(function, signature):
     outer = compile_numba_function_src(
         "def outer(arguments): return in_object_mode(arguments)",
         "outer",
-        {"in_object_mode": in_object_mode},
+        {"in_object_mode": in_object_mode, "__name__": __name__},
         cache_key=f"{digest_of_sources()}.{_name(function)}",
     )
     return compiled(outer, signature)
@@ -103,14 +105,12 @@ def _name(function):
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def _caller(function, signature, compile_for):
+def _caller(function, signature, compile_once):
     def symbol(T):
         return f"autotune.{_name(function)}.{sha256(str(signature(T)).encode()).hexdigest()[:16]}"
 
-    compile_once = cache(compile_for)
     for T in FLOATS:
         _register(symbol(T), lambda T=T: _address(compile_once(T)))
-    _compilers.append(compile_once)
 
     @intrinsic
     def call(typing_context, *arguments):
@@ -132,7 +132,7 @@ def _caller(function, signature, compile_for):
 
 
 def compile_all(dtype):
-    """Compile all that jitted code may call for numbers of a dtype."""
+    """Compile for numbers of a dtype what does not stay Python."""
     for compile_once in _compilers:
         compile_once(numba.from_dtype(np.dtype(dtype)))
 

@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 import pytest
 from numba.core import event, types
 
-from autotune.ops import CholeskyOrLU, CholeskyOrLUSolve
+from autotune.ops import CholeskyOrLU, CholeskyOrLUSolve, LowRankFactor
 from autotune.ops._by_address import by_address, python_by_address, readable
 from autotune.ops.numba_dispatch import either_factor
 
@@ -34,6 +34,13 @@ def solve_of_order(n):
     A, B = rng.normal(size=(n, n)), rng.normal(size=(n, 2))
     np.testing.assert_allclose(A @ f(A, B), B, atol=1e-10)
     return f
+
+
+def half_in_python():
+    """The factor of a matrix of which only Python knows the algorithm."""
+    d, U = pt.vector("d"), pt.matrix("U")
+    f = pytensor.function([d, U], LowRankFactor(symmetric=False)(d, U, U)[-1], mode="NUMBA")
+    np.testing.assert_allclose(f(np.ones(3), np.ones((3, 1))), np.log(4))
 
 
 def test_another_size_compiles_nothing_of_ours():
@@ -91,8 +98,9 @@ def test_code_on_disk_serves_another_process(tmp_path):
     """It holds no address of the process that compiled it."""
     code = (
         "import sys; sys.path[:0] = ['tests/ops', 'tests'];"
-        "from test_by_address import compiled_functions, solve_of_order\n"
+        "from test_by_address import compiled_functions, half_in_python, solve_of_order\n"
         "with compiled_functions() as modules: solve_of_order(5)\n"
+        "half_in_python()\n"
         "print(len(modules))"
     )
     flags = f"{os.environ['PYTENSOR_FLAGS']},base_compiledir={tmp_path}"
