@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 NODES = 20
+OPS = "ops"
+"""Asked of a worker in place of a kernel: to compile what autotune's Ops run."""
 """Small nodes in the graph of the kernel `node`."""
 EIGENVALUES = 8
 """Distinct eigenvalues of the matrix for `cg_iteration`: CG needs one iteration for each."""
@@ -94,6 +96,11 @@ def _ops() -> Any:
     import autotune.ops
 
     return autotune.ops
+
+
+def compile_ops(dtype: str) -> None:
+    """Leave all that autotune's Ops run in Numba's cache, what no kernel runs too: users find it there."""
+    _ops().compile_all(dtype)
 
 
 def _chain_of_nodes(x: Any) -> Any:

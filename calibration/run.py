@@ -17,6 +17,7 @@ from typing import Any
 
 from calibration.client import START_SECONDS, Worker, WorkerLost
 from calibration.fitting import REFERENCE_KERNELS, fitted
+from calibration.graphs import OPS
 from calibration.grids import grid
 from calibration.session import Pass, Session, open_session, waiting
 from cost_models import (
@@ -87,8 +88,9 @@ def calibrate(
         session = open_session(path, identity, fresh)
         passes = QUICK_PASSES if quick else FULL_PASSES
         missing = waiting(session, tasks, passes)
-        steps = Steps(progress, len(tasks) * (passes + 1), len(tasks) * passes - len(missing))
-        failed = _compile_all(worker, threads, list(dict.fromkeys(missing)), steps)
+        ops = [(OPS, dtype) for dtype in dtypes] if kernels is None else []
+        steps = Steps(progress, len(tasks) * (passes + 1) + len(ops), len(tasks) * passes - len(missing))
+        failed = _compile_all(worker, threads, [*ops, *dict.fromkeys(missing)], steps)
         deadline = max(started + seconds, time.monotonic() + _LEAST_SHARE * seconds)
         _measure_all(worker, session, missing, quick, deadline, steps, failed)
     _advise(session)

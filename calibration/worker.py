@@ -20,10 +20,12 @@ import numpy as np
 
 from calibration.graphs import (
     GRAPH_BY_KERNEL,
+    OPS,
     TimingGraph,
     arguments,
     compile_graph,
     compile_idle,
+    compile_ops,
 )
 from calibration.measure import Case, measure
 from cost_models import fingerprint
@@ -40,6 +42,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Time one kernel at the requested sizes, in turn with an idle call to be subtracted."""
     if request["kernel"] == "fingerprint":
         return {"fingerprint": asdict(fingerprint())}
+    if request["kernel"] == OPS:
+        compile_ops(request["dtype"])
+        return {}
     graph, dtype = GRAPH_BY_KERNEL[request["kernel"]], request["dtype"]
     function = checked_function(graph, dtype)
     if "sizes" not in request:

@@ -2,15 +2,18 @@
 
 A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`factor`, `inverse`,
 `cholesky_or_lu`, `woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in
-Python), `numba_dispatch`, and `_lapack`, `_layout` and `_vectors` (the same under Numba). What a direct Op
-runs is told by its method ``kernels``, for strategies and for the prices of whole functions.
+Python), `numba_dispatch`, `_by_address` (how compiled code is shared), and `_lapack`, `_layout` and
+`_vectors` (the same under Numba). What a direct Op runs is told by its method ``kernels``, for strategies
+and for the prices of whole functions.
 """
 
+from autotune.ops._base import compile_all
 from autotune.ops.cg import BlockCG, PartialCholesky
 from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
+    ExchangeSign,
     FactorOrNaN,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
@@ -31,6 +34,7 @@ __all__ = [
     "CholeskyOrLU",
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
+    "ExchangeSign",
     "FactorOrNaN",
     "LUInverse",
     "LanczosLogdet",
@@ -41,4 +45,5 @@ __all__ = [
     "PartialCholesky",
     "SharedCholesky",
     "SharedLU",
+    "compile_all",
 ]

@@ -25,6 +25,12 @@ def ensure_numba_dispatch() -> bool:
     return True
 
 
+def compile_all(dtype: str) -> None:
+    """Compile what the Ops run under Numba for one dtype, into PyTensor's cache on disk."""
+    if ensure_numba_dispatch():
+        import_module("autotune.ops._by_address").compile_all(dtype)
+
+
 @cache
 def digest_of_sources() -> str:
     """Of this package: machine code cached on disk is found by it, so an edited algorithm never meets its old

@@ -8,11 +8,9 @@ from functools import cache
 import numba
 from numba.core import types
 from numba.core.extending import register_jitable
-from pytensor import config
-from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 
 from autotune.ops import _lapack, _layout, _vectors, core_iteration, core_operator
-from autotune.ops._base import digest_of_sources
+from autotune.ops._by_address import compiled, readable_c
 
 # Imported for their effect: they give Numba the functions of `kernels`.
 __all__ = ["_lapack", "_layout", "_vectors", "iterate"]
@@ -32,27 +30,20 @@ for function in (
 ):
     register_jitable(function)
 
-# By this PyTensor's cache on disk finds the machine code.
-CACHED_SRC_FUNCTIONS[core_iteration.iterate] = digest_of_sources()
-
 
 def _signature(dtype):
     """Arrays that are read may be read-only; all are C-contiguous, so that there is one signature."""
-    scalar = numba.from_dtype(dtype)
-
-    def array(ndim, readonly=True):
-        return types.Array(scalar, ndim, "C", readonly=readonly)
-
-    matrix = types.Tuple((array(2), types.boolean, array(1), array(2), array(1)))
-    preconditioner = types.Tuple((array(1), array(2), array(1), matrix))
-    target = types.Array(types.float64, 1, "C", readonly=True)
-    return matrix, array(2), preconditioner, target, types.int64
+    T = numba.from_dtype(dtype)
+    vector, rows = readable_c(T, 1), readable_c(T, 2)
+    matrix = types.Tuple((rows, types.boolean, vector, rows, vector))
+    preconditioner = types.Tuple((vector, rows, vector, matrix))
+    return matrix, rows, preconditioner, readable_c(types.float64, 1), types.int64
 
 
 @cache
 def compiled_for(dtype):
     """The compiled function for one dtype of NumPy."""
-    return numba.njit(_signature(dtype), cache=config.numba__cache, nogil=True)(core_iteration.iterate)
+    return compiled(core_iteration.iterate, _signature(dtype), no_cpython_wrapper=False, nogil=True)
 
 
 def iterate(matrix, B, preconditioner, target, budget):

@@ -1,20 +1,73 @@
-"""The common case of `core_factor` and `core_solve`, compiled: positive terms, well-scaled rows, nothing
-dense.
+"""The Ops of `woodbury` under Numba: symmetric matrices with positive terms and well-scaled rows.
 
-Each function returns ``(done, ...)``. When ``done`` is false, the caller turns to the full algorithm in
-Python: those branches run rarely or do cubic work, and compiling them took Numba over a minute.
+`lowrank` does everything else, in Python: those branches run rarely or do cubic work. Each function is called
+by address and checks what it is given.
 """
 
 import numpy as np
-from pytensor.link.numba.dispatch.basic import numba_njit
+from numba.core import types
+from numba.core.extending import register_jitable
 
-from autotune.ops import kernels
+from autotune.ops import kernels, lowrank, shapes
+from autotune.ops._by_address import by_address, c_array, python_by_address, readable, readable_c
 from autotune.ops._thin import FAST, gram, gram_symmetric, product, solve_lower
-from autotune.ops.core_factor import SEPARATION
+from autotune.ops.core_factor import CHOLESKY, SEPARATION
 from autotune.ops.core_solve import CANCELLATION_LIMIT, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
 
+for check in (shapes.check_pivots, shapes.check_low_rank, shapes.check_rhs):
+    register_jitable(check)
 
-@numba_njit(fastmath=FAST)
+
+def _matrix(T, last=1):
+    """``d, U, c``, or ``d, U, V``."""
+    return readable(T, 1), readable(T, 2), readable(T, last)
+
+
+def _matrix_c(T):
+    return readable_c(T, 1), readable_c(T, 2), readable_c(T, 1)
+
+
+def _formula(T):
+    """``U, root, w, F`` of the formula of Woodbury."""
+    return readable_c(T, 2), readable_c(T, 1), readable_c(T, 1), readable_c(T, 2)
+
+
+def _factor(T):
+    """`FACTOR_FIELDS`."""
+    integers = readable(types.int32, 1), readable(types.int64, 1)
+    return readable(types.int8, 0), readable(T, 1), readable(T, 2), *integers, readable(T, 2)
+
+
+def _outputs(T):
+    """Of a `LowRankFactor`."""
+    integers = c_array(types.int32, 1), c_array(types.int64, 1)
+    factor = c_array(types.int8, 0), c_array(T, 1), c_array(T, 2), *integers, c_array(T, 2)
+    return types.Tuple((*factor, c_array(T, 0), c_array(T, 0)))
+
+
+def _with_last(last):
+    """The signatures of `lowrank.factorise`, `solve` and `inverse_diagonal` for c (1) or V (2)."""
+    return (
+        lambda T: _outputs(T)(types.boolean, *_matrix(T, last)),
+        lambda T: c_array(T, 2)(types.boolean, *_matrix(T, last), *_factor(T), readable(T, 2)),
+        lambda T: c_array(T, 1)(*_matrix(T, last), *_factor(T)),
+    )
+
+
+def _columns(T):
+    return c_array(T, 2)(*_matrix(T), *_factor(T))
+
+
+IN_PYTHON = lowrank.factorise, lowrank.solve, lowrank.inverse_diagonal
+factor_general, solve_general, inverse_diagonal_general = map(python_by_address, IN_PYTHON, _with_last(2))
+factor_rest, solve_rest, inverse_diagonal_rest = map(python_by_address, IN_PYTHON, _with_last(1))
+solve_columns_rest = python_by_address(lowrank.solve_columns, _columns)
+check_factor = by_address(
+    shapes.check_low_rank_factor,
+    lambda T: types.void(*_matrix(T), types.int8, *_factor(T)[1:]),
+)
+
+
 def _weights(d, U, c):
     """``(well_scaled, 1/d, sum log d)``; see `core_factor.ill_scaled_rows` for what it means to be well
     scaled."""
@@ -46,26 +99,40 @@ def _weights(d, U, c):
     return outliers > k or largest * k <= SEPARATION * bulk, w, logdet
 
 
-@numba_njit
-def factor(d, U, c):
-    """``(done, w, F, logdet)`` of a factor in mode CHOLESKY without eliminated rows."""
-    k = c.size
-    done, w, logdet = _weights(d, U, c)
-    if not done:
-        return False, w, np.empty((0, 0), d.dtype), logdet
-    F = gram_symmetric(U, w)
-    root = np.sqrt(c)
-    for a in range(k):
-        for b in range(a + 1):
-            F[a, b] *= root[a] * root[b]
-        F[a, a] += 1
-    done = kernels.potrf(F) == 0
-    for a in range(k):
-        logdet += 2 * np.log(np.float64(F[a, a]))
-    return done and logdet > -np.inf, w, F, logdet
+weights = by_address(
+    _weights,
+    lambda T: types.Tuple((types.boolean, c_array(T, 1), types.float64))(
+        readable_c(T, 1), readable_c(T, 2), readable_c(T, 1)
+    ),
+    fastmath=FAST,
+)
 
 
-@numba_njit(fastmath=FAST)
+def _factorise(positive_definite, d, U, c):
+    shapes.check_low_rank(d, U, c)
+    k, one = c.size, d.dtype.type(1)
+    d, U, c = kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
+    done, w, logdet = weights(d, U, c)
+    if done:
+        F = gram_symmetric(U, w)
+        for a in range(k):
+            for b in range(a + 1):
+                F[a, b] *= np.sqrt(c[a]) * np.sqrt(c[b])
+            F[a, a] += one
+        done = kernels.potrf(F) == 0
+        for a in range(k):
+            logdet += 2 * np.log(np.float64(F[a, a]))
+        if done and logdet > -np.inf:
+            none, S, FS = np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, k), d.dtype)
+            mode, sign, logabsdet = np.empty((), np.int8), np.empty((), d.dtype), np.empty((), d.dtype)
+            mode[()], sign[()], logabsdet[()] = CHOLESKY, one, d.dtype.type(logdet)
+            return mode, w, F, none, S, FS, sign, logabsdet
+    return factor_rest(positive_definite, d, U, c)
+
+
+factorise = by_address(_factorise, _with_last(1)[0])
+
+
 def _finish_solve(w, B, X):
     """In place ``X = w (B - X)``; whether no column lost digits by that (`core_solve.CANCELLATION_LIMIT`)."""
     n, m = B.shape
@@ -83,27 +150,46 @@ def _finish_solve(w, B, X):
     return accurate
 
 
-@numba_njit
-def _scale_columns(T, root):
+finish_solve = by_address(
+    _finish_solve,
+    lambda T: types.boolean(readable_c(T, 1), readable_c(T, 2), c_array(T, 2)),
+    fastmath=FAST,
+)
+
+
+@register_jitable
+def _roots(c):
+    roots = np.empty_like(c)
+    for a in range(c.size):
+        roots[a] = np.sqrt(c[a])
+    return roots
+
+
+@register_jitable
+def _scale_columns(T, factors):
     for j in range(T.shape[0]):
         for a in range(T.shape[1]):
-            T[j, a] *= root[a]
+            T[j, a] *= factors[a]
 
 
-@numba_njit
+@register_jitable
 def _into_range(U, root, F, T):
     """``Ue C^-1 T'``, and T becomes ``T C^-1``."""
     solve_lower(F, T, False)
     solve_lower(F, T, True)
-    scaled = T.copy()
-    _scale_columns(scaled, root)
+    scaled = np.empty_like(T)
+    for j in range(T.shape[0]):
+        for a in range(T.shape[1]):
+            scaled[j, a] = T[j, a] * root[a]
     return product(U, scaled)
 
 
-@numba_njit
 def _correct(U, root, w, F, X, T):
     """In place ``X - W Ue C^-1 (Ue' X - T')``; see `core_solve` for why."""
-    gap = gram(X, np.ones_like(w), U)
+    ones = np.empty_like(w)
+    for i in range(w.size):
+        ones[i] = 1
+    gap = gram(X, ones, U)
     for j in range(T.shape[0]):
         for a in range(T.shape[1]):
             gap[j, a] = gap[j, a] * root[a] - T[j, a]
@@ -113,40 +199,61 @@ def _correct(U, root, w, F, X, T):
             X[i, j] -= w[i] * step[i, j]
 
 
-@numba_njit
+correct = by_address(
+    _correct,
+    lambda T: types.void(*_formula(T), c_array(T, 2), c_array(T, 2)),
+)
+
+
 def _solve_once(U, root, w, F, B):
     """``(accurate, X)`` by the formula of Woodbury (1950), corrected where ``D^-1/2 Ue`` is large."""
     T = gram(B, w, U)
     _scale_columns(T, root)
     X = _into_range(U, root, F, T)
-    accurate, large = _finish_solve(w, B, X), False
+    accurate, large = finish_solve(w, B, X), False
     for a in range(F.shape[0]):
         large = large or F[a, a] * F[a, a] > CANCELLATION_LIMIT * w.size
     if large:
-        _correct(U, root, w, F, X, T)
+        correct(U, root, w, F, X, T)
     return accurate, X
 
 
-@numba_njit(fastmath=FAST)
+solve_once = by_address(
+    _solve_once, lambda T: types.Tuple((types.boolean, c_array(T, 2)))(*_formula(T), readable_c(T, 2))
+)
+
+
 def _residual(d, U, c, scale, B, X):
     """`core_solve.residual`, the squared backward errors without their division."""
     n, m = B.shape
-    T = gram(X, np.ones_like(d), U)
+    ones = np.empty_like(d)
+    for i in range(n):
+        ones[i] = 1
+    T = gram(X, ones, U)
     _scale_columns(T, c)
     R = product(U, T)
     size, length = np.zeros(m, X.dtype), np.zeros(m, X.dtype)
     for i in range(n):
-        if scale[i] > 0:  # else d is infinite, and the row has no residual
-            for j in range(m):
+        for j in range(m):
+            if scale[i] > 0:
                 R[i, j] = B[i, j] - d[i] * X[i, j] - R[i, j]
                 size[j] += scale[i] * R[i, j] * R[i, j]
                 length[j] += X[i, j] * X[i, j] / scale[i]
-        else:
-            R[i, :] = 0
+            else:  # d is infinite, and the row has no residual
+                R[i, j] = 0
     return R, size, length
 
 
-@numba_njit
+residual = by_address(
+    _residual,
+    lambda T: types.Tuple((c_array(T, 2), c_array(T, 1), c_array(T, 1)))(
+        *_matrix_c(T), readable_c(T, 1), readable_c(T, 2), readable_c(T, 2)
+    ),
+    fastmath=FAST,
+)
+
+
+@register_jitable
 def _any_above(limit, size, length):
     """Whether a backward error exceeds ``limit`` eps. Written so that NaN does not: nothing can help it."""
     bound = (limit * np.finfo(size.dtype).eps) ** 2
@@ -156,7 +263,6 @@ def _any_above(limit, size, length):
     return found
 
 
-@numba_njit
 def _refine(d, U, c, root, w, F, B, X):
     """`core_solve.refine` in place, without its dense solve; whether that is not needed."""
     scale = np.empty_like(d)
@@ -165,13 +271,15 @@ def _refine(d, U, c, root, w, F, B, X):
         for a in range(c.size):
             total += U[i, a] * U[i, a] * c[a]
         scale[i] = 1 / total
-    R, size, length = _residual(d, U, c, scale, B, X)
+    R, size, length = residual(d, U, c, scale, B, X)
     for _ in range(REFINEMENTS):
         if not _any_above(GOOD_ENOUGH, size, length):
             break
-        _, refined = _solve_once(U, root, w, F, R)
-        refined += X
-        refined_R, refined_size, refined_length = _residual(d, U, c, scale, B, refined)
+        _, refined = solve_once(U, root, w, F, R)
+        for i in range(d.size):
+            for j in range(size.size):
+                refined[i, j] += X[i, j]
+        refined_R, refined_size, refined_length = residual(d, U, c, scale, B, refined)
         improved = False
         for j in range(size.size):
             if refined_size[j] * length[j] < size[j] * refined_length[j]:
@@ -185,7 +293,13 @@ def _refine(d, U, c, root, w, F, B, X):
     return not _any_above(TOO_LARGE, size, length)
 
 
-@numba_njit
+refine = by_address(
+    _refine,
+    lambda T: types.boolean(*_matrix_c(T), *_formula(T)[1:], readable_c(T, 2), c_array(T, 2)),
+)
+
+
+@register_jitable
 def _are_independent(F):
     """`core_solve.are_independent`."""
     independent = True
@@ -197,50 +311,63 @@ def _are_independent(F):
     return independent
 
 
-@numba_njit
-def solve(d, U, c, w, F, B):
-    """``(done, K^-1 B)`` from a factor in mode CHOLESKY without eliminated rows."""
-    root = np.sqrt(c)
-    accurate, X = _solve_once(U, root, w, F, B)
-    if accurate and _are_independent(F):
-        return True, X
-    return _refine(d, U, c, root, w, F, B, X), X
+def _solve(transposed, d, U, c, mode, w, F, pivots, S, FS, B):
+    check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
+    shapes.check_rhs(d.shape[0], B)
+    if mode.item() == CHOLESKY and S.size == 0:
+        c_d, c_U, c_c = kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
+        c_w, c_F, c_B = kernels.c_layout(w), kernels.c_layout(F), kernels.c_layout(B)
+        root = _roots(c_c)
+        accurate, X = solve_once(c_U, root, c_w, c_F, c_B)
+        if accurate and _are_independent(c_F):
+            return X
+        if refine(c_d, c_U, c_c, root, c_w, c_F, c_B, X):
+            return X
+    return solve_rest(transposed, d, U, c, mode, w, F, pivots, S, FS, B)
 
 
-@numba_njit
-def solve_columns(U, c, w, F):
-    """``(done, K^-1 U)``; see `core_solve.symmetric_solve_columns`."""
+solve = by_address(_solve, _with_last(1)[1])
+
+
+def _solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+    """See `core_solve.symmetric_solve_columns`."""
+    check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
+    positive = mode.item() == CHOLESKY and S.size == 0
     for a in range(c.size):
-        if not c[a] > 0:
-            return False, U
-    if not _are_independent(F):
-        return False, U
-    root = np.sqrt(c)
-    X = U.copy()
+        positive = positive and c[a] > 0
+    if not (positive and _are_independent(F)):
+        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
+    X, root, c_F = kernels.owned(U, False), _roots(kernels.c_layout(c)), kernels.c_layout(F)
     _scale_columns(X, root)
-    solve_lower(F, X, False)
-    solve_lower(F, X, True)
-    _scale_columns(X, 1 / root)
+    solve_lower(c_F, X, False)
+    solve_lower(c_F, X, True)
     for i in range(w.size):
         for a in range(c.size):
+            X[i, a] *= 1 / root[a]
             X[i, a] *= w[i]
-    return True, X
+    return X
 
 
-@numba_njit(fastmath=FAST)
-def inverse_diagonal(U, c, w, F):
-    """``(done, diag(K^-1))`` from a factor in mode CHOLESKY without eliminated rows; not done where an entry
-    cancelled."""
-    Z = U.copy()
-    _scale_columns(Z, np.sqrt(c))
-    solve_lower(F, Z, False)
-    out = np.empty_like(w)
-    done = True
-    for i in range(w.size):
-        total = w.dtype.type(0)
-        for a in range(c.size):
-            total += Z[i, a] * Z[i, a]
-        rest = 1 - w[i] * total
-        out[i] = w[i] * rest
-        done = done and not rest * rest * CANCELLATION_LIMIT < 1
-    return done, out
+solve_columns = by_address(_solve_columns, _columns)
+
+
+def _inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):
+    """Not where an entry cancelled."""
+    check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
+    if mode.item() == CHOLESKY and S.size == 0:
+        Z, out, done = kernels.owned(U, False), np.empty(w.size, w.dtype), True
+        _scale_columns(Z, _roots(kernels.c_layout(c)))
+        solve_lower(kernels.c_layout(F), Z, False)
+        for i in range(w.size):
+            total = w.dtype.type(0)
+            for a in range(c.size):
+                total += Z[i, a] * Z[i, a]
+            rest = 1 - w[i] * total
+            out[i] = w[i] * rest
+            done = done and not rest * rest * CANCELLATION_LIMIT < 1
+        if done:
+            return out
+    return inverse_diagonal_rest(d, U, c, mode, w, F, pivots, S, FS)
+
+
+inverse_diagonal = by_address(_inverse_diagonal, _with_last(1)[2], fastmath=FAST)

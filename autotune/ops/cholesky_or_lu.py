@@ -73,6 +73,34 @@ class CholeskyOrLU(LinalgOp):
         return [call("potrf" if definite else "getrf", n=n), call("stream", n=n * n, count=2)]
 
 
+class ExchangeSign(LinalgOp):
+    """The determinant, 1 or -1, of the row exchanges (n,) of an LU factorisation, counted from 0.
+
+    In PyTensor's own Ops it takes the numbers 0..n-1, a constant that makes every n another function to
+    compile. Use it as ``Blockwise(ExchangeSign())``.
+    """
+
+    __props__ = ()
+    gufunc_signature = "(m)->()"
+
+    def make_node(self, pivots):
+        ensure_numba_dispatch()
+        pivots = as_tensor_variable(pivots)
+        check_ndims(self, (1,), [pivots])
+        if pivots.type.numpy_dtype.kind not in "iu":
+            raise TypeError(f"{self} got pivots of dtype {pivots.type.dtype}. They must be integers.")
+        return Apply(self, [pivots], [tensor("sign", shape=(), dtype="int8")])
+
+    def infer_shape(self, node, shapes):
+        return [()]
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = core.exchange_sign(inputs[0])
+
+    def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "ExchangeSign":
+        return self
+
+
 class FactorOrNaN(LinalgOp):
     """The lower triangle of the factor ``L`` (n, n) of ``A = L L'``, which has its own from A; NaN if there
     is none.

@@ -5,8 +5,6 @@ potrf takes either triangle. OpenBLAS is up to 40 % faster on the lower one of a
 on the upper one, which is what the lower one of a C-ordered matrix is to it: worth a pass over half of it.
 """
 
-import numpy as np
-
 from autotune.ops import kernels
 from autotune.ops.shapes import check_square
 
@@ -21,6 +19,5 @@ def factor(A, overwrite):
     check_square(A)
     T = kernels.upper_from_lower(A, overwrite)
     if n > 0 and kernels.potrf(T, True) != 0:
-        for i in range(n):
-            T[i, :] = np.nan
+        kernels.fill_nan(T)
     return T.T

@@ -7,7 +7,7 @@ pivots 0..n-1; or getrf's packed ``P A = L U`` and its row exchanges, counted fr
 
 import numpy as np
 
-from autotune.ops import core_cholesky, kernels
+from autotune.ops import core_cholesky, core_inverse, kernels
 from autotune.ops.shapes import check_pivots, check_rhs, check_same_order, check_square
 
 # Symmetric: |a_ij - a_ji| <= SYMMETRY eps sqrt(a_ii a_jj). One triangle taken for both is then a perturbation
@@ -30,23 +30,53 @@ def factor(A, overwrite):
     for i in range(n):
         pivots[i], diagonal[i] = i, A[i, i]
     if n == 0:
-        return kernels.owned(A, False).T, pivots, np.int8(1)
+        return kernels.owned(A, False).T, pivots, flag(1)
     if may_be_positive_definite(A, diagonal):
         # A symmetric matrix is its own transpose: either memory order serves as it stands.
         fortran = A.flags.f_contiguous and not A.flags.c_contiguous
         T = kernels.owned(A.T, overwrite) if fortran else kernels.owned(A, overwrite)
         if kernels.potrf(T, True) == 0 and pivots_are_significant(T, diagonal):
-            return T.T, pivots, np.int8(1)
+            return T.T, pivots, flag(1)
         # potrf left the lower triangle alone.
         kernels.mirror(T, False)
         for i in range(n):
             T[i, i] = diagonal[i]
     else:
         T = kernels.owned_transposed(A, overwrite)
-    kernels.getrf(T, pivots)
-    for i in range(n):
+    F, pivots = packed_lu(T)
+    return F, pivots, flag(0)
+
+
+def lu_factor(A, overwrite):
+    """``(F, pivots)`` of a square ``A`` by partial pivoting, made in its memory if ``overwrite``."""
+    check_square(A)
+    return packed_lu(kernels.owned_transposed(A, overwrite))
+
+
+def packed_lu(T):
+    """The same of ``T.T``, made in the memory of T."""
+    pivots = np.empty(T.shape[0], np.int32)
+    if pivots.size > 0:
+        kernels.getrf(T, pivots)
+    for i in range(pivots.size):
         pivots[i] -= 1
-    return T.T, pivots, np.int8(0)
+    return T.T, pivots
+
+
+def exchange_sign(pivots):
+    """-1 to the number of rows that are exchanged, as `flag` makes it."""
+    sign = 1
+    for i in range(pivots.size):
+        if pivots[i] != i:
+            sign = -sign
+    return flag(sign)
+
+
+def flag(value):
+    """As an array of no dimensions."""
+    out = np.empty((), np.int8)
+    out[()] = value
+    return out
 
 
 def may_be_positive_definite(A, diagonal):
@@ -100,11 +130,18 @@ def solve(F, pivots, is_cholesky, B, transposed):
         kernels.potrs(kernels.c_layout(F), False, rows)
     elif is_cholesky:
         kernels.potrs(kernels.c_layout(F.T), True, rows)
-    elif (np.diag(F) == 0).any():
-        rows[:, :] = np.nan
+    elif has_zero_pivot(F):
+        kernels.fill_nan(rows)
     else:
         kernels.getrs(kernels.c_layout(F.T), exchanges, rows, not transposed)
     return rows.T
+
+
+def has_zero_pivot(F):
+    found = False
+    for i in range(F.shape[0]):
+        found = found or F[i, i] == 0
+    return found
 
 
 def inverse(F, pivots, is_cholesky, overwrite):
@@ -116,12 +153,12 @@ def inverse(F, pivots, is_cholesky, overwrite):
     T = kernels.owned(F.T, overwrite)
     if F.shape[0] == 0:
         return T.T
-    if np.isnan(np.diag(T)).any():
+    if core_inverse.has_nan_on_diagonal(T):
         info = 1
     elif is_cholesky:
         info = kernels.potri(T, True)
     else:
         info = kernels.getri(T, exchanges)
     if info != 0:
-        T[:, :] = np.nan
+        kernels.fill_nan(T)
     return T.T

@@ -19,9 +19,16 @@ def cholesky_inverse(L, overwrite):
     A = kernels.owned(L.T, overwrite) if upper else kernels.owned(L, overwrite)
     if n == 0:
         return A
-    if np.isnan(np.diag(A)).any() or kernels.potri(A, upper) != 0:
-        A[:, :] = np.nan
+    if has_nan_on_diagonal(A) or kernels.potri(A, upper) != 0:
+        kernels.fill_nan(A)
     return A
+
+
+def has_nan_on_diagonal(A):
+    found = False
+    for i in range(A.shape[0]):
+        found = found or np.isnan(A[i, i])
+    return found
 
 
 def lu_inverse(LU, pivots):
@@ -34,9 +41,9 @@ def lu_inverse(LU, pivots):
     A = kernels.owned(LU.T, False)
     if n == 0:
         return A.T
-    if np.isnan(np.diag(A)).any():
-        A[:, :] = np.nan
-        return A.T
-    if kernels.getri(A, pivots.astype(np.int32) + np.int32(1)) != 0:
-        A[:, :] = np.nan
+    exchanges = np.empty(n, np.int32)
+    for i in range(n):
+        exchanges[i] = pivots[i] + 1
+    if has_nan_on_diagonal(A) or kernels.getri(A, exchanges) != 0:
+        kernels.fill_nan(A)
     return A.T

@@ -9,9 +9,9 @@ Ubaru, Chen & Saad (2017). Gauss' rule is an upper bound of the form, Gauss-Rada
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.special import stdtrit
 
 from autotune.ops import core_preconditioner, lowrank
 from autotune.ops.core_direct import cholesky_factor, low_rank_parts, packed
@@ -28,8 +28,14 @@ LEEWAY = 2.0
 # Where nothing is said of it, it may be so many times below the least Ritz value. With this the quadrature's
 # error stayed below 0.05 of the one allowed for 16 kinds of spectra of condition 10 to 1e10, n = 300.
 UNSEEN = 10.0
-# Student's quantile of a two-sided 95 % interval on the pilot's degrees of freedom.
-QUANTILE = float(stdtrit(BLOCK - 1, 0.975))
+
+
+@cache
+def student_quantile():
+    """Of a two-sided 95 % interval on the pilot's degrees of freedom."""
+    from scipy.special import stdtrit  # a tenth of a second that most processes need not spend
+
+    return float(stdtrit(BLOCK - 1, 0.975))
 
 
 def preconditioned(A, parts):
@@ -119,10 +125,10 @@ def estimate(A, rtol, max_steps, parts, seed, condition_number=np.inf):
     forms, bias, steps, spread = block.forms, block.bias, block.steps, block.forms.std(ddof=1)
     while True:
         count, value = forms.size, base + forms.mean()
-        error = QUANTILE * spread / np.sqrt(count) + bias
+        error = student_quantile() * spread / np.sqrt(count) + bias
         if error <= rtol * abs(value):
             return value, error, count
-        needed = (QUANTILE * spread / max(rtol * abs(value) - bias, 1e-300)) ** 2
+        needed = (student_quantile() * spread / max(rtol * abs(value) - bias, 1e-300)) ** 2
         if not steps + (needed - count) / BLOCK * block.steps <= max_steps:
             return None
         Z = signs(count + BLOCK, n, seed, A.dtype)[count:]

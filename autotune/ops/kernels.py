@@ -1,8 +1,8 @@
 """LAPACK and memory-layout primitives on C-ordered matrices, by NumPy and SciPy.
 
 The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
-code needs too are overloaded: those on layouts and `nearly_symmetric` in `_layout`, `dot` to `multiply_add`
-in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, with a pointer to the same routine.
+code needs too are overloaded: those on layouts, `nearly_symmetric` and `fill_nan` in `_layout`, `dot` to
+`multiply_add` in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, by the same routine.
 
 Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
 right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks
@@ -51,6 +51,11 @@ def either_order(A):
     if A.flags.f_contiguous and not A.flags.c_contiguous:
         return A.T, True
     return np.ascontiguousarray(A), False
+
+
+def fill_nan(A):
+    """In place: every entry of matrix ``A`` becomes NaN."""
+    A[:, :] = np.nan
 
 
 def dot(x, y):

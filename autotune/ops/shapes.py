@@ -31,8 +31,9 @@ def check_pivots(F, pivots, first):
     n = F.shape[0]
     if F.shape[1] != n or pivots.shape[0] != n:
         raise ValueError("The factors must be a square matrix and one pivot for each row.")
-    if n > 0 and (pivots.min() < first or pivots.max() >= n + first):
-        raise ValueError("A pivot lies outside the matrix. It is no row's number.")
+    for i in range(n):
+        if pivots[i] < first or pivots[i] >= n + first:
+            raise ValueError("A pivot lies outside the matrix. It is no row's number.")
 
 
 def check_low_rank(d, U, last):

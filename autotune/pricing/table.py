@@ -77,6 +77,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.LUInverse: linalg.on_matrix(ops.LUInverse),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
     ops.FactorOrNaN: moving.nothing,
+    ops.ExchangeSign: moving.passes(1),
     ops.CholeskyOrLUSolve: linalg.cholesky_or_lu_solve,
     ops.CholeskyOrLUInverse: linalg.cholesky_or_lu_inverse,
     ops.LowRankFactor: linalg.low_rank_factor,

@@ -73,6 +73,8 @@ def may_be_definite(problem: Problem) -> bool:
 class CholeskyOrLUSolver(LUSolver):
     """Its Cholesky factor comes with pivots that move no row and a positive diagonal: LU's sign holds."""
 
+    own_ops = True
+
     def __init__(self, matrix):
         self.matrix = matrix
         self.LU, self.pivots, self.is_cholesky = Blockwise(CholeskyOrLU())(matrix)

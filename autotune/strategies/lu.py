@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.solvers.general import lu_solve
 
-from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve
+from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve, ExchangeSign
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
 from autotune.problem import Problem, known
@@ -81,6 +81,8 @@ class LUSolver(Solver):
 
     def permutation_sign(self):
         """-1 to the number of row interchanges."""
+        if self.own_ops:
+            return Blockwise(ExchangeSign())(self.pivots).astype(self.LU.dtype)
         moved = pt.neq(self.pivots, pt.arange(self.pivots.shape[-1]))
         return pt.prod(pt.switch(moved, -1.0, 1.0).astype(self.LU.dtype), axis=-1)
 

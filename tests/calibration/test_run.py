@@ -30,6 +30,7 @@ class FakeWorker:
     """A machine with 10 us a call, 1 us a kernel, 50 GFLOP/s and 20 GB/s."""
 
     asked: list[tuple[str, str]] = []  # noqa: RUF012
+    compiled: list[tuple[str, str]] = []  # noqa: RUF012
     before: Callable[[str], None] = staticmethod(lambda kernel: None)
     slower = 1.0
     spread = 0.0
@@ -46,9 +47,10 @@ class FakeWorker:
     def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         if request["kernel"] == "fingerprint":
             return {"fingerprint": vars(fingerprint())}
-        kernel, dtype = KERNEL_BY_NAME[request["kernel"]], request["dtype"]
         if "sizes" not in request:
+            self.compiled.append((request["kernel"], request["dtype"]))
             return {}
+        kernel, dtype = KERNEL_BY_NAME[request["kernel"]], request["dtype"]
         self.asked.append((kernel.name, dtype))
         type(self).before(kernel.name)
         if kernel.name == "sysv":
@@ -71,6 +73,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     monkeypatch.setattr(run, "Worker", FakeWorker)
     monkeypatch.setattr(FakeWorker, "before", staticmethod(lambda kernel: None))
     monkeypatch.setattr(FakeWorker, "asked", [])
+    monkeypatch.setattr(FakeWorker, "compiled", [])
     monkeypatch.setattr(run, "_warn_if_busy", lambda: None)
     return FakeWorker
 
@@ -101,6 +104,14 @@ def test_wrong_kernel_is_reported_once_and_keeps_the_generic_price(
     assert profile.models["float64"]["sysv"] == generic_profile().models["float64"]["sysv"]
     [record] = caplog.records
     assert "Kernel sysv (float64) gives wrong results" in record.message
+
+
+def test_what_the_ops_run_is_left_compiled(fake: type[FakeWorker]) -> None:
+    run.calibrate(quick=True, dtypes=("float32",))
+    assert ("ops", "float32") in fake.compiled
+    fake.compiled.clear()
+    run.calibrate(quick=True, kernels=("potrf",))
+    assert "ops" not in dict(fake.compiled)
 
 
 def test_other_dtypes_are_derived_and_say_so(fake: type[FakeWorker]) -> None:

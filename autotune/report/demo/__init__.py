@@ -28,11 +28,11 @@ TITLE = "timed in alternation: median (minimum); largest relative difference of 
 
 def run(console: Console | None = None, seconds: float = 3.0) -> bool:
     """Run every example, each measured for about ``seconds``; whether all values and gradients agree."""
-    from autotune.report.demo.examples import EXAMPLES
-
     console = console or Console(width=WIDTH, highlight=False)
     start = time.perf_counter()
     console.print(NOTE)
+    from autotune.report.demo.examples import EXAMPLES  # PyTensor: seconds, of which the note is to tell
+
     load, cores = os.getloadavg()[0], usable_cores()
     if load > 0.5 * cores:
         console.print(f"The machine is busy (load {load:.1f} on {cores} cores): the times will be off.\n")
@@ -45,7 +45,7 @@ def run(console: Console | None = None, seconds: float = 3.0) -> bool:
             continue
         case = example.compile()
         console.print(renderable(case.plan))
-        comparisons.append(compare(example.title, case, seconds))
+        comparisons.append(compare(example.title, case, seconds, console.print))
         console.print(f"\n{_sentence(comparisons[-1])}\n")
     console.print(_table(comparisons))
     agree = all(c.agrees for c in comparisons)

@@ -63,10 +63,12 @@ class Comparison:
         return max(self.values_differ, self.gradients_differ or 0.0) <= TOLERANCE
 
 
-def compare(title: str, case: Case, seconds: float) -> Comparison:
-    """Call both in alternation for about ``seconds``; the first calls, which may compile, are not timed."""
-    expected = case.plain(*case.arguments)
-    found = case.tuned(*case.arguments)
+def compare(
+    title: str, case: Case, seconds: float, tell: Callable[[str], object] = lambda text: None
+) -> Comparison:
+    """Call both in alternation for about ``seconds``; first calls, which may compile, are told of apart."""
+    expected = _first_call("plain PyTensor", case.plain, case.arguments, tell)
+    found = _first_call("autotune", case.tuned, case.arguments, tell)
     plain: list[float] = []
     tuned: list[float] = []
     deadline = time.perf_counter() + seconds
@@ -84,6 +86,16 @@ def compare(title: str, case: Case, seconds: float) -> Comparison:
         difference(found[0], expected[0]),
         max(gradients) if gradients else None,
     )
+
+
+def _first_call(
+    name: str, function: Callable[..., Any], arguments: tuple[Any, ...], tell: Callable[[str], object]
+) -> Any:
+    tell(f"first call of {name} ...")
+    start = time.process_time()
+    result = function(*arguments)
+    tell(f"first call of {name}: {time.process_time() - start:.1f} CPU s")
+    return result
 
 
 def _burst(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[float]:
