@@ -5,10 +5,10 @@
     python benchmarks/catalogue.py --linker py                   # a cheap first look
     python benchmarks/catalogue.py --page                        # only write docs/catalogue.md
 
-Both functions of a model are compiled by ``logp_dlogp_function``, twice, of which the second time counts: the
-caches on disk are then warm for both. They are called in alternation in one process; a model that looks more
-than 5 % slower is timed again. What has been measured is kept in ``benchmarks/results/catalogue.json``, and a
-run goes on where the last one was interrupted.
+Both functions of a model are compiled by ``logp_dlogp_function``, with Numba twice, of which the second time
+counts: the caches on disk are then warm for both. They are called in alternation in one process; a model that
+looks more than 5 % slower is timed again. What has been measured is kept in
+``benchmarks/results/catalogue.json``, and a run goes on where the last one was interrupted.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ MODES = {
     "numba": lambda: get_mode("NUMBA"),
     "py": lambda: Mode(linker="py", optimizer="fast_run").excluding("inplace", "fusion"),
 }
+# Numba's caches on disk are warm for both functions when the last compile is timed; Python has none.
+COMPILES = {"numba": 2, "py": 1}
 
 
 # -- one model ---------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ def measure(name: str, linker: str, scale: float) -> dict[str, Any]:
     build, mode = CATALOGUE[name], MODES[linker]()
     point = point_near_start(build(scale=scale))
     seconds = []
-    for _ in range(2):
+    for _ in range(COMPILES[linker]):
         marks = [time.perf_counter()]
         plain = joint(build(scale=scale), mode)
         expected = plain(point)
@@ -105,12 +107,12 @@ def measure(name: str, linker: str, scale: float) -> dict[str, Any]:
         marks.append(time.perf_counter())
         seconds.append(np.diff(marks))
     functions = {"plain": plain, "autotune": tuned}
-    times = alternate(functions, [point])
+    times = alternate(functions, [point], statistic=min)  # whatever else runs only adds to it
     if times["autotune"] > SUSPECT * times["plain"]:
-        times = alternate(functions, [point], budget=8.0, rounds=(30, 800))
+        times = alternate(functions, [point], budget=8.0, rounds=(10, 800), statistic=min)
     row = {
         **times,
-        "compile": seconds[1][1] / seconds[1][0],
+        "compile": seconds[-1][1] / seconds[-1][0],
         "differs": difference(result, expected),
     }
     return {"chosen": found(tuned), **{key: float(f"{value:.3g}") for key, value in row.items()}}

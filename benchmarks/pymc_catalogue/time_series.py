@@ -133,13 +133,13 @@ def kalman_dynamic_factors(seed=0, scale=1.0):
 
 
 def kalman_by_hand(seed=0, scale=1.0):
-    """The filter of three series written out for a few steps, with explicit inverses and determinants."""
-    rng, n = drawn(seed, scale, 5)
+    """The filter of three series written out for five steps, with explicit inverses and determinants."""
+    (rng,) = drawn(seed, scale)
     with pm.Model() as model:
         T, h = pt.as_tensor(STEP), pm.HalfNormal("h", shape=3)
         Z, Q = pm.Normal("Z", shape=(3, 2)), pt.diag(pm.HalfNormal("q", shape=2) ** 2)
         a, P, loglike = pt.zeros(2), pt.eye(2), 0.0
-        for y in rng.normal(size=(n, 3)):
+        for y in rng.normal(size=(5, 3)):
             F, error = Z @ P @ Z.T + pt.diag(h**2 + 0.01), y - Z @ a
             inverse = pt.linalg.inv(F)
             loglike += -0.5 * (pt.log(pt.linalg.det(F)) + error @ inverse @ error)
