@@ -13,7 +13,7 @@ from helpers import in_turn, python_mode, relative_error
 pm = pytest.importorskip("pymc")
 pytestmark = [
     pytest.mark.pymc,
-    # of PyMC's own MatrixNormal and MarginalApprox
+    # of PyMC itself: MatrixNormal, MarginalApprox
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 ROOT = Path(__file__).parents[1]
