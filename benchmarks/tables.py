@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class MarkdownTable:
@@ -10,13 +10,22 @@ class MarkdownTable:
 
     def __init__(self, *columns: str):
         self.columns = columns
-        print(f"\n{_line(columns)}\n{_line(['---'] * len(columns))}", flush=True)
+        print(f"\n{_header(columns)}", flush=True)
 
     def add_row(self, *cells: str) -> None:
         """ValueError if there is not one cell for each column."""
         if len(cells) != len(self.columns):
             raise ValueError(f"A row of {len(cells)} cells was given. Give one for each of: {self.columns}.")
         print(_line(cells), flush=True)
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A whole table."""
+    return "\n".join([_header(columns), *map(_line, rows)])
+
+
+def _header(columns: Sequence[str]) -> str:
+    return f"{_line(columns)}\n{_line(['---'] * len(columns))}"
 
 
 def _line(cells: Sequence[str]) -> str:
