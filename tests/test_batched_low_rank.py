@@ -18,6 +18,9 @@ COLUMNS = pt.as_tensor(np.random.default_rng(1).normal(size=(J, N, K)))
 SHAPES = {"Z": (N, K), "U": (J, N, K), "w": (J, K), "s": (J,), "t": (), "d": (J, N), "e": (N,), "y": (J, N)}
 
 
+CHOLESKY = pt.as_tensor(np.tril(np.random.default_rng(2).uniform(1, 2, size=(J, K, K))))
+
+
 def variables(known=True):
     rank = {"Z": K, "U": K, "w": K}  # columns are few: that has to be known
     free = {name: (None,) * (len(shape) - 1) + (rank.get(name),) for name, shape in SHAPES.items() if shape}
@@ -59,6 +62,7 @@ FORMS = {
     "constant columns": lambda v: (
         (COLUMNS * pt.exp(v["w"])[:, None, :]) @ COLUMNS.mT + v["d"][..., None] * eye(v)
     ),
+    "Z L L' Z'": lambda v: v["Z"] @ CHOLESKY @ CHOLESKY.mT @ v["Z"].T + v["d"][..., None] * eye(v),
     "vectorized": vectorized,
 }
 

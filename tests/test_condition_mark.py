@@ -273,3 +273,15 @@ def test_what_is_no_real_matrix_is_refused(matrix):
 @pytest.mark.parametrize("number", [1, 50, np.float32(50), np.int64(50)])
 def test_plain_numbers_of_any_kind_are_one_mark(number):
     assert mark(A, number).owner.op == mark(A, float(number)).owner.op
+
+
+@pytest.mark.parametrize("tuned", [True, False], ids=["tune", "mode"])
+def test_of_a_kronecker_product_changes_nothing_about_its_parts(tuned):
+    B = pt.matrix("B", shape=(3, 3))
+    K = mark(pt.linalg.kron(B, assume(A, positive_definite=True)), 100)
+    y = pt.vector("y", shape=(3 * N,))
+    value = y @ pt.linalg.solve(K, y) + pt.linalg.slogdet(K)[1]
+    given = [spd(3, _rng), VALUES[A], _rng.normal(size=3 * N)]
+    fn = compile_with([B, A, y], autotune.tune(value) if tuned else value)
+    assert "kronecker" in chosen(fn)
+    assert relative_error(fn(*given), compile_plain([B, A, y], value)(*given)) < 1e-10

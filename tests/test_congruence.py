@@ -44,6 +44,11 @@ def twice(v):
     )
 
 
+def phi(v):
+    """Functions of the points, as of a Hilbert space approximation: transposes are lifted into products."""
+    return pt.sin(v["X"][:, 0][:, None] * pt.arange(1, M + 1)[None, :]) * pt.sqrt(v["s"])
+
+
 FORMS = {
     "solve": lambda v: v["U"].T @ solve(definite(v["P"]), v["U"], assume_a="pos"),
     "general solve": lambda v: v["U"].T @ solve(definite(v["P"]), v["U"]),
@@ -56,6 +61,7 @@ FORMS = {
     "scaled": lambda v: pt.exp(v["s"]) * (v["U"].T @ (2.0 * solve(definite(v["P"]), v["U"], assume_a="pos"))),
     "halves": lambda v: (A := solve_triangular(cholesky(v["P"]), v["U"], lower=True)).T @ A,
     "computed twice": twice,
+    "basis of functions": lambda v: phi(v) @ pt.diag(pt.exp(-v["P"][0])) @ phi(v).T,
 }
 LOSSES = {
     "inverse": lambda K, y: y @ inv(K) @ y + slogdet(K)[1],

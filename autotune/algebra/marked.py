@@ -29,6 +29,10 @@ class Marked(Operator):
         return self.operator.summands
 
     @property
+    def unmarked(self):
+        return self.operator
+
+    @property
     def parts(self):
         return (*self.operator.parts, *self._parts_of_inverse)
 

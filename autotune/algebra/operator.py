@@ -55,6 +55,11 @@ class Operator:
         return (self,)
 
     @property
+    def unmarked(self) -> Any:
+        """The operator without what the user says of it."""
+        return self
+
+    @property
     def signature(self) -> tuple[Any, ...]:
         """Hashable description of everything but the variables; its kind comes first."""
         return (self.kind,)

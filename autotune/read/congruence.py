@@ -26,6 +26,7 @@ from pytensor.tensor.math import Dot
 
 from autotune.read.factors import scalar_of, split_scalars
 from autotune.read.symmetry import Symmetry
+from autotune.read.views import strip_view
 
 
 class Inverse(NamedTuple):
@@ -58,10 +59,18 @@ def half(left, right, facts, is_diagonal, *, small: bool):
     k, n = before[-1].type.shape[-1], before[0].type.shape[-2]
     if (small and None in (k, n)) or (None not in (k, n) and k >= n):
         return None
-    if not all(facts.symmetry.are_transposed(a, b) for a, b in zip(before, reversed(after), strict=True)):
+    if not all(are_transposed(a, b, facts) for a, b in zip(before, reversed(after), strict=True)):
         return None
     W = _half(before, after, middle, facts)
     return None if W is None else (reduce(lambda a, b: a * b, scalars) if scalars else None, W)
+
+
+def are_transposed(a, b, facts) -> bool:
+    """Whether one matrix is proven to be the transpose of another, as a view or by how both are computed."""
+    (one, flipped), (other, turned) = strip_view(a), strip_view(b)
+    if one is other:
+        return flipped != turned
+    return a.type.ndim == b.type.ndim == 2 and facts.symmetry.are_transposed(a, b)
 
 
 def _half(before: Sequence[Any], after: Sequence[Any], middle: Sequence[Any], facts):

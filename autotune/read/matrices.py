@@ -36,7 +36,7 @@ from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, length, of_each, of_one_batch, of_one_length
 from autotune.algebra.sum import Sum, sum_of
-from autotune.read.congruence import half
+from autotune.read.congruence import are_transposed, half
 from autotune.read.constants import as_exact, cast_constants, constant_terms, factors_of, symmetric_term
 from autotune.read.contractions import (
     InverseTerm,
@@ -345,7 +345,9 @@ class Recogniser:
         U, c_left = split_weights(left, axis="row")
         Vt, c_right = split_weights(right, axis="column")
         U, c_middle = self._split_middle(U)
+        alike = self.facts is not None and are_transposed(U, Vt, self.facts)
         U, V = factors_of(U, Vt)
+        V = U if alike else V
         weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
         return [symmetric_term(LowRank(U, prod(weights[1:], start=weights[0]) if weights else None, V))]
 

@@ -52,7 +52,7 @@ class Symmetry:
         return self.are_transposed(matrix, matrix)
 
     def are_transposed(self, a: Any, b: Any) -> bool:
-        """Whether one matrix is proven to be the transpose of the other."""
+        """Whether one matrix, 2-d, is proven to be the transpose of the other."""
         self.left = MOST
         return self.form(a, False) == self.form(b, True)
 

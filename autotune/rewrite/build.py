@@ -38,7 +38,7 @@ def answering(name, decision, system, matrix=None) -> Solver:
     if not chosen.structured:
         system = replace(system, operator=_dense(system.operator, matrix))
     if decision.parts and chosen.parts(decision.problem):
-        operator = chosen.reduced(system.operator, decision.problem)
+        operator = chosen.reduced(system.operator.unmarked, decision.problem)
         pairs = zip(operator.children, decision.parts, strict=True)
         system = replace(system, operator=operator, solvers=_part_solvers(pairs))
     return chosen.solver(system, options_of(decision))
@@ -90,7 +90,7 @@ def _requested(name, decision, operator, carried, path, facts, matrix=None) -> S
     """Request Ops on an operator, or on its parts, at their places ``path`` in the decision carried."""
     chosen = strategy(name)
     if decision.parts and chosen.parts(decision.problem):
-        operator = chosen.reduced(operator, decision.problem)
+        operator = chosen.reduced(operator.unmarked, decision.problem)
         solvers = []
         for place, (part, own) in enumerate(zip(operator.children, decision.parts, strict=True)):
             known = {"positive_definite": part.positive_definite, "symmetric": part.symmetric}
