@@ -170,6 +170,14 @@ def test_two_batch_axes():
     assert NAME in chosen(compared(LOSSES["solve"](M, y), known=known))
 
 
+def test_matrices_without_rows():
+    U, d, y = pt.tensor3("U", shape=(None, None, K)), pt.matrix("d"), pt.matrix("y")
+    M = U @ U.mT + d[..., None] * pt.eye(y.shape[-1])
+    M.name = "K"
+    fn = compile_with([U, d, y], by_factor(M, y), FORCED)
+    assert fn(np.ones((J, 0, K)), np.ones((J, 0)), np.ones((J, 0))) == 0
+
+
 def test_it_is_chosen_for_large_matrices_and_not_for_tiny_ones():
     def decided(n):
         U, d, y = (

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.scalar as ps
+import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
@@ -110,12 +111,13 @@ def split_weights(var, *, axis):
     weights = [(f, row_or_column(f)) for f in rest]
     inner = [v[1] for _, v in weights if v is not None and v[0] == axis]
     others = [f for f, v in weights if v is None or v[0] != axis]
-    if len(others) != 1 or others[0].ndim < 2 or any(others[0].type.broadcastable[-2:]):
+    full = any(f.ndim > 1 and not any(f.type.broadcastable[-2:]) for f in others)
+    if not full or (scalar is None and not inner):
         return var, None
     c = None if scalar is None else of_each(scalar)
     for w in inner:
         c = w if c is None else c * w
-    return others[0], c
+    return others[0] if len(others) == 1 else pt.mul(*others), c
 
 
 def same(a, b) -> bool:

@@ -169,7 +169,7 @@ class LowRankUpdateSolver(Solver):
         self.Z, of_probes = columns[..., :k], columns[..., k:]
         self.S = pt.eye(k, dtype=self.U.dtype) + self._weighted(self.V.mT @ self.Z)
         solved = self._corrected(of_probes)
-        grown = pt.abs(of_probes).max(axis=-2) <= MOST_GROWTH * pt.abs(solved).max(axis=-2)
+        grown = pt.abs(of_probes).sum(axis=-2) <= MOST_GROWTH * pt.abs(solved).sum(axis=-2)
         self.accepted = pt.all(grown)
         if update.by_factor and "nonnegative_weights" not in update.low_rank.facts:
             self.accepted = pt.all(self.c >= 0) & self.accepted

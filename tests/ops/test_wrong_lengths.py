@@ -41,6 +41,7 @@ CASES = {
     "FactorOrNaN": (ops.FactorOrNaN(), [SPD, np.ascontiguousarray(SPD_FACTOR), SPD_IS_CHOLESKY]),
     "CholeskyOrLUSolve": (ops.CholeskyOrLUSolve(), [*LU, B]),
     "CholeskyOrLUInverse": (ops.CholeskyOrLUInverse(), list(LU)),
+    "ExchangeSign": (ops.ExchangeSign(), [LU_IN_ROWS[1]]),
     "SharedCholesky": (ops.SharedCholesky(), [SPD]),
     "SharedLU": (ops.SharedLU(), [A]),
     "LowRankFactor": (ops.LowRankFactor(symmetric=True, positive_definite=True), [*PARTS]),
@@ -58,7 +59,12 @@ CASES = {
     ),
 }
 # The only lengths that are nobody else's: (input, axis) of columns to solve for.
-FREE = {"CholeskyOrLUSolve": {(3, 1)}, "LowRankSolve": {(9, 1)}, "BlockCG": {(1, 1)}}
+FREE = {
+    "CholeskyOrLUSolve": {(3, 1)},
+    "LowRankSolve": {(9, 1)},
+    "BlockCG": {(1, 1)},
+    "ExchangeSign": {(0, 0)},
+}
 # Further factors that the same Ops take.
 MORE = {
     "LowRankFactor": [
