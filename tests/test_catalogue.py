@@ -22,7 +22,7 @@ CATALOGUE = importlib.import_module("pymc_catalogue").CATALOGUE
 catalogue = importlib.import_module("catalogue")
 
 
-@pytest.mark.parametrize("name", in_turn(CATALOGUE, 15))
+@pytest.mark.parametrize("name", in_turn(CATALOGUE, 25))
 def test_value_and_gradient_are_those_of_plain_pymc(name):
     plain, tuned = catalogue.compile_both(CATALOGUE[name], scale=1, mode=python_mode())
     assert not [plan.failure for plan in catalogue.plans(tuned) if plan.failure]

@@ -105,7 +105,7 @@ def assert_same(found, right, tolerance=1e-10):
 
 
 @pytest.mark.parametrize("tuned", [True, False], ids=["tune", "mode"])
-@pytest.mark.parametrize(("form", "update", "loss"), in_turn(CASES, 30))
+@pytest.mark.parametrize(("form", "update", "loss"), in_turn(CASES, 50))
 def test_value_and_gradient_are_those_of_the_sum(form, update, loss, tuned):
     n = FORMS[form][0]
     inputs = variables(n)
@@ -117,7 +117,7 @@ def test_value_and_gradient_are_those_of_the_sum(form, update, loss, tuned):
 
 
 @pytest.mark.parametrize(
-    ("form", "loss"), in_turn([(form, loss) for form in FORMS for loss in ("solve", "factor")], 5)
+    ("form", "loss"), in_turn([(form, loss) for form in FORMS for loss in ("solve", "factor")], 7)
 )
 def test_without_static_orders(form, loss):
     n = FORMS[form][0]
@@ -166,7 +166,9 @@ def test_a_base_without_a_factor_and_a_sum_with_one():
     assert np.isnan(fn(*given)[0])
 
 
-@pytest.mark.parametrize("weights", [[0.5, 2.0], [0.0, 1.0], [-0.01, 1.0], [-9.0, 1.0], [np.nan, 1.0]])
+@pytest.mark.parametrize(
+    "weights", in_turn([[0.5, 2.0], [-0.01, 1.0], [0.0, 1.0], [-9.0, 1.0], [np.nan, 1.0]])
+)
 def test_weights_of_unknown_sign_are_looked_at_when_the_function_runs(weights):
     """With a negative one the sum may have no factor where the base has one."""
     inputs, given = variables(7), values(7)

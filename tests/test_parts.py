@@ -158,7 +158,7 @@ CASES = [(form, facts, kind) for form in MATRICES for facts in FACTS for kind in
 OF_GRADIENTS = [case for case in CASES if case[1:] not in (("none", "factor"), ("symmetric", "matrix"))]
 
 
-@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=11))
+@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=15))
 def test_values(form, facts, kind):
     K = made(form, facts)
     asked = KINDS[kind](K, order_of(K))
@@ -355,7 +355,7 @@ UNKNOWN_ORDERS = itertools.product(
 )
 
 
-@pytest.mark.parametrize(("form", "facts", "kind", "policy"), in_turn(UNKNOWN_ORDERS, 11))
+@pytest.mark.parametrize(("form", "facts", "kind", "policy"), in_turn(UNKNOWN_ORDERS, 17))
 def test_unknown_orders(form, facts, kind, policy):
     """As with known ones."""
     proven = {**FACTS, "gram": lambda X: X @ X.T}[facts]

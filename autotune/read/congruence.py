@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.decomposition.cholesky import cholesky
@@ -70,6 +72,9 @@ def are_transposed(a, b, facts) -> bool:
     (one, flipped), (other, turned) = strip_view(a), strip_view(b)
     if one is other:
         return flipped != turned
+    if isinstance(one, Constant) and isinstance(other, Constant):
+        data = other.data if flipped != turned else np.swapaxes(other.data, -2, -1)
+        return one.data.shape == data.shape and np.array_equal(one.data, data)
     return a.type.ndim == b.type.ndim == 2 and facts.symmetry.are_transposed(a, b)
 
 

@@ -23,7 +23,13 @@ def factor_analysis():
     return model
 
 
-@pytest.mark.parametrize("backend", ["numba", pytest.param("jax", marks=[pytest.mark.jax, pytest.mark.slow])])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("numba", marks=pytest.mark.slow),
+        pytest.param("jax", marks=[pytest.mark.jax, pytest.mark.slow]),
+    ],
+)
 def test_draws_have_the_log_probability_and_gradient_of_the_model(backend):
     if backend == "jax":
         pytest.importorskip("jax")
