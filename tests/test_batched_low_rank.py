@@ -123,7 +123,7 @@ def named(form, v):
 CASES = [(form, loss) for form in FORMS for loss in LOSSES]
 
 
-@pytest.mark.parametrize(("form", "loss"), in_turn(CASES, 11))
+@pytest.mark.parametrize(("form", "loss"), in_turn(CASES, 22))
 def test_value_and_gradient_are_plain_ones(form, loss):
     fn = compared(LOSSES[loss](named(form, v := variables()), v["y"]))
     assert NAME in chosen(fn)
@@ -131,7 +131,7 @@ def test_value_and_gradient_are_plain_ones(form, loss):
         assert not full_arrays(fn)
 
 
-@pytest.mark.parametrize("form", in_turn(list(FORMS), 6))
+@pytest.mark.parametrize("form", in_turn(list(FORMS), 12))
 def test_without_static_lengths(form):
     assert NAME in chosen(compared(by_factor(named(form, v := variables(known=False)), v["y"])))
 

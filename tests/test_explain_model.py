@@ -242,7 +242,7 @@ HINTS = {
 }
 
 
-@pytest.mark.parametrize("case", in_turn(HINTS, 5))
+@pytest.mark.parametrize("case", in_turn(HINTS, 10))
 def test_a_hint_is_specific_and_keeps_its_promise(case):
     before, after, found, instead = HINTS[case]
     plan = autotune.explain(before())
@@ -255,7 +255,7 @@ def test_a_hint_is_specific_and_keeps_its_promise(case):
     assert followed < 0.8 * plan.seconds
 
 
-@pytest.mark.parametrize("case", in_turn(HINTS, 3))
+@pytest.mark.parametrize("case", in_turn(HINTS, 6))
 def test_what_a_hint_says_to_write_is_the_same_model(case):
     """Up to a constant: differences of the log-probability are the same."""
     before, after, *_ = HINTS[case]

@@ -159,7 +159,7 @@ def test_values(name):
     check([VALUES[name][0]])
 
 
-@pytest.mark.parametrize("name", in_turn(VALUES))
+@pytest.mark.parametrize("name", in_turn(VALUES, 4))
 def test_values_with_the_gradient_that_the_user_took(name):
     value, wrt = VALUES[name]
     check([value, *pt.grad(value, wrt)])

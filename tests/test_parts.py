@@ -158,7 +158,7 @@ CASES = [(form, facts, kind) for form in MATRICES for facts in FACTS for kind in
 OF_GRADIENTS = [case for case in CASES if case[1:] not in (("none", "factor"), ("symmetric", "matrix"))]
 
 
-@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=15))
+@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(CASES, every=30))
 def test_values(form, facts, kind):
     K = made(form, facts)
     asked = KINDS[kind](K, order_of(K))
@@ -180,7 +180,7 @@ def gradients(loss, inputs=INPUTS):
     return pt.grad(loss, inputs, disconnected_inputs="ignore")
 
 
-@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(OF_GRADIENTS, every=13))
+@pytest.mark.parametrize(("form", "facts", "kind"), in_turn(OF_GRADIENTS, every=26))
 def test_gradients(form, facts, kind):
     K = made(form, facts)
     asked = KINDS[kind](K, order_of(K))
@@ -249,7 +249,7 @@ def signed(matrix, sign):
     )
 
 
-@pytest.mark.parametrize(("form", "door"), in_turn(itertools.product(OF_ANY_SIGN, ["mode", "tune"]), 5))
+@pytest.mark.parametrize(("form", "door"), in_turn(itertools.product(OF_ANY_SIGN, ["mode", "tune"]), 10))
 def test_nan_where_there_is_no_factor(form, door):
     K = OF_ANY_SIGN[form](*(FACTS["symmetric"](X) for X in (A, B, C)))
     n = order_of(K)
@@ -315,7 +315,7 @@ def test_a_whole_that_is_said_to_be_definite_may_have_negative_factors(form):
 
 @pytest.mark.parametrize(
     ("form", "kind"),
-    in_turn(itertools.product(["kron", "blocks", "kron of blocks", "block of kron"], KINDS), 3),
+    in_turn(itertools.product(["kron", "blocks", "kron of blocks", "block of kron"], KINDS), 6),
 )
 def test_single_precision(form, kind):
     inputs = [pt.tensor(X.name, dtype="float32", shape=X.type.shape) for X in (A, B, C)]
@@ -355,7 +355,7 @@ UNKNOWN_ORDERS = itertools.product(
 )
 
 
-@pytest.mark.parametrize(("form", "facts", "kind", "policy"), in_turn(UNKNOWN_ORDERS, 17))
+@pytest.mark.parametrize(("form", "facts", "kind", "policy"), in_turn(UNKNOWN_ORDERS, 34))
 def test_unknown_orders(form, facts, kind, policy):
     """As with known ones."""
     proven = {**FACTS, "gram": lambda X: X @ X.T}[facts]
@@ -469,7 +469,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize(("form", "facts"), in_turn(itertools.product(LARGE, ["symmetric", "definite"]), 5))
+@pytest.mark.parametrize(("form", "facts"), in_turn(itertools.product(LARGE, ["symmetric", "definite"]), 10))
 def test_no_array_of_the_whole_order(form, facts):
     """Of value and gradient of a likelihood, whatever its idiom."""
     inputs = [pt.matrix("A", shape=(12, 12)), pt.matrix("B", shape=(15, 15)), C]

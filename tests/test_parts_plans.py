@@ -32,7 +32,7 @@ LOSSES = {
 CASES = list(product(WHOLE, LOSSES, [True, False], [None, BY_PARTS]))
 
 
-@pytest.mark.parametrize(("form", "loss", "known", "policy"), in_turn(CASES, 7))
+@pytest.mark.parametrize(("form", "loss", "known", "policy"), in_turn(CASES, 14))
 def test_a_saved_plan_with_gradients_compiles_again(form, loss, known, policy, tmp_path, caplog):
     inputs = [
         pt.tensor(name, dtype="float64", shape=v.shape if known else (None,) * v.ndim)

@@ -171,7 +171,7 @@ def joint(model, way, policy=None):
 
 
 @pytest.mark.parametrize("kernel", [rbf, pytest.param(matern32, marks=pytest.mark.slow)], ids=KERNELS)
-@pytest.mark.parametrize(("name", "tagged", "way"), in_turn(VARIANTS))
+@pytest.mark.parametrize(("name", "tagged", "way"), in_turn(VARIANTS, 4))
 def test_value_and_gradients_with_one_factorisation_per_matrix(name, tagged, way, kernel):
     model = MODELS[name](kernel, *SMALL, tagged)
     inputs, values = list(model.inputs.values()), values_of(model)

@@ -108,7 +108,7 @@ def points(model, count=5):
     return 0.3 * np.random.default_rng(8).normal(size=(count, size))
 
 
-@pytest.mark.parametrize("name", in_turn(MODELS, 3))
+@pytest.mark.parametrize("name", in_turn(MODELS, 6))
 def test_value_and_gradient_at_random_points(name):
     plain = joint(MODELS[name]())
     with autotune.enabled(DENSE_RULES if name in SPARSE else RULES) as session:

@@ -167,7 +167,7 @@ def assert_same(fn, plain, values, tolerance=1e-9):
         assert relative_error(ours, expected) < tolerance
 
 
-@pytest.mark.parametrize(("matrix", "loss", "style", "form"), in_turn(CASES))
+@pytest.mark.parametrize(("matrix", "loss", "style", "form"), in_turn(CASES, 4))
 def test_value_and_gradient_are_those_of_pytensor(matrix, loss, style, form):
     case = a_case(matrix, loss, style)
     outputs = FORMS[form](case)
@@ -486,7 +486,7 @@ PINNED = [
 
 @pytest.mark.parametrize(
     ("matrix", "loss", "known", "policy", "tuned"),
-    in_turn([(*case, tuned) for case in PINNED for tuned in (False, True)], 3),
+    in_turn([(*case, tuned) for case in PINNED for tuned in (False, True)], 6),
 )
 def test_saved_pins_find_their_problems(matrix, loss, known, policy, tuned, tmp_path, caplog, monkeypatch):
     monkeypatch.setitem(LOSSES, "pinned", loss)
