@@ -93,7 +93,8 @@ def symmetric_term(term: LowRank) -> LowRank:
     ratio = _column_ratios(u, v)
     if ratio is not None:
         W = pt.constant(v)
-        return cast_constants(LowRank(W, ratio if c is None else c * ratio, W), _dtype_of(term))
+        weights = pt.constant(ratio)
+        return cast_constants(LowRank(W, weights if c is None else c * weights, W), _dtype_of(term))
     if c is not None and not isinstance(c, Constant):
         return term
     found = _symmetric_factor(u if c is None else u * c.data, v)

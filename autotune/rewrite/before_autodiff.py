@@ -18,6 +18,7 @@ from pytensor.tensor.random.op import RNGConsumerOp
 
 from autotune.algebra.host import set_mode_of_compile
 from autotune.rewrite.build import substitute
+from autotune.rewrite.early import cast_terms
 from autotune.rewrite.passes import DecideBeforeAutodiff, ProtectStructure
 
 # Rewrites that wait until differentiation is over: one forgets what the user says of a variable, one what is
@@ -47,6 +48,7 @@ def decided(
     roots = [_inputs_of(out) for out in fgraph.outputs]
     simplify(fgraph)
     DecideBeforeAutodiff(policy, examples).rewrite(fgraph)
+    cast_terms(fgraph)
     pairs = list(zip(fgraph.outputs, roots, strict=True))
     connected = {pair: _connected(*pair) for pair in pairs}
     outs = [connected[pair] for pair in pairs]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
-from pytensor.scalar import EQ, Abs, Log, Mul, Sign
+from pytensor.scalar import EQ, Abs, Add, Log, Mul, Sign, Sub
 from pytensor.tensor.basic import AllocDiag, ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import Elemwise
@@ -203,6 +203,20 @@ def sum_diagonals_of_products(fgraph) -> None:
                     pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_traces")
+
+
+def cast_terms(fgraph) -> None:
+    """Sums of matrices, and multiples of these, in one dtype.
+
+    Canonicalize makes one sum of nested ones. Of such a sum with a product of matrices PyTensor 3.3 makes a
+    Gemm, and drops the terms in which a matrix has another dtype than its multiple.
+    """
+    for node in fgraph.toposort():
+        if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add | Sub | Mul):
+            [out] = node.outputs
+            if out.type.ndim == 2 and any(i.type.dtype != out.type.dtype for i in node.inputs):
+                whole = node.op(*(i.astype(out.type.dtype) for i in node.inputs))
+                fgraph.replace(out, whole, reason="autotune_structure")
 
 
 def read_diagonals_back(fgraph) -> None:
