@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, op_names, relative_error
+from helpers import compile_plain, compile_with, forced, op_names, relative_error
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import cholesky, inv, kron, qr, slogdet, solve
 
@@ -56,3 +56,12 @@ def test_a_factor_used_before_autodiff_does_not_fail_the_pass(caplog):
     k = pt.vector("k", shape=(N,))
     autotune.tune([cholesky(K), k @ solve(K, k, assume_a="pos"), slogdet(A)[1]])
     assert not caplog.records
+
+
+def test_an_identity_of_order_one_is_no_scalar_of_its_multiple():
+    """PyTensor 3.3 loses the multiple to a Gemm, unless it has folded the identity before."""
+    A, x, i = pt.matrix("A"), pt.matrix("x", shape=(1, None)), pt.scalar("i", dtype="int8")
+    K = kron(A, (abs(i) + 1) * pt.eye(1) + x @ x.T)
+    value, given = inv(K + K.T).sum(), (np.array([[2.0, 1.0], [1.0, 3.0]]), np.ones((1, 2)), np.int8(4))
+    found = compile_with([A, x, i], value, forced("keep"))(*given)
+    assert relative_error(found, compile_plain([A, x, i], value)(*given)) < 1e-12

@@ -122,10 +122,12 @@ def _swap(fgraph, old_class, new_op):
 
 
 def _keeps_dtype(fgraph, node) -> bool:
-    """Whether nothing mixes it with another dtype.
+    """Whether nothing mixes it with another dtype, and it is not of order 1, which PyTensor takes for a scalar.
 
     What is left of such sums in the end meets a rewrite of PyTensor 3.3 that drops their terms (into Gemm).
     """
+    if any(node.outputs[0].type.broadcastable):
+        return False
     dtypes = {out.type.dtype for client, _ in fgraph.clients[node.outputs[0]] for out in client.outputs}
     return dtypes <= {node.op.dtype}
 
