@@ -122,7 +122,7 @@ def _swap(fgraph, old_class, new_op):
 
 
 def _keeps_dtype(fgraph, node) -> bool:
-    """Whether nothing mixes it with another dtype, and it is not of order 1, which PyTensor takes for a scalar.
+    """Whether nothing mixes it with another dtype; not of order 1, which PyTensor takes for a scalar.
 
     What is left of such sums in the end meets a rewrite of PyTensor 3.3 that drops their terms (into Gemm).
     """
