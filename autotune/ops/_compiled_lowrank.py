@@ -254,9 +254,9 @@ residual = by_address(
 
 
 @register_jitable
-def _any_above(limit, size, length):
-    """Whether a backward error exceeds ``limit`` eps. Written so that NaN does not: nothing can help it."""
-    bound = (limit * np.finfo(size.dtype).eps) ** 2
+def _any_above(limit, n, size, length):
+    """Whether a backward error exceeds the limit. Written so that NaN does not: nothing can help it."""
+    bound = (max(limit[0], limit[1] * n) * np.finfo(size.dtype).eps) ** 2
     found = False
     for j in range(size.size):
         found = found or size[j] > bound * length[j]
@@ -273,7 +273,7 @@ def _refine(d, U, c, root, w, F, B, X):
         scale[i] = 1 / total
     R, size, length = residual(d, U, c, scale, B, X)
     for _ in range(REFINEMENTS):
-        if not _any_above(GOOD_ENOUGH, size, length):
+        if not _any_above(GOOD_ENOUGH, d.size, size, length):
             break
         _, refined = solve_once(U, root, w, F, R)
         for i in range(d.size):
@@ -290,7 +290,7 @@ def _refine(d, U, c, root, w, F, B, X):
                     R[i, j] = refined_R[i, j]
         if not improved:
             break
-    return not _any_above(TOO_LARGE, size, length)
+    return not _any_above(TOO_LARGE, d.size, size, length)
 
 
 refine = by_address(
@@ -332,11 +332,13 @@ solve = by_address(_solve, _with_last(1)[1])
 def _solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """See `core_solve.symmetric_solve_columns`."""
     check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
-    positive = mode.item() == CHOLESKY and S.size == 0
+    if mode.item() != CHOLESKY or S.size > 0:
+        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
+    positive = True
     for a in range(c.size):
         positive = positive and c[a] > 0
     if not (positive and _are_independent(F)):
-        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
+        return solve(False, d, U, c, mode, w, F, pivots, S, FS, U)
     X, root, c_F = kernels.owned(U, False), _roots(kernels.c_layout(c)), kernels.c_layout(F)
     _scale_columns(X, root)
     solve_lower(c_F, X, False)

@@ -241,9 +241,10 @@ def _is_product_of_one_dtype(var) -> bool:
 
 
 def _is_thin(left, right) -> bool:
-    """A product whose inner dimension is known to be the smallest by far: row products cost little."""
+    """A product whose inner dimension is the smallest by far, or of unknown sizes: row products cost little
+    beside it, and its square cotangent, of a trace alone, costs as much as the product."""
     (rows, inner), columns = left.type.shape[-2:], right.type.shape[-1]
-    return None not in (rows, inner, columns) and 2 * inner < min(rows, columns)
+    return None in (rows, inner, columns) or 2 * inner < min(rows, columns)
 
 
 def _core_op(var):
