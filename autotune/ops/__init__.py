@@ -17,7 +17,7 @@ from autotune.ops.cholesky_or_lu import (
     FactorOrNaN,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
-from autotune.ops.inverse import CholeskyInverse, LUInverse
+from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse, are_many
 from autotune.ops.lanczos import LanczosLogdet
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
@@ -34,6 +34,7 @@ __all__ = [
     "CholeskyOrLU",
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
+    "CholeskySolveMany",
     "ExchangeSign",
     "FactorOrNaN",
     "LUInverse",
@@ -45,5 +46,6 @@ __all__ = [
     "PartialCholesky",
     "SharedCholesky",
     "SharedLU",
+    "are_many",
     "compile_all",
 ]

@@ -329,25 +329,52 @@ def _solve(transposed, d, U, c, mode, w, F, pivots, S, FS, B):
 solve = by_address(_solve, _with_last(1)[1])
 
 
+@register_jitable
+def _push_through(U, root, w, F):
+    """``K^-1 Ue = W Ue C^-1``."""
+    X = kernels.owned(U, False)
+    _scale_columns(X, root)
+    solve_lower(F, X, False)
+    solve_lower(F, X, True)
+    for i in range(w.size):
+        for a in range(root.size):
+            X[i, a] *= w[i]
+    return X
+
+
+@register_jitable
+def _gram_of_solution(F):
+    """``Ue' K^-1 Ue = I - C^-1``."""
+    k = F.shape[0]
+    T = np.zeros_like(F)
+    for a in range(k):
+        T[a, a] = -1
+    solve_lower(F, T, False)
+    solve_lower(F, T, True)
+    for a in range(k):
+        T[a, a] += 1
+    return T
+
+
 def _solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """See `core_solve.symmetric_solve_columns`."""
     check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
-    if mode.item() != CHOLESKY or S.size > 0:
-        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
-    positive = True
+    positive = mode.item() == CHOLESKY and S.size == 0
     for a in range(c.size):
         positive = positive and c[a] > 0
-    if not (positive and _are_independent(F)):
-        return solve(False, d, U, c, mode, w, F, pivots, S, FS, U)
-    X, root, c_F = kernels.owned(U, False), _roots(kernels.c_layout(c)), kernels.c_layout(F)
-    _scale_columns(X, root)
-    solve_lower(c_F, X, False)
-    solve_lower(c_F, X, True)
-    for i in range(w.size):
-        for a in range(c.size):
-            X[i, a] *= 1 / root[a]
-            X[i, a] *= w[i]
-    return X
+    if not positive:
+        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
+    c_d, c_U, c_c = kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
+    c_w, c_F = kernels.c_layout(w), kernels.c_layout(F)
+    root = _roots(c_c)
+    X = _push_through(c_U, root, c_w, c_F)
+    independent = _are_independent(c_F)
+    if not independent:
+        correct(c_U, root, c_w, c_F, X, _gram_of_solution(c_F))
+    _scale_columns(X, 1 / root)
+    if independent or refine(c_d, c_U, c_c, root, c_w, c_F, c_U, X):
+        return X
+    return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
 
 
 solve_columns = by_address(_solve_columns, _columns)

@@ -183,15 +183,27 @@ def symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """``K^-1 U``, which the gradient of the log-determinant asks for: ``W Ue C^-1`` column-scaled back.
 
     The push-through identity ``(D + Ue Ue')^-1 Ue = D^-1 Ue (I + Ue' D^-1 Ue)^-1`` (Henderson & Searle 1981)
-    subtracts nothing, where the Woodbury formula would lose digits: U lies in its own range.
+    subtracts nothing, where the Woodbury formula would lose digits: U lies in its own range. Where columns are
+    nearly dependent it is corrected as other solutions are, by ``Ue' K^-1 Ue = I - C^-1``.
     """
-    if mode != CHOLESKY or S.size or not (c > 0).all() or not are_independent(F):
+    if mode != CHOLESKY or S.size or not (c > 0).all():
         return symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, U)
     root = np.sqrt(c)
     X = U * root
     kernels.solve_lower(F, X, False)
     kernels.solve_lower(F, X, True)
-    return scale_rows(w, X / root)
+    X = scale_rows(w, X)
+    if are_independent(F):
+        return X / root
+    inverse = np.eye(c.size).astype(d.dtype)
+    kernels.solve_lower(F, inverse, False)
+    kernels.solve_lower(F, inverse, True)
+    X = cholesky_correct(U, c, w, F, X, np.eye(c.size).astype(d.dtype) - inverse) / root
+
+    def apply(B):
+        return cholesky_apply(U, c, w, F, S, FS, B)[0]
+
+    return refine(X, U, apply, d, U, U * c)
 
 
 def exact_where_cancelled(diagonal, w, solve):

@@ -35,7 +35,7 @@ from autotune.ops.cholesky_or_lu import (
     FactorOrNaN,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
-from autotune.ops.inverse import CholeskyInverse, LUInverse
+from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse
 from autotune.ops.lanczos import LanczosLogdet
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
@@ -45,6 +45,7 @@ VERSION = int(digest_of_sources()[:12], 16)
 __all__ = ["VERSION", "_lapack"]
 
 for function in (
+    core_inverse.cholesky_inverse,
     core_inverse.has_nan_on_diagonal,
     core_cholesky_or_lu.may_be_positive_definite,
     core_cholesky_or_lu.pivots_are_significant,
@@ -55,6 +56,7 @@ for function in (
     core_cholesky_or_lu.exchange_sign,
     shapes.check_square,
     shapes.check_same_order,
+    shapes.check_rhs,
 ):
     register_jitable(function)
 
@@ -80,6 +82,9 @@ lu = by_address(
 )
 inverse_from_cholesky = by_address(
     core_inverse.cholesky_inverse, lambda T: c_array(T, 2)(readable(T, 2), FLAG)
+)
+many_from_cholesky = by_address(
+    core_inverse.solve_many, lambda T: c_array(T, 2)(readable(T, 2), readable(T, 2))
 )
 inverse_from_lu = by_address(
     core_inverse.lu_inverse, lambda T: _f_matrix(T)(readable(T, 2), readable(types.int32, 1))
@@ -155,6 +160,17 @@ def funcify_cholesky_inverse(op, node, **kwargs):
         return inverse_from_cholesky(cast(L), overwrite and _is_writable(L))
 
     return cholesky_inverse, VERSION
+
+
+@register_funcify_default_op_cache_key(CholeskySolveMany)
+def funcify_cholesky_solve_many(op, node, **kwargs):
+    cast, cast_rhs = _casts(node, 0, 1)
+
+    @numba_njit
+    def cholesky_solve_many(L, B):
+        return many_from_cholesky(cast(L), cast_rhs(B))
+
+    return cholesky_solve_many, VERSION
 
 
 @register_funcify_default_op_cache_key(LUInverse)

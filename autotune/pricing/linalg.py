@@ -12,6 +12,7 @@ import numpy as np
 from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
+from autotune.ops.inverse import CholeskySolveMany
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
 from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
 from cost_models import KernelCall, call
@@ -49,6 +50,10 @@ def solve(kernel: str, *, rhs: int = 1) -> Rule:
         return cost(call(kernel, n=sized.inputs[0].length(-1), m=_columns(sized, rhs)))
 
     return rule
+
+
+def solve_many(sized: SizedNode) -> Cost:
+    return cost(*CholeskySolveMany.kernels(sized.inputs[0].length(-1), _columns(sized, 1)))
 
 
 def _columns(sized: SizedNode, rhs: int) -> int:

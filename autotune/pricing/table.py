@@ -74,6 +74,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.SharedCholesky: linalg.on_matrix(ops.SharedCholesky),
     ops.SharedLU: linalg.on_matrix(ops.SharedLU),
     ops.CholeskyInverse: linalg.on_matrix(ops.CholeskyInverse),
+    ops.CholeskySolveMany: linalg.solve_many,
     ops.LUInverse: linalg.on_matrix(ops.LUInverse),
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
     ops.FactorOrNaN: moving.nothing,

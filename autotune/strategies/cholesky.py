@@ -7,7 +7,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
-from autotune.ops import CholeskyInverse, SharedCholesky
+from autotune.ops import CholeskyInverse, CholeskySolveMany, SharedCholesky, are_many
 from autotune.problem import REQUEST_KINDS, Problem, known
 from autotune.strategies.base import (
     OWN_OPS,
@@ -45,7 +45,9 @@ class CholeskyStrategy(Strategy):
         n = known(problem.n)
         full = with_backward(problem, structured=False)
         calls = [*SharedCholesky.kernels(n), *forming(problem), *outer_products(problem)]
-        calls += [call("potrs", n=n, m=known(r.columns)) for r in full.requests if r.kind == "solve"]
+        for r in full.requests:
+            if r.kind == "solve":
+                calls += CholeskySolveMany.kernels(n, known(r.columns))
         calls += [call("trsm", n=n, m=known(r.columns)) for r in full.requests if r.kind == "inv_quad"]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
@@ -55,18 +57,23 @@ class CholeskyStrategy(Strategy):
         return Work(times(problem.batch, calls), peak)
 
     def solver(self, system, options):
-        return CholeskySolver(Blockwise(SharedCholesky())(system.operator.to_dense()))
+        L = Blockwise(SharedCholesky())(system.operator.to_dense())
+        return CholeskySolver(L, runs_own_ops=system.linker in OWN_OPS)
 
 
 class CholeskySolver(Solver):
     """NaN everywhere, and not positive definite, when the factorisation fails: as PyTensor does."""
 
-    def __init__(self, L):
+    def __init__(self, L, *, runs_own_ops=True):
         self.L = L
+        self.runs_own_ops = runs_own_ops
         self.diagonal_of_factor = pt.diagonal(self.L, axis1=-2, axis2=-1)
         self._inverse = None
 
     def solve(self, rhs, transposed=False):
+        n, m = rhs.type.shape[-2:]
+        if self.runs_own_ops and (are_many(n, m) or (m != 1 and None in (n, m))):
+            return Blockwise(CholeskySolveMany())(self.L, rhs)
         return cho_solve((self.L, True), rhs, b_ndim=2)
 
     def inv_quad(self, rhs):

@@ -8,7 +8,7 @@ import scipy.linalg
 from pytensor.compile.mode import Mode
 from pytensor.tensor.blockwise import Blockwise
 
-from autotune.ops import CholeskyInverse, LUInverse
+from autotune.ops import CholeskyInverse, CholeskySolveMany, LUInverse
 
 TOLERANCE = {"float64": 1e-10, "float32": 2e-3}
 
@@ -141,3 +141,23 @@ def test_static_shapes_and_refusals():
         LUInverse()(pt.matrix(), pt.vector())
     with pytest.raises(ValueError, match="equal"):
         CholeskyInverse()(pt.matrix(shape=(3, 4)))
+
+
+@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_many_right_hand_sides_are_solved_as_few_are(dtype, linker):
+    L, B = pt.matrix("L", dtype=dtype), pt.matrix("B", dtype=dtype)
+    f = pytensor.function([L, B], Blockwise(CholeskySolveMany())(L, B), mode=Mode(linker, None))
+    K = positive_definite(6, dtype)
+    for m in (0, 1, 2, 11, 12, 60):
+        for order in "CF":
+            factor = np.linalg.cholesky(K)
+            b = np.random.default_rng(m).normal(size=(6, m)).astype(dtype)
+            x = f(np.asarray(factor, order=order), np.asarray(b, order=order))
+            assert x.shape == (6, m) and x.dtype == dtype
+            np.testing.assert_allclose(
+                x, scipy.linalg.cho_solve((factor, True), b), rtol=0, atol=1e3 * np.finfo(dtype).eps
+            )
+    factor[2, 2] = np.nan
+    assert all(np.isnan(f(factor, np.ones((6, m), dtype))).any(axis=0).all() for m in (1, 20))
+    assert f(np.zeros((0, 0), dtype), np.zeros((0, 3), dtype)).shape == (0, 3)

@@ -15,6 +15,7 @@ from autotune.ops import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
+    CholeskySolveMany,
     LanczosLogdet,
     LowRankFactor,
     LowRankInverseDiagonal,
@@ -27,6 +28,7 @@ from autotune.ops import (
 OPS = [
     CholeskyInverse(),
     CholeskyInverse(overwrite_a=True),
+    CholeskySolveMany(),
     LUInverse(),
     CholeskyOrLU(),
     CholeskyOrLU(overwrite_a=True),

@@ -36,6 +36,7 @@ PARTS = D, U, C
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
     "CholeskyInverse": (ops.CholeskyInverse(), [np.linalg.cholesky(SPD)]),
+    "CholeskySolveMany": (ops.CholeskySolveMany(), [np.linalg.cholesky(SPD), B]),
     "LUInverse": (ops.LUInverse(), [*LU_IN_ROWS]),
     "CholeskyOrLU": (ops.CholeskyOrLU(), [A]),
     "FactorOrNaN": (ops.FactorOrNaN(), [SPD, np.ascontiguousarray(SPD_FACTOR), SPD_IS_CHOLESKY]),
@@ -61,6 +62,7 @@ CASES = {
 # The only lengths that are nobody else's: (input, axis) of columns to solve for.
 FREE = {
     "CholeskyOrLUSolve": {(3, 1)},
+    "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
     "BlockCG": {(1, 1)},
     "ExchangeSign": {(0, 0)},
