@@ -1,10 +1,10 @@
-"""Structured covariances as PyMC users spell them: value and gradient against plain PyMC and against code by hand.
+"""Structured covariances as PyMC users spell them, value and gradient: against plain PyMC and code by hand.
 
     python benchmarks/forms.py [--forms one-hot linear] [--n 1000] [--no-plain]
 
-Every form is a `pm.MvNormal` with two parameters, t and s, and one observed vector. The hand-written function is
-NumPy and LAPACK on the structure that the form has (Woodbury, groups, closed forms), forms what depends on the
-parameters at every call, and returns the log-density and its two derivatives. All are called in alternation.
+Every form is a `pm.MvNormal` with two parameters, t and s, and one observed vector. The hand-written function
+is NumPy and LAPACK on the structure that the form has (Woodbury, groups, closed forms), and returns the
+log-density and its two derivatives. All are called in alternation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def low_rank_by_hand(U, t, s, y):
 
 
 def groups_by_hand(group, t, s, y):
-    """log N(y | 0, t² Z Z' + s² I) with one-hot Z: K⁻¹ is diagonal in the groups' means. group: (n,) integers."""
+    """log N(y | 0, t² Z Z' + s² I) with one-hot Z: the capacitance matrix is diagonal. group: (n,) integers."""
     n = len(y)
     w, v = t**2, s**2
     sizes, sums = np.bincount(group), np.bincount(group, weights=y)

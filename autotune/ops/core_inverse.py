@@ -29,8 +29,10 @@ def cholesky_inverse(L, overwrite):
 
 
 def solve_many(L, B):
-    """``(L L')^-1 B`` from a lower Cholesky factor: by the inverse where B has at least ``MANY`` columns for each
-    row, as accurate as two triangular solves (Druinsky & Toledo 2012, "How accurate is inv(A)*b?")."""
+    """``(L L')^-1 B`` from a lower Cholesky factor: by the inverse where B has ``MANY`` columns for each row.
+
+    As accurate as two triangular solves (Druinsky & Toledo 2012, "How accurate is inv(A)*b?").
+    """
     n, m = B.shape
     check_square(L)
     check_rhs(L.shape[0], B)

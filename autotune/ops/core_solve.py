@@ -183,8 +183,8 @@ def symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """``K^-1 U``, which the gradient of the log-determinant asks for: ``W Ue C^-1`` column-scaled back.
 
     The push-through identity ``(D + Ue Ue')^-1 Ue = D^-1 Ue (I + Ue' D^-1 Ue)^-1`` (Henderson & Searle 1981)
-    subtracts nothing, where the Woodbury formula would lose digits: U lies in its own range. Where columns are
-    nearly dependent it is corrected as other solutions are, by ``Ue' K^-1 Ue = I - C^-1``.
+    subtracts nothing, where the Woodbury formula would lose digits: U lies in its own range. Where columns
+    are nearly dependent it is corrected as other solutions are, by ``Ue' K^-1 Ue = I - C^-1``.
     """
     if mode != CHOLESKY or S.size or not (c > 0).all():
         return symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, U)

@@ -50,8 +50,9 @@ class CholeskyInverse(LinalgOp):
 
 
 class CholeskySolveMany(LinalgOp):
-    """``(L L')^-1 B`` from the lower Cholesky factor ``L`` (n, n), for B (n, m) with many columns: by a product
-    with the inverse where ``m >= 2 n``, by potrs else. Looked at when the function runs; 2 n^2 m flops.
+    """``(L L')^-1 B`` from the lower Cholesky factor ``L`` (n, n), for B (n, m) with many columns.
+
+    By a product with the inverse where ``m >= 2 n``, by potrs else, when the function runs; 2 n^2 m flops.
 
     Use it as ``Blockwise(CholeskySolveMany())``. Its forward error is that of potrs (Druinsky & Toledo 2012,
     "How accurate is inv(A)*b?"); the residual may be larger.

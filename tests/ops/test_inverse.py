@@ -154,7 +154,8 @@ def test_many_right_hand_sides_are_solved_as_few_are(dtype, linker):
             factor = np.linalg.cholesky(K)
             b = np.random.default_rng(m).normal(size=(6, m)).astype(dtype)
             x = f(np.asarray(factor, order=order), np.asarray(b, order=order))
-            assert x.shape == (6, m) and x.dtype == dtype
+            assert x.shape == (6, m)
+            assert x.dtype == dtype
             np.testing.assert_allclose(
                 x, scipy.linalg.cho_solve((factor, True), b), rtol=0, atol=1e3 * np.finfo(dtype).eps
             )
