@@ -236,6 +236,9 @@ class OuterCotangent:
     def diagonal(self):
         return -(self.left * self.right).sum(axis=-1)
 
+    def congruence_diagonal(self, M):
+        return -((M.T @ self.left) * (M.T @ self.right)).sum(axis=-1)
+
     def to_dense(self):
         return -(self.left @ self.right.mT)
 
@@ -255,6 +258,10 @@ class InverseCotangent:
 
     def diagonal(self):
         return self.g[..., None] * self.system.inverse_diagonal()
+
+    def congruence_diagonal(self, M):
+        own = getattr(self.system.operator.unmarked, "inverse_congruence", lambda M: None)(M)
+        return self.g * ((M * self.system.solve(M)).sum(axis=-2) if own is None else own)
 
     def to_dense(self):
         inverse = self.system.inverse()
@@ -278,6 +285,10 @@ class SandwichCotangent:
     def diagonal(self):
         inverse = self.system.inverse()
         return -((inverse.mT * inverse) @ self.g[..., :, None])[..., 0]
+
+    def congruence_diagonal(self, M):
+        own = getattr(self.system.operator.unmarked, "inverse_sandwich", lambda M, g: None)(M, self.g)
+        return (M * self.matmul(M)).sum(axis=-2) if own is None else -own
 
     def to_dense(self):
         transposed = self.system.inverse().mT

@@ -49,6 +49,7 @@ from autotune.read.contractions import (
 )
 from autotune.read.factors import row_or_column, same, scalar_of, scalars_of, split_factors, split_weights
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
+from autotune.read.pencils import pencil_of
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
 
@@ -93,7 +94,12 @@ class Recogniser:
         composite = self.composite(matrix)
         if composite is not None:
             return composite
-        terms = self.terms(matrix) or self._updated(dense.matrix) or self._beside_dense(dense.matrix)
+        terms = self.terms(matrix) or self._updated(dense.matrix)
+        if not terms:
+            found = pencil_of(dense.matrix, self.terms, self.compile_budget)
+            if found is not None:
+                return found
+            terms = self._beside_dense(dense.matrix)
         if not terms or not all(isinstance(term, Dense | Diagonal | LowRank | Composite) for term in terms):
             return dense
         operator = sum_of(terms)

@@ -12,6 +12,7 @@ from autotune.strategies.lanczos import LanczosStrategy
 from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
+from autotune.strategies.spectrum import SpectrumStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -24,6 +25,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     LanczosStrategy(),
     DiagonalStrategy(),
     LowRankUpdateStrategy(),
+    SpectrumStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
 

@@ -1,0 +1,144 @@
+"""Read ``s A + t D`` with a constant A, a constant diagonal D and two scalars, in the ways it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.assumptions import SpecifyAssumptions
+from pytensor.graph.basic import Constant
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
+from autotune.algebra.marks import Mark
+from autotune.algebra.pencil import Pencil
+from autotune.read.contractions import diagonal_of
+from autotune.read.factors import scalar_of, split_factors
+from autotune.read.spectra import constants_of, is_within, symmetric_values
+from autotune.read.views import strip_view
+
+Weighted = list[tuple[Any, np.ndarray]]
+"""Arrays with their scalars: constant matrices (n, n), or diagonals (n,)."""
+
+
+def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Pencil | None:
+    """``var`` as a pencil whose spectrum is found within so many ``seconds``; None if it is none.
+
+    ``terms`` reads a matrix as a sum of thin terms.
+    """
+    n = var.type.shape[-1]
+    if var.type.ndim != 2 or n is None or n < 2 or var.type.shape[0] != n or not is_within(n, seconds):
+        return None
+    found = _weighted(var, pt.constant(np.asarray(1, var.dtype)), terms)
+    if found is None or all(isinstance(s, Constant) for s, _ in found):
+        return None
+    full = _merged([(s, x) for s, x in found if x.ndim == 2])
+    thin = _merged([(s, x) for s, x in found if x.ndim == 1])
+    if len(full) != 1 or len(thin) > 1:
+        return None
+    [(s, A)], (t, d) = full, thin[0] if thin else (pt.constant(0.0), np.ones(n))
+    A, identity = symmetric_values(A), bool((d == 1).all())
+    if A is None or not (identity or (np.isfinite(d).all() and (d > 0).all())):
+        return None
+    parts = constants_of(A, None if identity else d, var.dtype)
+    return Pencil(w=pt.stack([s, t]).astype(var.dtype), **parts)
+
+
+def _merged(weighted: Weighted) -> Weighted:
+    """Equal arrays once, with the sum of their scalars; diagonals that are constant as the identity."""
+    found: Weighted = []
+    for s, x in weighted:
+        if x.ndim == 1 and (x == x[0]).all():
+            s, x = s * x[0], np.ones_like(x)
+        at = next((i for i, (_, other) in enumerate(found) if np.array_equal(x, other)), None)
+        if at is None:
+            found.append((s, x))
+        else:
+            found[at] = (found[at][0] + s, x)
+    return found
+
+
+def _weighted(var, s, terms) -> Weighted | None:
+    """The constants of which ``s * var`` is the weighted sum; None if it is none."""
+    core, _ = strip_view(var)
+    if isinstance(core, Constant):
+        data = np.asarray(core.data)
+        if data.ndim != 2 or data.shape[0] != data.shape[1]:
+            return None
+        d = np.diagonal(data)
+        is_diagonal = np.count_nonzero(data) == np.count_nonzero(d)
+        return [(s, np.array(d, dtype=float))] if is_diagonal else [(s, np.swapaxes(data, 0, 1))]
+    match var.owner_op_and_inputs:
+        case (SpecifyAssumptions() | Mark(), inner, *_):
+            return _weighted(inner, s, terms)
+        case (DimShuffle(is_left_expand_dims=True) | DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+            return _weighted(inner, s, terms)
+        case (Elemwise(scalar_op=ps.Add()), *addends) if all(_is_matrix(a) for a in addends):
+            return _joined([_weighted(a, s, terms) for a in addends])
+        case (Elemwise(scalar_op=ps.Sub()), left, right) if _is_matrix(left) and _is_matrix(right):
+            return _joined([_weighted(left, s, terms), _weighted(right, -s, terms)])
+        case (Elemwise(scalar_op=ps.Neg()), inner):
+            return _weighted(inner, -s, terms)
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            scalar, vectors, matrices = split_factors(factors)
+            if scalar is not None and not vectors and len(matrices) == 1 and scalar.ndim == 0:
+                return _weighted(matrices[0], s * scalar, terms)
+        case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor) if scalar_of(divisor) is not None:
+            return _weighted(inner, s / scalar_of(divisor).astype(var.dtype), terms)
+    return _of_thin_terms(terms(var) or [], s)
+
+
+def _is_matrix(var) -> bool:
+    return not any(var.type.broadcastable)
+
+
+def _joined(groups: list[Weighted | None]) -> Weighted | None:
+    return None if any(g is None for g in groups) else [one for g in groups for one in g or ()]
+
+
+def _of_thin_terms(terms: list, s) -> Weighted | None:
+    """Diagonals of constants and multiples of the identity; low rank of constants with one scalar."""
+    if not terms or not all(isinstance(term, Diagonal | LowRank) for term in terms):
+        return None
+    diagonals = [term for term in terms if isinstance(term, Diagonal)]
+    found = [_of_low_rank(term, s) for term in terms if isinstance(term, LowRank)]
+    if diagonals:
+        found.append(_of_diagonal(diagonal_of(diagonals), s))
+    return None if None in found else [one for one in found if one is not None]
+
+
+def _of_diagonal(d, s) -> tuple[Any, np.ndarray] | None:
+    n = d.type.shape[-1]
+    if isinstance(d, Constant):
+        return s, np.asarray(d.data, dtype=float)
+    value = None if n is None else value_of(d)
+    return None if value is None else (s * value, np.ones(n))
+
+
+def _of_low_rank(term: LowRank, s) -> tuple[Any, np.ndarray] | None:
+    weight = pt.constant(1.0) if term.c is None else value_of(term.c)
+    if weight is None or not isinstance(term.U, Constant) or not isinstance(term.V, Constant):
+        return None
+    return s * weight, term.U.data.astype(float) @ term.V.data.astype(float).T
+
+
+def value_of(v) -> Any:
+    """The scalar that all entries of a vector are, None where they are not seen to be one."""
+    if all(v.type.broadcastable):
+        return scalar_of(v)
+    if isinstance(v, Constant):
+        return pt.constant(v.data.flat[0]) if v.data.size and (v.data == v.data.flat[0]).all() else None
+    match v.owner_op_and_inputs:
+        case (Alloc(), value, *_):
+            return value_of(value)
+        case (Elemwise(scalar_op=ps.Second()), _, value):
+            return value_of(value)
+        case (Elemwise() as op, *inputs):
+            values = [value_of(i) for i in inputs]
+            return None if any(x is None for x in values) else op(*values)
+    return None
