@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 # The same examples on every machine and none remembered from the last run; pytest-timeout bounds a test.
-settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=40)
 # New examples every time: `make nightly`.
 settings.register_profile("nightly", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile("project")
