@@ -1,6 +1,7 @@
 """Every test starts without the user's settings, profiles or policy files, and needs no C compiler."""
 
 import gc
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import settings
 
 # The same examples on every machine and none remembered from the last run; pytest-timeout bounds a test.
-settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=40)
 # New examples every time: `make nightly`.
 settings.register_profile("nightly", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile("project")
+_homes = itertools.count()
 
 
 def pytest_collection_finish() -> None:
@@ -27,8 +29,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _isolated_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the data and config directories at an empty place and clear the policy variable."""
-    home = tmp_path_factory.mktemp("autotune")
+    """Point the data and config directories at an empty place and clear the policy variable.
+
+    It is made when something is written there: thousands of folders would take seconds.
+    """
+    home = tmp_path_factory.getbasetemp() / f"autotune{next(_homes)}"
     monkeypatch.setenv("AUTOTUNE_HOME", str(home / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.delenv("AUTOTUNE_POLICY", raising=False)

@@ -131,7 +131,7 @@ def test_value_and_gradient_are_plain_ones(form, loss):
         assert not full_arrays(fn)
 
 
-@pytest.mark.parametrize("form", in_turn(list(FORMS), 12))
+@pytest.mark.parametrize("form", in_turn(list(FORMS), 13))
 def test_without_static_lengths(form):
     assert NAME in chosen(compared(by_factor(named(form, v := variables(known=False)), v["y"])))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, forced, python_mode
+from helpers import compile_plain, compile_with, forced, in_turn, python_mode
 from pytensor.compile.builders import OpFromGraph
 
 import autotune
@@ -42,7 +42,7 @@ def in_python(monkeypatch):
         )
 
 
-@pytest.mark.parametrize("kernel", analytic.KERNELS)
+@pytest.mark.parametrize("kernel", in_turn(analytic.KERNELS))
 def test_the_gradient_by_hand_is_that_of_the_graph(kernel):
     case = analytic.KERNELS[kernel](N)
     expected = case.hand(*case.values)
@@ -54,7 +54,7 @@ def test_the_gradient_by_hand_is_that_of_the_graph(kernel):
         assert analytic.difference(fn(*case.values), expected) < 1e-10
 
 
-@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("gradient", in_turn([True, False]))
 def test_kronecker_by_hand_is_the_graph(gradient):
     case = parts.kronecker(4, 5, gradient)
     expected = case.hand(*case.values)
@@ -175,7 +175,7 @@ def test_a_large_graph_runs_only_without_square_arrays(title, in_python, monkeyp
 
 
 @pytest.mark.pymc
-@pytest.mark.parametrize("name", ["mvnormal", "marginal", "factor_analysis"])
+@pytest.mark.parametrize("name", in_turn(["mvnormal", "marginal", "factor_analysis"], 3))
 def test_pymc_plain_and_tuned_agree(name, pymc_models):
     def make():
         return (

@@ -1,5 +1,6 @@
 """A condition number that is declared in the code: `autotune.assume_condition_number`."""
 
+import itertools
 import math
 import pickle
 import subprocess
@@ -10,7 +11,17 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, forced, op_names, python_mode, relative_error, spd
+from helpers import (
+    chosen,
+    compile_plain,
+    compile_with,
+    forced,
+    in_turn,
+    op_names,
+    python_mode,
+    relative_error,
+    spd,
+)
 from probing_cases import DENSE, decide
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
@@ -189,8 +200,10 @@ def value_and_gradients(loss):
     return [loss, *pt.grad(loss, [A, U, d, b, s], disconnected_inputs="ignore")]
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("likelihood", "inverse")])
-@pytest.mark.parametrize("tuned", [True, False])
+@pytest.mark.parametrize(
+    ("name", "tuned"),
+    in_turn(itertools.product([n for n in LOSSES if n not in ("likelihood", "inverse")], [True, False]), 3),
+)
 def test_value_and_gradient_are_those_without_the_mark(name, tuned):
     loss, policy = LOSSES[name](mark), forced("cg")
     ours = autotune.tune(loss, policy) if tuned else loss
@@ -209,8 +222,9 @@ def test_a_marked_structure_is_read_as_such():
     assert relative_error(*(f(VALUES[U], VALUES[d], VALUES[b]) for f in (fn, plain))) < 1e-10
 
 
-@pytest.mark.parametrize("optimizer", ["fast_run", "fast_compile"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    ("name", "optimizer"), in_turn(itertools.product(LOSSES, ["fast_run", "fast_compile"]), 3)
+)
 def test_without_autotune_the_graph_is_the_one_without_the_mark(name, optimizer):
     base = python_mode() if optimizer == "fast_run" else Mode(linker="py", optimizer=optimizer)
     found, expected = (

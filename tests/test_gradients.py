@@ -114,7 +114,7 @@ def check(actual, expected, tolerance):
         assert error < tolerance
 
 
-@pytest.mark.parametrize(("strategy", "operator", "request_"), in_turn(TAKEN_BY_THE_USER, 4))
+@pytest.mark.parametrize(("strategy", "operator", "request_"), in_turn(TAKEN_BY_THE_USER, 7))
 def test_gradient_that_the_user_took(strategy, operator, request_):
     inputs, cost = functional(operator, request_)
     outputs = [cost, *gradient(cost, inputs)]
@@ -124,7 +124,7 @@ def test_gradient_that_the_user_took(strategy, operator, request_):
     check(evaluate(fn, operator), [np.array(value), *first], TOLERANCE[strategy.exact])
 
 
-@pytest.mark.parametrize(("strategy", "operator", "request_"), in_turn(CASES, 4))
+@pytest.mark.parametrize(("strategy", "operator", "request_"), in_turn(CASES, 7))
 def test_gradient_and_hessian_vector_product_after_tune(strategy, operator, request_):
     inputs, cost = functional(operator, request_)
     policy = forced(strategy.name)
@@ -138,7 +138,7 @@ def test_gradient_and_hessian_vector_product_after_tune(strategy, operator, requ
     check(evaluate(fn, operator), [np.array(value), *first, *second], TOLERANCE[strategy.exact])
 
 
-@pytest.mark.parametrize(("strategy", "operator"), in_turn(JOINT, 4))
+@pytest.mark.parametrize(("strategy", "operator"), in_turn(JOINT, 7))
 def test_gradient_of_all_requests_of_one_matrix_after_tune(strategy, operator):
     """They share a factorisation. ``keep`` declines a determinant beside its logarithm."""
     declined = {"determinant"} if strategy.name == "keep" else set()

@@ -154,12 +154,12 @@ def check(outputs, plainly=None):
         assert len(ours_made) <= len(plain_made) + kept, f"{named(ours_made)}, plain {named(plain_made)}"
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", in_turn(VALUES))
 def test_values(name):
     check([VALUES[name][0]])
 
 
-@pytest.mark.parametrize("name", in_turn(VALUES, 4))
+@pytest.mark.parametrize("name", in_turn(VALUES, 7))
 def test_values_with_the_gradient_that_the_user_took(name):
     value, wrt = VALUES[name]
     check([value, *pt.grad(value, wrt)])
@@ -168,15 +168,10 @@ def test_values_with_the_gradient_that_the_user_took(name):
 # The gradient that `tune` takes is built alike for most of them: of these every kind in the default run.
 TUNED = (
     "solves",
-    "solve and transposed",
     "inverse and log-determinant",
     "diagonal of the inverse",
-    "marginal likelihood",
-    "mvnormal, rows",
     "mvnormal, low rank",
-    "divergence, tagged",
     "divergence as written",
-    "factor and its product",
     "solve of a solve",
     "low rank, general",
     "batch",

@@ -57,7 +57,7 @@ def small_nodes(count):
     return PROFILE.seconds(call("node", count=count), "float64") + PROFILE.seconds(call("call"), "float64")
 
 
-@pytest.mark.parametrize(("strategy", "structure", "request_name", "size"), in_turn(CASES))
+@pytest.mark.parametrize(("strategy", "structure", "request_name", "size"), in_turn(CASES, 3))
 def test_a_strategy_is_priced_as_the_function_that_it_builds(strategy, structure, request_name, size):
     n, batch = SIZES[size]
     K = matrices(n, batch)[structure]

@@ -187,7 +187,7 @@ def test_value_and_gradients_with_one_factorisation_per_matrix(name, tagged, way
         assert relative_error(a, e) < TOLERANCE
 
 
-@pytest.mark.parametrize(("name", "tagged", "way"), in_turn(VARIANTS, 4))
+@pytest.mark.parametrize(("name", "tagged", "way"), in_turn(VARIANTS, 6))
 def test_one_factorisation_per_matrix_is_chosen_by_its_price(name, tagged, way):
     model = MODELS[name](rbf, *LARGE, tagged)
     fn = compile_with(list(model.inputs.values()), joint(model, way), base=python_mode())

@@ -163,7 +163,7 @@ def start(model, seed=0):
 
 # of PyMC's MatrixNormal
 @pytest.mark.filterwarnings("ignore:(pytensor.tensor.linalg.trace|matrix_dot is deprecated):FutureWarning")
-@pytest.mark.parametrize("name", in_turn(MODELS, 3))
+@pytest.mark.parametrize("name", in_turn(MODELS, 5))
 def test_value_and_gradient_are_the_same(name):
     plain = joint(MODELS[name]())
     with autotune.enabled(FORCE):

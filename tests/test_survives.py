@@ -97,7 +97,7 @@ def thin(fn) -> list[str]:
     return made + ["a constant" for v in fgraph.variables if np.size(getattr(v, "data", None)) >= N * N]
 
 
-@pytest.mark.parametrize("form", in_turn(FORMS))
+@pytest.mark.parametrize("form", in_turn(FORMS, 3))
 def test_no_square_array_is_made(form):
     K = FORMS[form] + s * pt.eye(N)
     value = y @ solve(K, y, assume_a="sym") + slogdet(K)[1]

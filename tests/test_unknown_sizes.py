@@ -202,7 +202,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "tuned"), in_turn(itertools.product(MODELS, [False, True]), 5), ids=str)
+@pytest.mark.parametrize(("model", "tuned"), in_turn(itertools.product(MODELS, [False, True]), 9), ids=str)
 def test_a_gaussian_process_gets_what_it_gets_with_static_shapes(model, tuned):
     functions = {way: compiled_with(way, *model, tuned=tuned) for way in WAYS}
     sizes = {"n": ROWS, "rank": COLUMNS, "columns": 1}

@@ -73,6 +73,7 @@ def test_a_tuned_expression_says_what_runs_and_at_what_price():
     assert there.winner.seconds > here.winner.seconds
 
 
+@pytest.mark.slow
 def test_numpyro_draws_from_the_same_log_probability():
     pytest.importorskip("numpyro")
     model = factor_analysis()

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 import scipy.stats as st
-from helpers import compile_plain, compile_with, relative_error
+from helpers import compile_plain, compile_with, in_turn, relative_error
 
 pm = pytest.importorskip("pymc")
 pytestmark = [pytest.mark.pymc, pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")]
@@ -58,7 +58,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", in_turn(CASES))
 def test_value_is_that_of_scipy_and_gradient_that_without_autotune(name):
     distribution, value, given, expected = CASES[name]
     make = getattr(distribution, "dist", distribution)

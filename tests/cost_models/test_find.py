@@ -153,7 +153,7 @@ def test_two_writers_at_once_leave_a_whole_profile(tmp_path: Path) -> None:
         "import sys; from dataclasses import replace\n"
         "from cost_models import load_profile, save_profile\n"
         "profile = load_profile(sys.argv[1])\n"
-        "for turn in range(8): save_profile(replace(profile, created=sys.argv[2]), sys.argv[1])\n"
+        "for turn in range(4): save_profile(replace(profile, created=sys.argv[2]), sys.argv[1])\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in ("one", "two")]
     seen = set()

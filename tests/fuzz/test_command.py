@@ -26,6 +26,7 @@ def test_a_process_that_dies_is_a_fault_of_its_seed_and_the_others_run():
     assert all(found[seed]["status"] == "ok" for seed in (0, 1, 2, 4, 5))
 
 
+@pytest.mark.slow
 def test_two_processes_run_real_seeds():
     options = parser().parse_args(["--count", "2", "--jobs", "2", "--linker", "py"])
     assert sorted(outcome["seed"] for outcome in outcomes(range(2), options)) == [0, 1]

@@ -5,7 +5,7 @@ import pytest
 from fuzz.command import described
 from fuzz.trial import run_seed
 
-SEEDS, ALWAYS, CHUNK = 300, 40, 10
+SEEDS, ALWAYS, CHUNK = 300, 20, 10
 STARTS = [*range(0, ALWAYS, CHUNK)]
 STARTS += [pytest.param(start, marks=pytest.mark.slow) for start in range(ALWAYS, SEEDS, CHUNK)]
 

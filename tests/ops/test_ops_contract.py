@@ -60,21 +60,15 @@ def test_an_op_survives_pickling(op):
     assert copy.destroy_map == op.destroy_map
 
 
-@pytest.mark.parametrize("op", [CholeskyInverse(), CholeskyOrLU()], ids=str)
-def test_an_unpickled_graph_has_its_numba_implementation(op):
+def test_an_unpickled_graph_has_its_numba_implementation():
     L = pt.matrix("L")
     code = (
         "import pickle, sys, pytensor; L, out = pickle.loads(sys.stdin.buffer.read());"
         "from pytensor.link.numba.dispatch.basic import numba_funcify_default_op_cache_key as registry;"
         "print(type(out.owner.op.core_op) in registry.registry)"
     )
-    out = Blockwise(op)(L, return_list=True)[0]
+    out = Blockwise(CholeskyOrLU())(L, return_list=True)[0]
     assert run_fresh(code, pickle.dumps((L, out))) == "True"
-
-
-def test_importing_the_ops_does_not_import_numba_dispatch():
-    code = "import sys, autotune.ops; print('autotune.ops.numba_dispatch' in sys.modules)"
-    assert run_fresh(code) == "False"
 
 
 def test_ops_of_the_final_graph_have_no_gradient():
@@ -83,9 +77,10 @@ def test_ops_of_the_final_graph_have_no_gradient():
         grad(Blockwise(CholeskyInverse())(L).sum(), L)
 
 
-def test_the_leaf_package_imports_nothing_else_of_autotune():
+def test_the_leaf_package_imports_nothing_else_of_autotune_and_numba_late():
     code = (
-        "import sys, autotune.ops._base as b; b.ensure_numba_dispatch();"
+        "import sys, autotune.ops._base as b; print('autotune.ops.numba_dispatch' in sys.modules);"
+        "b.ensure_numba_dispatch();"
         "print([m for m in sys.modules if m.startswith('autotune.') and not m.startswith('autotune.ops')])"
     )
-    assert run_fresh(code) == "[]"
+    assert run_fresh(code).split() == ["False", "[]"]
