@@ -18,8 +18,8 @@ from cost_models import call
 class Pencil(Operator):
     """``w[0] A + w[1] D``: A (n, n) constant and symmetric, D the identity or ``diag(d)``, d (n,) positive.
 
-    ``A = M diag(spectrum) M'`` and ``D = M M'``, so that the whole is ``M diag(eigenvalues) M'``, and its inverse
-    is made of the dual basis P, ``P' M = I``; of an identity M is orthogonal and its own dual. ``w`` (2,).
+    With ``A = M diag(spectrum) M'`` and ``D = M M'`` the whole is ``M diag(eigenvalues) M'``. Its inverse is made
+    of the dual basis P, ``P' M = I``; of an identity M is orthogonal and its own dual. ``w`` (2,).
     """
 
     kind: ClassVar[str] = "pencil"
@@ -120,9 +120,13 @@ class Pencil(Operator):
         w_bar = self.of_eigenvalues(congruence_diagonal(cotangent, self.M))
         return [w_bar if part is self.w else part.zeros_like() for part in self.parts]
 
+    def solved_coordinates(self, M, rhs) -> Any:
+        """``M' K^-1 rhs`` where that is seen at once, else None."""
+        return self.dual.T @ rhs / self.eigenvalues[:, None] if M is self.M else None
+
     def inverse_congruence(self, M) -> Any:
         """``diag(M' K^-1 M)`` where that is seen at once, else None."""
-        return 1 / self.eigenvalues if M is self.M else None
+        return pt.reciprocal(self.eigenvalues) if M is self.M else None
 
     def inverse_sandwich(self, M, g) -> Any:
         """``diag(M' K^-1 diag(g) K^-1 M)`` where that is seen at once, else None."""

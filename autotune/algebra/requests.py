@@ -222,25 +222,40 @@ def _names(signature):
 
 @dataclass(frozen=True, eq=False)
 class OuterCotangent:
-    """``M = -left right.T``, thin."""
+    """``M = -left diag(g) right.T``, thin; no g stands for ones."""
 
     left: Any
     right: Any
+    g: Any = None
+
+    def _weighted(self, left):
+        return left if self.g is None else left * self.g[..., None, :]
 
     def matmul(self, x):
-        return -(self.left @ (self.right.mT @ x))
+        return -(self._weighted(self.left) @ (self.right.mT @ x))
 
     def rmatmul(self, x):
-        return -(self.right @ (self.left.mT @ x))
+        return -(self.right @ (self._weighted(self.left).mT @ x))
 
     def diagonal(self):
-        return -(self.left * self.right).sum(axis=-1)
+        return -(self._weighted(self.left) * self.right).sum(axis=-1)
 
     def congruence_diagonal(self, M):
-        return -((M.T @ self.left) * (M.T @ self.right)).sum(axis=-1)
+        left, right = (_coordinates(M, side) for side in (self.left, self.right))
+        return -(self._weighted(left) * right).sum(axis=-1)
 
     def to_dense(self):
-        return -(self.left @ self.right.mT)
+        return -(self._weighted(self.left) @ self.right.mT)
+
+
+def _coordinates(M, x):
+    """``M.T x``, without x where that is a solution with a matrix which M is the basis of."""
+    if x.owner is not None and isinstance(x.owner.op, RequestOp) and x.owner.op.spec.kind == "solve":
+        system, rhs = x.owner.op.system(x.owner.inputs)
+        found = getattr(system.operator.unmarked, "solved_coordinates", lambda M, rhs: None)(M, rhs)
+        if found is not None:
+            return found
+    return M.T @ x
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,8 +336,7 @@ def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
     """``q_j = b_j' A^-1 b_j``, A symmetric: ``b_bar = 2 x diag(g)``, ``A_bar = -x diag(g) x.T``."""
     [g] = output_grads
     x = system.solve(rhs)
-    weighted = x * g[..., None, :]
-    return [*system.operator.pullback(OuterCotangent(weighted, x)), 2 * weighted]
+    return [*system.operator.pullback(OuterCotangent(x, x, g)), 2 * (x * g[..., None, :])]
 
 
 def _logdet_pullback(spec, system, rhs, outputs, output_grads):

@@ -13,7 +13,7 @@ from autotune.algebra.low_rank import LowRank
 from autotune.read.views import strip_view
 
 # Operations a second that looking for a factor is taken to do: few, for no compile is to wait for it.
-FLOPS = 1e9
+FLOPS = 1e8
 # Whole numbers up to here are exact in double precision.
 EXACT = 2**53
 # What is left of a matrix that was multiplied out, in units of rounding and of its largest entry: measured,

@@ -41,12 +41,12 @@ def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Penci
     thin = _merged([(s, x) for s, x in found if x.ndim == 1])
     if len(full) != 1 or len(thin) > 1:
         return None
-    [(s, A)], (t, d) = full, thin[0] if thin else (pt.constant(0.0), np.ones(n))
+    [(s, A)], (t, d) = full, thin[0] if thin else (pt.constant(np.asarray(0, var.dtype)), np.ones(n))
     A, identity = symmetric_values(A), bool((d == 1).all())
     if A is None or not (identity or (np.isfinite(d).all() and (d > 0).all())):
         return None
     parts = constants_of(A, None if identity else d, var.dtype)
-    return Pencil(w=pt.stack([s, t]).astype(var.dtype), **parts)
+    return Pencil(w=pt.stack([s.astype(var.dtype), t.astype(var.dtype)]), **parts)
 
 
 def _merged(weighted: Weighted) -> Weighted:
@@ -76,7 +76,7 @@ def _weighted(var, s, terms) -> Weighted | None:
     match var.owner_op_and_inputs:
         case (SpecifyAssumptions() | Mark(), inner, *_):
             return _weighted(inner, s, terms)
-        case (DimShuffle(is_left_expand_dims=True) | DimShuffle(is_left_expanded_matrix_transpose=True), inner):
+        case (DimShuffle(is_left_expand_dims=True), inner):
             return _weighted(inner, s, terms)
         case (Elemwise(scalar_op=ps.Add()), *addends) if all(_is_matrix(a) for a in addends):
             return _joined([_weighted(a, s, terms) for a in addends])
@@ -121,7 +121,7 @@ def _of_diagonal(d, s) -> tuple[Any, np.ndarray] | None:
 
 
 def _of_low_rank(term: LowRank, s) -> tuple[Any, np.ndarray] | None:
-    weight = pt.constant(1.0) if term.c is None else value_of(term.c)
+    weight = pt.constant(np.asarray(1, term.U.dtype)) if term.c is None else value_of(term.c)
     if weight is None or not isinstance(term.U, Constant) or not isinstance(term.V, Constant):
         return None
     return s * weight, term.U.data.astype(float) @ term.V.data.astype(float).T

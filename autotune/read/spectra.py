@@ -1,10 +1,10 @@
 """Spectra of constant matrices, found once when a function is compiled and kept for the next one.
 
-Eigenvalues are corrected: those of LAPACK are wrong by a few eps of the largest one, which in ``s A + t I`` with a
-small t would be all that is left of the smallest. A Rayleigh quotient is wrong by the square of the error of its
-vector (Parlett 1998, "The symmetric eigenvalue problem", 4.6), if the residual is computed in more precision: here
-by products of slices of the matrices, each of which is exact (Ozaki, Ogita, Oishi & Rump 2012, "Error-free
-transformations of matrix multiplication").
+Eigenvalues are corrected: those of LAPACK are wrong by a few eps of the largest one, which in ``s A + t I``
+with a small t would be all that is left of the smallest. A Rayleigh quotient is wrong by the square of the error
+of its vector (Parlett 1998, "The symmetric eigenvalue problem", 4.6), if the residual is computed in more
+precision: here by products of slices of the matrices, each of which is exact (Ozaki, Ogita, Oishi & Rump 2012,
+"Error-free transformations of matrix multiplication").
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import numpy as np
 import pytensor.tensor as pt
 from scipy.linalg import eigh
 
-# Operations a second, and those that a spectrum takes in units of n^3: tridiagonal reduction, divide and conquer,
-# back-transformation, and six products.
+# Operations a second, and those that a spectrum takes in units of n^3: LAPACK's, and six products.
 FLOPS, WORK = 2e10, 9 + 12
 # Slices whose products with one another are exact, and so many of them that nothing is left.
 SLICES = 3

@@ -13,9 +13,10 @@ from cost_models import call
 
 
 class SpectrumStrategy(Strategy):
-    """``K = M diag(e) M'`` with a constant M: ``K^-1 = P diag(1 / e) P'``, ``log det K = sum log e + log det D``
-    (Golub & Van Loan 2013, section 8.7; in mixed models Kang et al. 2008, "Efficient control of population
-    structure in model organism association mapping").
+    """``K = M diag(e) M'`` with a constant M, so ``K^-1 = P diag(1 / e) P'``, ``log det K = sum log e + log det D``.
+
+    Golub & Van Loan 2013, section 8.7; in mixed models Kang et al. 2008, "Efficient control of population
+    structure in model organism association mapping".
     """
 
     name = "spectrum"
@@ -35,7 +36,7 @@ class SpectrumStrategy(Strategy):
         for r in problem.requests:
             if r.kind in ("solve", "inv_quad"):
                 m = known(r.columns)
-                # Both of a gradient: the solution, and its coordinates, which are those of the solution itself.
+                # The solution is asked for in a gradient by the right-hand side.
                 twice = r.kind == "solve" or problem.differentiated
                 calls += [call("gemm", m=n, n=m, k=n, count=2 if twice else 1)]
                 held += 3 * n * m
@@ -81,7 +82,7 @@ class SpectrumSolver(Solver):
         return (self.dual / self.e) @ self.dual.T
 
     def inverse_diagonal(self):
-        return pt.sqr(self.dual) @ (1 / self.e)
+        return pt.sqr(self.dual) @ pt.reciprocal(self.e)
 
     def is_positive_definite(self):
         return pt.all(self.e > 0)
