@@ -18,8 +18,8 @@ from cost_models import call
 class Pencil(Operator):
     """``w[0] A + w[1] D``: A (n, n) constant and symmetric, D the identity or ``diag(d)``, d (n,) positive.
 
-    With ``A = M diag(spectrum) M'`` and ``D = M M'`` the whole is ``M diag(eigenvalues) M'``. Its inverse is made
-    of the dual basis P, ``P' M = I``; of an identity M is orthogonal and its own dual. ``w`` (2,).
+    With ``A = M diag(spectrum) M'`` and ``D = M M'`` the whole is ``M diag(eigenvalues) M'``. Its inverse is
+    made of the dual basis P, ``P' M = I``; of an identity M is orthogonal and its own dual. ``w`` (2,).
     """
 
     kind: ClassVar[str] = "pencil"

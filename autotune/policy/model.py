@@ -154,8 +154,8 @@ class Policy(Section):
     )
     compile_budget: Seconds = Field(
         10.0,
-        description="Time that finding out what one constant matrix is made of, such as its spectrum, may take "
-        "when a function is compiled. Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
+        description="Time that finding out what one constant matrix is made of, such as its spectrum, may "
+        "take when a function is compiled. Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
     )
     runtime_dispatch: bool | None = Field(
         None,

@@ -1,9 +1,9 @@
 """Spectra of constant matrices, found once when a function is compiled and kept for the next one.
 
 Eigenvalues are corrected: those of LAPACK are wrong by a few eps of the largest one, which in ``s A + t I``
-with a small t would be all that is left of the smallest. A Rayleigh quotient is wrong by the square of the error
-of its vector (Parlett 1998, "The symmetric eigenvalue problem", 4.6), if the residual is computed in more
-precision: here by products of slices of the matrices, each of which is exact (Ozaki, Ogita, Oishi & Rump 2012,
+with a small t would be all that is left of the smallest. A Rayleigh quotient is wrong by the square of the
+error of its vector (Parlett 1998, "The symmetric eigenvalue problem", 4.6), if the residual is computed in
+more precision: here by products of slices of the matrices, which are exact (Ozaki, Ogita, Oishi & Rump 2012,
 "Error-free transformations of matrix multiplication").
 """
 

@@ -45,6 +45,7 @@ from autotune.rewrite.early import (
     split_determinants,
     sum_diagonals_of_products,
 )
+from autotune.rewrite.products import thin_products
 
 # After PyTensor drains assumptions (0.8) and before canonicalize (1).
 PROTECT_POSITION = 0.9
@@ -228,6 +229,8 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
         if not differentiated and outer is None and not holds_problems(fgraph):
             _look_for_pins(in_force, policy, plan)
         replacements = _replacements(fgraph, decided, commit)
+        if replacements:
+            replacements += thin_products(fgraph, decided)
     if replacements:
         # Downstream first: what is built there may use what is replaced upstream, and must follow it.
         position = {node: i for i, node in enumerate(fgraph.toposort())}

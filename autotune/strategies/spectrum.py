@@ -13,7 +13,7 @@ from cost_models import call
 
 
 class SpectrumStrategy(Strategy):
-    """``K = M diag(e) M'`` with a constant M, so ``K^-1 = P diag(1 / e) P'``, ``log det K = sum log e + log det D``.
+    """``K = M diag(e) M'`` with a constant M: ``K^-1 = P diag(1 / e) P'``, ``det K = det(D) prod(e)``.
 
     Golub & Van Loan 2013, section 8.7; in mixed models Kang et al. 2008, "Efficient control of population
     structure in model organism association mapping".
