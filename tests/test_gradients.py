@@ -26,8 +26,8 @@ SOLVES = {"solve_vector", "solve_matrix", "quadratic_form", "whitened_square"}
 # Largest error of a part's gradient relative to its largest entry; conjugate gradients stop at 1e-10.
 TOLERANCE = {True: 1e-12, False: 1e-10}
 
-# Of other matrices than these: tests/test_parts.py.
-OF_PARTS = ("diagonal", "low_rank_update", "kronecker", "block_diagonal")
+# Of other matrices than these: tests/test_parts.py, tests/test_pencils.py.
+OF_PARTS = ("diagonal", "low_rank_update", "spectrum", "kronecker", "block_diagonal")
 # What these strategies serve, and no more; another one's PolicyError skips the case.
 SERVES = {
     "keep": lambda operator, request: True,

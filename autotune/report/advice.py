@@ -13,15 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytensor
-import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.assumptions import assume
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.traversal import ancestors, toposort
-from pytensor.tensor.basic import Alloc
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
 
@@ -29,8 +26,6 @@ from autotune.plan.model import Hint
 from autotune.plan.session import switched_off
 from autotune.plan.table import called
 from autotune.policy import Policy
-from autotune.read.equal import multiple_of_identity
-from autotune.read.factors import scalar_of, split_scalars
 from autotune.read.scan import core_of
 from autotune.read.views import strip_view
 from autotune.rewrite.before_autodiff import simplify
@@ -177,37 +172,16 @@ def missing_tags(looked: Looked) -> Iterator[Proposal]:
 
 
 def normal_variables(looked: Looked) -> Iterator[Proposal]:
-    """Multivariate normal variables that are cheaper to write otherwise."""
+    """Multivariate normal variables of several rows given their precision."""
     for rv in looked.model.basic_RVs:
         if getattr(rv.owner.op, "name", "") == "multivariate_normal":
             *_, mu, matrix = rv.owner.inputs
             core = strip_view(matrix)[0]
             inverted = isinstance(core_of(core.owner_op), MatrixInverse)
             mean, core = looked.in_values(mu, core.owner.inputs[0] if inverted else core)
-            read = _multiple_of_constant(strip_view(core)[0])
             residual = looked.model.rvs_to_values[rv] - mean
-            if read is not None:
-                power, observed = -1 if inverted else 1, rv in looked.model.observed_RVs
-                found, scale, term = _by_eigenvectors(rv, residual, *read, power)
-                code = _rotated(rv.name, "0" if _is_zero(mean) else "mu", scale, observed)
-                yield Hint(rv.name, found, code), looked.with_term(rv, term)
-            elif inverted and core.ndim == 2:
+            if inverted and core.ndim == 2:
                 yield _by_precision(rv, residual), looked.with_term(rv, _precision_term(residual, core))
-
-
-def _by_eigenvectors(rv: Any, residual: Any, A: Any, s: Any, t: Any, power: int) -> tuple[str, str, Any]:
-    """A covariance (``power`` 1) or precision (-1) ``s A + t I`` is diagonal in the eigenvectors of A.
-
-    So in words; the standard deviations there, as code; the log-density.
-    """
-    w, Q = np.linalg.eigh(A)
-    variances = (s * w + t) ** power
-    term = -0.5 * ((residual @ Q) ** 2 / variances + pt.log(variances) + np.log(2 * np.pi)).sum(axis=-1)
-    shift = "" if _is_zero(t) else " + t"
-    what, root = ("covariance", "0.5") if power == 1 else ("precision", "-0.5")
-    made = f"s * A{shift and ' + t * I'}"
-    found = f"the {what} of {rv.name}, {made} with a constant A, is diagonal in the eigenvectors of A"
-    return found, f"(s * w{shift}) ** {root}", term
 
 
 def _by_precision(rv: Any, residual: Any) -> Hint:
@@ -221,44 +195,6 @@ def _precision_term(r: Any, T: Any) -> Any:
     return 0.5 * (pt.linalg.slogdet(T)[1] - ((r @ T) * r).sum(axis=-1) - r.shape[-1] * np.log(2 * np.pi))
 
 
-def _rotated(name: str, mu: str, scale: str, observed: bool) -> str:
-    """Code of the same variable in the eigenvectors."""
-    shifted = "" if mu == "0" else f"{mu} + "
-    if observed:
-        mean = "0" if mu == "0" else f"{mu} @ Q"
-        return f'w, Q = np.linalg.eigh(A)\npm.Normal("{name}", {mean}, {scale}, observed=y @ Q)'
-    rotated = f'pm.Normal("rotated", 0, {scale}, shape=len(A))'
-    return f'w, Q = np.linalg.eigh(A)\n{name} = pm.Deterministic("{name}", {shifted}Q @ {rotated})'
-
-
-def _multiple_of_constant(matrix: Any) -> tuple[np.ndarray, Any, Any] | None:
-    """``(A, s, t)`` of ``s A + t I``, A constant and symmetric; else None."""
-    A, s, t = None, pt.constant(0.0), pt.constant(0.0)
-    for scalar, term in _scaled_terms(matrix):
-        identity = multiple_of_identity(term)
-        if identity is not None:
-            t = t + scalar * identity[1]
-        elif isinstance(term, Constant) and (A is None or np.array_equal(A, term.data)):
-            A, s = term.data, s + scalar
-        else:
-            return None
-    return (A, s, t) if A is not None and A.ndim == 2 and _is_symmetric(A) else None
-
-
-def _scaled_terms(var: Any) -> Iterator[tuple[Any, Any]]:
-    """Scalars and what they multiply, of which ``var`` is the sum."""
-    match var.owner_op_and_inputs:
-        case (Elemwise(scalar_op=ps.Add()), *terms):
-            for term in terms:
-                yield from _scaled_terms(term)
-        case (Elemwise(scalar_op=ps.Mul()), *factors) if len(rest := split_scalars(factors)[1]) == 1:
-            yield from ((split_scalars(factors)[0] * s, term) for s, term in _scaled_terms(rest[0]))
-        case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor) if scalar_of(divisor) is not None:
-            yield from ((s / scalar_of(divisor), term) for s, term in _scaled_terms(inner))
-        case _:
-            yield pt.constant(1.0), var
-
-
 FINDERS: tuple[Callable[[Looked], Iterator[Proposal]], ...] = (
     unknown_shapes,
     mixed_precision,
@@ -268,16 +204,6 @@ FINDERS: tuple[Callable[[Looked], Iterator[Proposal]], ...] = (
 
 
 # -- words ------------------------------------------------------------------------------------------------
-
-
-def _is_zero(var: Any) -> bool:
-    while isinstance(var.owner_op, Alloc | DimShuffle) or _is_second(var.owner_op):
-        var = var.owner.inputs[_is_second(var.owner_op)]
-    return isinstance(var, Constant) and not var.data.any()
-
-
-def _is_second(op: Any) -> bool:
-    return isinstance(op, Elemwise) and isinstance(op.scalar_op, ps.Second)
 
 
 def _is_symmetric(value: np.ndarray) -> bool:
