@@ -257,7 +257,7 @@ def test_models_of_a_script_are_explained_on_demand(tmp_path):
     shown = CliRunner().invoke(app, ["explain", "--models", str(script)])
     assert shown.exit_code == 0, shown.output
     assert "model model" in shown.stdout
-    assert "hint: the covariance of y" in shown.stdout
+    assert "autotune helps this model" in shown.stdout
     script.write_text("x = 1")
     empty = CliRunner().invoke(app, ["explain", "--models", "--json", str(script)])
     assert json.loads(empty.stdout) == {"functions": [], "pins": None, "models": {}}

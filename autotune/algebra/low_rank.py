@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.raise_op import Assert
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.operator import Operator, length, of_each
+from autotune.algebra.operator import Operator, congruence_diagonal, length, of_each
 from autotune.algebra.signs import is_nonnegative
 from autotune.problem import Request, Term, known
 from cost_models import call
@@ -25,6 +26,7 @@ class LowRank(Operator):
 
     ``tied``: V stands for U, the term is symmetric and its parts are ``(U, c)``; by default whether
     ``V is U``. It is kept when the operator is rebuilt, since merging may make two parts one variable.
+    ``orthonormal``: so are the columns of U, which is constant, and beside it is a multiple of the identity.
     """
 
     kind: ClassVar[str] = "low_rank"
@@ -34,6 +36,7 @@ class LowRank(Operator):
     c: TensorVariable | None
     V: TensorVariable
     tied: bool | None = None
+    orthonormal: bool = False
 
     @property
     def symmetric(self) -> bool:
@@ -45,18 +48,18 @@ class LowRank(Operator):
 
     @property
     def signature(self):
-        return (self.kind, self.c is not None, self.symmetric)
+        return (self.kind, self.c is not None, self.symmetric, self.orthonormal)
 
     @classmethod
     def rebuild(cls, signature, parts):
-        _, weighted, symmetric = signature
+        _, weighted, symmetric, orthonormal = signature
         U = parts.pop(0)
         c = parts.pop(0) if weighted else None
-        return LowRank(U, c, U if symmetric else parts.pop(0), tied=symmetric)
+        return LowRank(U, c, U if symmetric else parts.pop(0), symmetric, orthonormal)
 
     @classmethod
     def axes(cls, signature, names):
-        _, weighted, symmetric = signature
+        _, weighted, symmetric, _ = signature
         k = f"k{next(names)}"
         return [f"n,{k}"] + [k] * weighted + [f"n,{k}"] * (not symmetric)
 
@@ -79,11 +82,14 @@ class LowRank(Operator):
         """With ``c`` where its sign is not known, and V other than U where it is."""
         n, k = (known(size) for _, size in term.dims)
         values = draft.columns(n, k)
+        if term.fact("orthonormal"):
+            values = np.linalg.qr(values)[0]
         U = V = draft.part("U", values)
         if not term.fact("symmetric"):
             V = draft.part("V", values + 0.1 * draft.columns(n, k))
         weighted = not term.fact("nonnegative_weights")
-        return LowRank(U, draft.part("c", draft.rng.uniform(0.5, 1.5, k)) if weighted else None, V)
+        c = draft.part("c", draft.rng.uniform(0.5, 1.5, k)) if weighted else None
+        return LowRank(U, c, V, orthonormal=bool(term.fact("orthonormal")))
 
     def dims(self):
         return {"n": (self.U, -2), "rank": (self.U, -1)}
@@ -92,7 +98,8 @@ class LowRank(Operator):
     def facts(self):
         """Two factors that are not one never make a symmetric matrix, but by chance."""
         nonnegative = self.c is None or is_nonnegative(self.c)
-        return {"symmetric": self.symmetric, **({"nonnegative_weights": True} if nonnegative else {})}
+        found = {"nonnegative_weights": nonnegative, "orthonormal": self.orthonormal}
+        return {"symmetric": self.symmetric, **{name: True for name, holds in found.items() if holds}}
 
     @staticmethod
     def forming(term):
@@ -132,13 +139,16 @@ class LowRank(Operator):
 
     def scale(self, s):
         c = equal_weights(self.U) if self.c is None else self.c
-        return LowRank(self.U, c * of_each(s), self.V, self.tied)
+        return replace(self, c=c * of_each(s))
 
     def scale_rows(self, v):
         return LowRank(self.U * v[..., :, None], self.c, self.V, tied=False)
 
     def pullback(self, cotangent):
         """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
+        if self.orthonormal:
+            c_bar = [] if self.c is None else [congruence_diagonal(cotangent, self.U)]
+            return [self.U.zeros_like(), *c_bar]  # of the constant nothing is asked
         right = cotangent.matmul(self.V)
         U_bar = scale_columns(right, self.c)
         c_bar = [] if self.c is None else [(self.U * right).sum(axis=-2)]

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Protocol
 
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
@@ -260,3 +261,30 @@ def _has_length(v, n) -> bool:
             return bool(inputs)
         v = inputs[0]
     return v is of and v.type.ndim == 1
+
+
+def value_of(v: TensorVariable) -> Any:
+    """The scalar that all entries of a vector are, None where they are not seen to be one."""
+    if all(v.type.broadcastable):
+        match v.owner_op_and_inputs:
+            case (DimShuffle(), inner) if inner.ndim == 0:
+                return inner
+        return v.squeeze()
+    if isinstance(v, Constant):
+        equal = v.data.size > 0 and (v.data == v.data.flat[0]).all()
+        return pt.constant(v.data.flat[0]) if equal else None
+    match v.owner_op_and_inputs:
+        case (Alloc(), value, *_):
+            return value_of(value)
+        case (Elemwise(scalar_op=ps.Second()), _, value):
+            return value_of(value)
+        case (Elemwise() as op, *inputs):
+            values = [value_of(i) for i in inputs]
+            return None if any(x is None for x in values) else op(*values)
+    return None
+
+
+def congruence_diagonal(cotangent: Any, M: TensorVariable) -> TensorVariable:
+    """``diag(M' C M)`` of a cotangent C."""
+    own = getattr(cotangent, "congruence_diagonal", None)
+    return (M * cotangent.matmul(M)).sum(axis=-2) if own is None else own(M)

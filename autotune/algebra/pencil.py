@@ -9,7 +9,10 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.operator import Operator, length
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank, equal_weights
+from autotune.algebra.operator import Operator, congruence_diagonal, length, value_of
+from autotune.algebra.sum import Sum
 from autotune.problem import known
 from cost_models import call
 
@@ -120,20 +123,28 @@ class Pencil(Operator):
         w_bar = self.of_eigenvalues(congruence_diagonal(cotangent, self.M))
         return [w_bar if part is self.w else part.zeros_like() for part in self.parts]
 
-    def solved_coordinates(self, M, rhs) -> Any:
-        """``M' K^-1 rhs`` where that is seen at once, else None."""
-        return self.dual.T @ rhs / self.eigenvalues[:, None] if M is self.M else None
 
-    def inverse_congruence(self, M) -> Any:
-        """``diag(M' K^-1 M)`` where that is seen at once, else None."""
-        return pt.reciprocal(self.eigenvalues) if M is self.M else None
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Constant columns M with ``K^-1 M = dual diag(1 / eigenvalues)`` and ``dual' M = I``."""
 
-    def inverse_sandwich(self, M, g) -> Any:
-        """``diag(M' K^-1 diag(g) K^-1 M)`` where that is seen at once, else None."""
-        return pt.sqr(self.dual).T @ g / pt.sqr(self.eigenvalues) if M is self.M else None
+    M: TensorVariable
+    dual: TensorVariable
+    eigenvalues: TensorVariable
 
 
-def congruence_diagonal(cotangent, M) -> TensorVariable:
-    """``diag(M' C M)``"""
-    own = getattr(cotangent, "congruence_diagonal", None)
-    return (M * cotangent.matmul(M)).sum(axis=-2) if own is None else own(M)
+def basis_of(operator) -> Basis | None:
+    """That of a pencil, or of a multiple of the identity plus low rank with orthonormal columns."""
+    match operator.unmarked:
+        case Pencil() as pencil:
+            return Basis(pencil.M, pencil.dual, pencil.eigenvalues)
+        case Sum(terms=(Diagonal(d=d), LowRank(orthonormal=True, U=U, c=c))):
+            t = multiple_of_identity(d)
+            return Basis(U, U, t + (equal_weights(U) if c is None else c))
+    return None
+
+
+def multiple_of_identity(d) -> TensorVariable:
+    """The entry of a diagonal whose entries are equal."""
+    found = value_of(d)
+    return d[:1].sum() if found is None else found.astype(d.type.dtype)

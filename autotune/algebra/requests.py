@@ -26,6 +26,7 @@ from pytensor.tensor.blockwise import vectorize_node_fallback
 from autotune.algebra.dense import Dense
 from autotune.algebra.host import vectorize_node
 from autotune.algebra.operator import Operator
+from autotune.algebra.pencil import basis_of
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.registry import operator_from, part_axes
 from autotune.algebra.solver import Solver
@@ -252,9 +253,9 @@ def _coordinates(M, x):
     """``M.T x``, without x where that is a solution with a matrix which M is the basis of."""
     if x.owner is not None and isinstance(x.owner.op, RequestOp) and x.owner.op.spec.kind == "solve":
         system, rhs = x.owner.op.system(x.owner.inputs)
-        found = getattr(system.operator.unmarked, "solved_coordinates", lambda M, rhs: None)(M, rhs)
-        if found is not None:
-            return found
+        basis = basis_of(system.operator)
+        if basis is not None and basis.M is M:
+            return basis.dual.T @ rhs / basis.eigenvalues[:, None]
     return M.T @ x
 
 
@@ -275,8 +276,10 @@ class InverseCotangent:
         return self.g[..., None] * self.system.inverse_diagonal()
 
     def congruence_diagonal(self, M):
-        own = getattr(self.system.operator.unmarked, "inverse_congruence", lambda M: None)(M)
-        return self.g * ((M * self.system.solve(M)).sum(axis=-2) if own is None else own)
+        basis = basis_of(self.system.operator)
+        if basis is not None and basis.M is M:
+            return self.g / basis.eigenvalues
+        return self.g * (M * self.system.solve(M)).sum(axis=-2)
 
     def to_dense(self):
         inverse = self.system.inverse()
@@ -302,8 +305,10 @@ class SandwichCotangent:
         return -((inverse.mT * inverse) @ self.g[..., :, None])[..., 0]
 
     def congruence_diagonal(self, M):
-        own = getattr(self.system.operator.unmarked, "inverse_sandwich", lambda M, g: None)(M, self.g)
-        return (M * self.matmul(M)).sum(axis=-2) if own is None else -own
+        basis = basis_of(self.system.operator)
+        if basis is not None and basis.M is M:
+            return -(pt.sqr(basis.dual).T @ self.g) / pt.sqr(basis.eigenvalues)
+        return (M * self.matmul(M)).sum(axis=-2)
 
     def to_dense(self):
         transposed = self.system.inverse().mT

@@ -49,7 +49,7 @@ from autotune.read.contractions import (
 )
 from autotune.read.factors import row_or_column, same, scalar_of, scalars_of, split_factors, split_weights
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
-from autotune.read.pencils import pencil_of
+from autotune.read.pencils import pencil_of, with_orthonormal_columns
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
 
@@ -105,7 +105,7 @@ class Recogniser:
         operator = sum_of(terms)
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
             return dense
-        return operator
+        return with_orthonormal_columns(operator, self.compile_budget)
 
     def _batch(self, matrices) -> Operator | None:
         """A batch of diagonal matrices plus low rank, else None."""

@@ -16,10 +16,12 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marks import Mark
+from autotune.algebra.operator import value_of
 from autotune.algebra.pencil import Pencil
+from autotune.algebra.sum import Sum
 from autotune.read.contractions import diagonal_of
 from autotune.read.factors import scalar_of, split_factors
-from autotune.read.spectra import constants_of, is_within, symmetric_values
+from autotune.read.spectra import constants_of, is_within, orthonormal_columns, symmetric_values
 from autotune.read.views import strip_view
 
 Weighted = list[tuple[Any, np.ndarray]]
@@ -127,18 +129,28 @@ def _of_low_rank(term: LowRank, s) -> tuple[Any, np.ndarray] | None:
     return s * weight, term.U.data.astype(float) @ term.V.data.astype(float).T
 
 
-def value_of(v) -> Any:
-    """The scalar that all entries of a vector are, None where they are not seen to be one."""
-    if all(v.type.broadcastable):
-        return scalar_of(v)
-    if isinstance(v, Constant):
-        return pt.constant(v.data.flat[0]) if v.data.size and (v.data == v.data.flat[0]).all() else None
-    match v.owner_op_and_inputs:
-        case (Alloc(), value, *_):
-            return value_of(value)
-        case (Elemwise(scalar_op=ps.Second()), _, value):
-            return value_of(value)
-        case (Elemwise() as op, *inputs):
-            values = [value_of(i) for i in inputs]
-            return None if any(x is None for x in values) else op(*values)
+def _values_of(U) -> np.ndarray | None:
+    """Those of a constant matrix, or of one that is filled with a number."""
+    if isinstance(U, Constant):
+        return np.asarray(U.data)
+    match U.owner_op_and_inputs:
+        case (Alloc(), Constant() as value, *_) if value.data.size == 1 and None not in U.type.shape:
+            return np.full(U.type.shape, value.data.item())
     return None
+
+
+def with_orthonormal_columns(operator, seconds: float) -> Any:
+    """``t I + U diag(c) U'`` of a constant U with orthonormal columns, else ``operator`` as it is.
+
+    Where columns are orthogonal, as in designs of groups, or have all the same weight.
+    """
+    match operator:
+        case Sum(terms=(Diagonal(d=d) as diagonal, LowRank(U=U, c=c, symmetric=True))):
+            values = None if value_of(d) is None else _values_of(U)
+            uniform = c is None or value_of(c) is not None
+            found = None if values is None else orthonormal_columns(values, uniform, seconds)
+            if found is not None:
+                Q, squares = (pt.constant(np.asarray(x, U.type.dtype)) for x in found)
+                weights = squares if c is None else squares * (value_of(c) if uniform else c)
+                return Sum((diagonal, LowRank(Q, weights.astype(U.type.dtype), Q, True, orthonormal=True)))
+    return operator

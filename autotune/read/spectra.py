@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from scipy.linalg import eigh
+from scipy.linalg import eigh, svd
 
 # Operations a second, and those that a spectrum takes in units of n^3: LAPACK's, and six products.
 FLOPS, WORK = 2e10, 9 + 12
@@ -83,6 +83,27 @@ def _slices(M: np.ndarray, *, axis: int) -> list[np.ndarray]:
         found.append((M + scale) - scale)
         M = M - found[-1]
     return [*found, M]
+
+
+def orthonormal_columns(U: np.ndarray, rotated: bool, seconds: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """``(Q, squares)`` with ``U diag(c) U' = Q diag(squares c) Q'`` and orthonormal Q; None if there is none.
+
+    For any c where the columns of U are orthogonal, else for equal c, if they may be ``rotated``.
+    """
+    n, k = U.shape
+    if not 0 < k <= n or WORK * n * k**2 > FLOPS * seconds or not np.isfinite(U).all():
+        return None
+    values = U.astype(float)
+    squares = (values**2).sum(axis=0)
+    if (squares > 0).all():
+        gram = values.T @ values
+        if np.count_nonzero(gram) == k:
+            return values / np.sqrt(squares), squares
+    if not rotated:
+        return None
+    Q, lengths, _ = svd(values, full_matrices=False, check_finite=False)
+    kept = lengths > n * np.finfo(float).eps * lengths.max(initial=0)
+    return np.ascontiguousarray(Q[:, kept]), lengths[kept] ** 2
 
 
 def constants_of(A: np.ndarray, d: np.ndarray | None, dtype: str) -> dict[str, Any]:
