@@ -222,3 +222,86 @@ def test_no_less_exact_than_cholesky_for_little_noise(noise):
     (of_logdet, of_solution), (plain_logdet, plain_solution) = errors
     assert of_logdet <= max(10 * plain_logdet, 1e-14)
     assert of_solution <= max(10 * plain_solution, 1e-14)
+
+
+# -- constant columns beside a multiple of the identity ------------------------------------------------------
+
+GROUP = np.arange(N) % 4
+Z = np.eye(4)[GROUP]
+C = rng.normal(size=(N, 3))
+w = pt.vector("w", shape=(4,))
+COLUMNS = {
+    "weights of groups": (Z * pt.exp(w)) @ Z.T + t * IDENTITY,
+    "diagonal between": Z @ pt.diag(w) @ Z.T + t * IDENTITY,
+    "groups compared": s * pt.eq(GROUP[:, None], GROUP[None, :]) + t * IDENTITY,
+    "one weight": s * pt.dot(C, C.T) + t * IDENTITY,
+    "folded": s * (C @ C.T) + t * IDENTITY,
+    "scalar added": t * IDENTITY + s,
+    "compound": (1 - t) * IDENTITY + t,
+}
+BY_COLUMNS = {"rules": [{"match": {"structure": "low_rank"}, "force": "spectrum"}]}
+POINT = {**VALUES, w: np.array([0.3, 1.1, 0.6, 0.2])}
+
+
+def of_columns(outputs, policy, mode=None):
+    mode = python_mode() if mode is None else mode
+    options = {"on_unused_input": "ignore"}
+    plain = pytensor.function(list(POINT), outputs, mode=mode, **options)
+    return pytensor.function(list(POINT), outputs, mode=autotune.mode(policy, base=mode), **options), plain
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+@pytest.mark.parametrize("name", in_turn(list(COLUMNS), 3))
+def test_constant_columns_beside_the_identity(name, request_):
+    value = REQUESTS[request_](COLUMNS[name])
+    tuned, plain = of_columns([value, *pt.grad(value, list(POINT), disconnected_inputs="ignore")], BY_COLUMNS)
+    assert [d.chosen for d in autotune.explain(tuned).decisions] == ["spectrum"]
+    for found, expected in zip(tuned(*POINT.values()), plain(*POINT.values()), strict=True):
+        assert np.abs(found - expected).max() < 1e-10 * (np.abs(expected).max() or 1.0)
+
+
+@pytest.mark.parametrize(
+    "K",
+    [
+        C @ pt.diag(w[:3]) @ C.T + t * IDENTITY,
+        s * pt.dot(C, C.T) + pt.diag(y**2),
+        s * pt.dot(pytensor.shared(C, shape=C.shape), C.T) + t * IDENTITY,
+    ],
+    ids=["weights", "diagonal", "shared"],
+)
+def test_other_columns_stay_as_they_are(K):
+    tuned, _ = of_columns(REQUESTS["logdet"](K), None)
+    assert all(d.chosen != "spectrum" for d in autotune.explain(tuned).decisions)
+
+
+def test_columns_that_depend_on_each_other():
+    twice = np.hstack([C, C])
+    value = cholesky_idiom(s * pt.dot(twice, twice.T) + t * IDENTITY)
+    tuned, plain = of_columns([value, *pt.grad(value, [s, t])], BY_COLUMNS)
+    for found, expected in zip(tuned(*POINT.values()), plain(*POINT.values()), strict=True):
+        assert relative_error(found, expected) < 1e-11
+    assert autotune.explain(tuned).decisions[0].problem.sizes["rank"] == 3
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-6, 1e-12])
+def test_columns_are_no_less_exact_than_cholesky_for_little_noise(noise):
+    b = C @ np.ones(3) + 1e-3 * VALUES[y]
+    outputs = [
+        pt.linalg.slogdet(COLUMNS["one weight"])[1],
+        pt.linalg.solve(COLUMNS["one weight"], y, assume_a="pos"),
+    ]
+    with mpmath.workdps(50):
+        U = mpmath.matrix(C.tolist())
+        exact = U * U.T + mpmath.mpf(noise) * mpmath.eye(N)
+        logdet = float(mpmath.log(mpmath.det(exact)))
+        x = np.array([float(v) for v in mpmath.lu_solve(exact, mpmath.matrix(b.tolist()))])
+    of_logdet, of_solution = zip(
+        *(
+            (abs(value - logdet) / abs(logdet), relative_error(solution, x))
+            for fn in of_columns(outputs, BY_COLUMNS)
+            for value, solution in [fn(1.0, noise, b, VALUES[Y], POINT[w])]
+        ),
+        strict=True,
+    )
+    assert of_logdet[0] <= max(10 * of_logdet[1], 1e-13)
+    assert of_solution[0] <= max(10 * of_solution[1], 1e-13)

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, in_turn, relative_error
+from helpers import chosen, compile_plain, compile_with, forced, in_turn, relative_error
 from pytensor.tensor.linalg import cholesky, inv, slogdet, solve
 
 import autotune
@@ -104,7 +104,7 @@ def test_no_square_array_is_made(form):
     by = [i for i in INPUTS if i in pytensor.graph.traversal.ancestors([value])]
     outputs = [value, *pt.grad(value, by)]
     fn = compile_with(INPUTS, outputs)
-    assert chosen(fn) == ["woodbury"]
+    assert chosen(fn) in (["woodbury"], ["spectrum"])
     assert thin(fn) == []
     plain = compile_plain(INPUTS, outputs)
     tolerance = 1e-5 if "float32" in form else 1e-9
@@ -124,7 +124,8 @@ def log_determinant(A):
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-6, 1e-9])
 @pytest.mark.parametrize("made", ["kernel", "gram"])
-def test_the_rank_of_a_constant_costs_no_digits(made, noise):
+@pytest.mark.parametrize("strategy", ["woodbury", "spectrum"])
+def test_the_rank_of_a_constant_costs_no_digits(strategy, made, noise):
     """Also of one whose eigenvalues fall off below rounding."""
     x = np.linspace(0, 1, 100)
     A = (
@@ -134,8 +135,7 @@ def test_the_rank_of_a_constant_costs_no_digits(made, noise):
     )
     K = t * pt.constant(A) + s * pt.eye(100)
     value = slogdet(K)[1]
-    fn = compile_with([s, t], [value, pt.grad(value, s)])
-    assert chosen(fn) == ["woodbury"]
+    fn = compile_with([s, t], [value, pt.grad(value, s)], forced(strategy))
     plain = compile_plain([s, t], [value, pt.grad(value, s)])
     dense = 1.3 * A.astype(np.longdouble) + noise * np.eye(100)
     right = log_determinant(dense)
@@ -146,13 +146,13 @@ def test_the_rank_of_a_constant_costs_no_digits(made, noise):
 
 @pytest.mark.parametrize("rank", [5, 31])
 def test_a_constant_is_looked_at_within_the_budget(rank):
-    """Its rank costs operations; one of full rank is left as it is."""
+    """Its rank costs operations."""
     B = rng.normal(size=(N, rank))
     K = t * pt.constant(B @ B.T) + s * pt.eye(N)
     known = compile_with([s, t], slogdet(K)[1])
     spared = compile_with([s, t], slogdet(K)[1], {"compile_budget": 1e-9})
     assert autotune.explain(known).decisions[0].problem.structure[-1] == (
-        "low_rank" if rank == 5 else "dense"
+        "low_rank" if rank == 5 else "pencil"
     )
     assert autotune.explain(spared).decisions[0].problem.structure == ("dense",)
 
@@ -161,7 +161,6 @@ HUNDREDS = as_pt(np.full((N, 2), 100, "int8"))
 NOT_LOW_RANK = {
     "as many columns as rows": t * (as_pt(rng.normal(size=(N, N))) @ as_pt(rng.normal(size=(N, N))).T),
     "a general constant": t * as_pt(rng.normal(size=(N, N))),
-    "an indefinite constant": t * as_pt((lambda B: B + B.T)(rng.normal(size=(N, N)))),
     "whole numbers that wrap around": t
     * (as_pt(np.full((N, 2), 100, "int8")) @ as_pt(np.full((2, N), 100, "int8"))),
     "a bool that absorbs": t * (as_pt(np.ones((N, 2), bool)) @ as_pt(np.ones((2, N), bool))),

@@ -140,30 +140,46 @@ def constant_terms(var, seconds: float) -> list[Any] | None:
 
     ``seconds``: what finding that out may take.
     """
-    data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else None
-    if data is None or data.shape[0] != data.shape[1]:
+    data = var.data.reshape(var.data.shape[-2:]) if all(var.type.broadcastable[:-2]) else var.data
+    if data.shape[-2] != data.shape[-1]:
         return None
-    d = np.diagonal(data)
+    d = np.diagonal(data, axis1=-2, axis2=-1)
     if np.count_nonzero(data) == np.count_nonzero(d):
         return [Diagonal(pt.constant(np.ascontiguousarray(d)))]
-    found = _low_rank_of(var, seconds) if var.type.ndim == 2 else None
+    found = _low_rank_of(var, seconds) if var.type.ndim == data.ndim else None
     return None if found is None else [found]
 
 
 def _low_rank_of(var, seconds: float) -> LowRank | None:
-    """A constant that is positive semidefinite and of low rank, up to rounding; else None.
+    """A constant, or batch of them, that is positive semidefinite and of low rank, up to rounding; else None.
 
     By Cholesky with diagonal pivoting (Higham 1990), checked on all entries; n k^2 operations for rank k, as
     many as can be done in so many ``seconds``.
     """
     known = getattr(var.tag, "autotune_factor", None)
     if known is None or known[0] != seconds:
-        known = (seconds, _pivoted_factor(np.asarray(var.data), seconds))
+        known = (seconds, _factor_of_each(np.asarray(var.data), seconds))
         var.tag.autotune_factor = known
     if known[1] is None:
         return None
     W = pt.constant(known[1])
     return LowRank(W, None, W)
+
+
+def _factor_of_each(matrices: np.ndarray, seconds: float) -> np.ndarray | None:
+    """Of a batch with as many columns as the one of the largest rank has."""
+    if matrices.ndim == 2:
+        return _pivoted_factor(matrices, seconds)
+    batch = matrices.reshape(-1, *matrices.shape[-2:])
+    factors = []
+    for matrix in batch:
+        factor = _pivoted_factor(matrix, seconds / len(batch))
+        if factor is None:
+            return None
+        factors.append(factor)
+    most = max((factor.shape[1] for factor in factors), default=0)
+    padded = [np.pad(factor, ((0, 0), (0, most - factor.shape[1]))) for factor in factors]
+    return np.stack(padded).reshape(*matrices.shape[:-1], most) if padded else None
 
 
 def _pivoted_factor(matrix: np.ndarray, seconds: float) -> np.ndarray | None:
