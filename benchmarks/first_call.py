@@ -102,6 +102,7 @@ def measured(name: str, way: str) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as cache:
         flags = filter(None, [os.environ.get("PYTENSOR_FLAGS"), f"base_compiledir={cache}/pytensor"])
         environment = os.environ | {"PYTENSOR_FLAGS": ",".join(flags), "NUMBA_CACHE_DIR": f"{cache}/numba"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have theirs
 
         def run(size: int) -> tuple[float, float]:
             command = [sys.executable, __file__, "--in-this-process", name, way, str(size)]

@@ -3,9 +3,9 @@
 import numpy as np
 
 from autotune.ops import core_preconditioner
+from autotune.ops.constants import NONE
 from autotune.ops.core_operator import as_operator
 
-NONE = core_preconditioner.NONE
 EMPTY = np.zeros((0, 0))
 
 

@@ -78,3 +78,16 @@ def test_import_is_light():
     heavy = ("sklearn", "calibration", "matplotlib", "pymc")
     assert loaded_by("import autotune; autotune.mode()", heavy) == []
     assert loaded_by("import cost_models", ("pytensor", "sklearn", "numba")) == []
+
+
+def test_a_compile_loads_what_it_needs():
+    """Without a policy no model of one, without such Ops none of their compiled code."""
+    code = (
+        "import pytensor, pytensor.tensor as pt, autotune; from pytensor.compile.mode import Mode;"
+        "A = pt.dmatrix('A', shape=(300, 300)); f = [pt.linalg.solve(A, A[0]), pt.linalg.det(A)];"
+        "f = pytensor.function([A], f, mode=autotune.mode(base=Mode('py', 'fast_run')));"
+        "assert any('CholeskyOrLU' in str(node.op) for node in f.maker.fgraph.apply_nodes)"
+    )
+    late = ("pydantic", "rich", "psutil", "sklearn", "autotune.evidence.measured", "autotune.plan.pins")
+    late += ("autotune.ops.numba_low_rank", "autotune.ops.numba_iterative", "autotune.ops.core_cg")
+    assert loaded_by(code, late) == []

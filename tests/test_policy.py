@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from autotune.policy import Accuracy, Match, Options, Policy, PolicyError, Preconditioner, Rule, yaml_loader
 from autotune.policy.conflicts import conflicts, covers, without_dead_demands
+from autotune.policy.defaults import DEFAULT
 from autotune.policy.files import dump_policy, load_policy, overlay
 from autotune.policy.names import EFFORTS, REQUESTS, STRUCTURES, strategy_names
 from autotune.policy.types import LEAST_ERROR
@@ -362,3 +364,15 @@ def test_the_policy_modules_do_not_need_pytensor():
     root = Path(__file__).resolve().parent.parent
     shown = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_defaults_without_pydantic_are_those_of_the_model():
+    policy, asked = Policy(), ("K", "solve", ("dense",), 5)
+    for name in vars(DEFAULT):
+        mine, its = getattr(DEFAULT, name), getattr(policy, name)
+        assert (vars(mine) if name == "accuracy" else mine) == (dict(its) if name == "accuracy" else its)
+    assert policy.given() == {}
+    assert set(Policy.model_fields) - set(vars(DEFAULT)) == {"version"}
+    mine, its = DEFAULT.resolve(*asked), policy.resolve(*asked)
+    assert all(getattr(mine.options, name) is None for name in Options.model_fields)
+    assert replace(mine, options=its.options) == its

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.choose.candidates import seconds, strategy, within_guard
-from autotune.policy.sections import Preconditioner
 from autotune.problem import Problem
 from autotune.problem.spectrum import Convergence
 from autotune.strategies.iterations import uses_given
 from cost_models import Profile
+
+if TYPE_CHECKING:
+    from autotune.policy import Preconditioner
 
 
 def with_preconditioner(problem: Problem, options: Any, profile: Profile) -> Any:
@@ -40,6 +42,10 @@ def with_preconditioner(problem: Problem, options: Any, profile: Profile) -> Any
 
 
 def _named(convergence: Convergence) -> Preconditioner | None:
+    """As a policy states it, whose model is imported only here."""
+    """Imported late: only a policy or a probe asks for it."""
     if convergence.preconditioner == "none":
         return None
+    from autotune.policy import Preconditioner
+
     return Preconditioner.model_validate({"name": convergence.preconditioner, "rank": convergence.rank})

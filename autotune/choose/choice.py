@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.choose.all_sizes import Prices, pick_for_all_sizes
 from autotune.choose.best_preconditioner import with_preconditioner
@@ -28,17 +28,18 @@ from autotune.choose.candidates import (
     within_guard,
     without_dominated,
 )
-from autotune.choose.crossing import find_crossover
 from autotune.choose.margins import predicted_gain
 from autotune.choose.memory import available_memory
-from autotune.policy import Policy, PolicyError, Resolved
-from autotune.policy.crossover import Crossover
-from autotune.policy.names import REQUESTS
-from autotune.problem import Candidate, Decision, Options, Problem, Request
+from autotune.policy import PolicyError, Resolved
+from autotune.problem import REQUEST_KINDS, Candidate, Decision, Options, Problem, Request
 from autotune.problem.formats import three_digits
 from autotune.strategies import Strategy
 from autotune.strategies.iterations import condition_number
 from cost_models import Profile
+
+if TYPE_CHECKING:
+    from autotune.policy import Policy
+    from autotune.policy.crossover import Crossover
 
 __all__ = ["Options", "choose", "describe", "pinned", "seconds", "strategy", "with_crossover"]
 
@@ -111,10 +112,13 @@ def with_crossover(decision: Decision, policy: Policy, profile: Profile) -> Deci
     """The decision to look at run-time sizes, where the candidate chosen without them is crossed by another.
 
     The same decision where nothing is gained by looking, or where its sizes are known or it is forced.
+    The search is imported where sizes are unknown: most compiles need none.
     """
     problem = decision.problem
     if not decision.undecided or not decision.profile or problem.batch is None:
         return decision
+    from autotune.choose.crossing import find_crossover
+
     options = _options(problem, policy, _ruled(problem, policy))
     others = [c.name for c in decision.candidates if c.could_serve and strategy(c.name).exact]
     found = find_crossover(Prices(problem, options, profile, policy.margin), decision.chosen, others)
@@ -179,8 +183,8 @@ def _options(problem, policy, ruled) -> Options:
     declared = None if problem.spectrum is None else problem.spectrum.condition_number
     merged: dict[str, Any] = {"condition_number": declared}
     for r in ruled:
-        given = r.options.model_dump(exclude_none=True)
-        merged |= {key: getattr(r.options, key) for key in given}
+        given = {key: getattr(r.options, key) for key in r.option_rules}
+        merged |= {key: value for key, value in given.items() if value is not None}
     accuracy = policy.accuracy
     return Options(solve_rtol=accuracy.solve_rtol, logdet_rtol=accuracy.logdet_rtol, **merged)
 
@@ -202,7 +206,7 @@ def _narrowing(forced: Strategy, requests: list[Request]) -> str:
     """What to do about a force. A gradient may ask for what the user never wrote; a match leaves that out."""
     if all(r.kind in forced.provides for r in requests):
         return "Narrow the rule's match or remove the force."
-    kinds = ", ".join(kind for kind in REQUESTS if kind in forced.provides)
+    kinds = ", ".join(kind for kind in REQUEST_KINDS if kind in forced.provides)
     return f"Narrow the rule, such as by match: {{request: [{kinds}]}}, or remove the force."
 
 

@@ -14,6 +14,7 @@ from scipy.linalg import eigvalsh_tridiagonal
 
 from autotune.ops import core_cg, core_iteration
 from autotune.ops import core_preconditioner as preconditioner
+from autotune.ops.constants import JACOBI, NONE
 from autotune.ops.core_operator import SymmetricOperator
 from autotune.problem.spectrum import GIVEN, Convergence, Spectrum
 
@@ -137,5 +138,5 @@ def try_out(A, kinds, products: int, inverse=None) -> Spectrum | None:
 def rank_of(kind: tuple[str, int | None]) -> int:
     """The rank as `core_preconditioner.build` counts it."""
     name, rank = kind
-    fixed = {"none": preconditioner.NONE, "jacobi": preconditioner.JACOBI}
+    fixed = {"none": NONE, "jacobi": JACOBI}
     return fixed.get(name, rank or 0)

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.choose.candidates import options_of, strategy, within_guard
 from autotune.choose.choice import decide
@@ -26,7 +26,6 @@ from autotune.evidence.stand_ins import Modes, has_stand_in
 from autotune.evidence.store import Entry
 from autotune.evidence.timing import ROUNDS, SHORTEST_SAMPLE
 from autotune.evidence.trials import try_out
-from autotune.policy import Policy
 from autotune.problem import Candidate, Decision
 from autotune.problem.formats import three_digits
 from autotune.strategies.base import dense_bytes
@@ -38,6 +37,9 @@ NEARLY_EQUAL = 0.02
 BUILT_WITH = ("solve_rtol", "logdet_rtol", "condition_number", "max_iterations")
 # Matrices of a problem's order beside a candidate's own: the input, and the answers that are compared.
 HELD = 4
+
+if TYPE_CHECKING:
+    from autotune.policy import Policy
 
 logger = logging.getLogger("autotune")
 

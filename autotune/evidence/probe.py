@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pytensor.graph.basic import Constant
@@ -24,15 +24,17 @@ from autotune.algebra.symmetric_parts import columns_read
 from autotune.choose.memory import available_memory
 from autotune.evidence.convergence import try_out
 from autotune.evidence.examples import Examples
+from autotune.ops.constants import JACOBI
 from autotune.ops.core_operator import SymmetricOperator, as_operator
-from autotune.ops.core_preconditioner import JACOBI
 from autotune.plan.session import switched_off
-from autotune.policy import Policy
 from autotune.problem import Options, Problem, known
 from autotune.problem.spectrum import GIVEN, Spectrum
 from autotune.strategies import STRATEGIES
 from autotune.strategies.cg import matrix_parts
 from autotune.strategies.iterations import default_rank, rank_for, uses_given
+
+if TYPE_CHECKING:
+    from autotune.policy import Policy
 
 logger = logging.getLogger("autotune")
 

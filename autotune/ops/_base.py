@@ -6,28 +6,45 @@ from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ClassVar
 
 from pytensor.graph.op import Op
 from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.linalg.dtype_utils import linalg_output_dtype
 from pytensor.tensor.variable import TensorVariable
 
+DIRECT, LOW_RANK, ITERATIVE = FAMILIES = ("numba_dispatch", "numba_low_rank", "numba_iterative")
+"""The modules with the Numba implementations of the Ops."""
+
 
 @cache
-def ensure_numba_dispatch() -> bool:
-    """Register the Numba implementations, once; False where Numba is not installed.
+def ensure_numba_dispatch(family: str = DIRECT) -> bool:
+    """Register the Numba implementations of one of `FAMILIES`, once; False where Numba is not installed.
 
-    Importing them costs half a second, so it waits until an Op is built or unpickled.
+    Importing them takes time, so it waits until such an Op is built or unpickled.
     """
     if find_spec("numba") is None:
         return False
-    import_module("autotune.ops.numba_dispatch")
+    import_module(f"autotune.ops.{family}")
     return True
+
+
+class Late:
+    """A module of this package that is imported when something in it is first asked for.
+
+    So an Op comes without its algorithm in Python, which compiled graphs do not run.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(f"autotune.ops.{self._name}"), name)
 
 
 def compile_all(dtype: str) -> None:
     """Compile what the Ops run under Numba for one dtype, into PyTensor's cache on disk."""
-    if ensure_numba_dispatch():
+    if all(map(ensure_numba_dispatch, FAMILIES)):
         import_module("autotune.ops._by_address").compile_all(dtype)
 
 
@@ -75,14 +92,16 @@ def merge_lengths(op: Op, *lengths: int | None) -> int | None:
     return known.pop() if known else None
 
 
-def _rebuild(op_type: type[Op], props: dict) -> Op:
-    ensure_numba_dispatch()
+def _rebuild(op_type: type["LinalgOp"], props: dict) -> Op:
+    ensure_numba_dispatch(op_type.family)
     return op_type(**props)
 
 
 class LinalgOp(Op):
     """An Op emitted after differentiation: it has no pullback, and its props are its constructor's
-    arguments."""
+    arguments. ``family``: where its Numba implementation is."""
+
+    family: ClassVar[str] = DIRECT
 
     def __reduce__(self):
         """Pickle by props, so that unpickling in a fresh process registers the Numba dispatch."""

@@ -28,6 +28,8 @@ from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS, compile_numba_functi
 
 from autotune.ops._base import digest_of_sources
 
+# Goes into the key of PyTensor's cache on disk: an edited algorithm never meets its old machine code.
+VERSION = int(digest_of_sources()[:12], 16)
 FLOATS = (types.float64, types.float32)
 NOT_COMPILED = "A function of autotune could not be compiled. What went wrong is on stderr."
 VOID_POINTER = ir.PointerType(ir.IntType(8))

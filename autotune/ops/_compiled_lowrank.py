@@ -14,9 +14,6 @@ from autotune.ops._thin import FAST, gram, gram_symmetric, product, solve_lower
 from autotune.ops.core_factor import CHOLESKY, SEPARATION
 from autotune.ops.core_solve import CANCELLATION_LIMIT, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
 
-for check in (shapes.check_pivots, shapes.check_low_rank, shapes.check_rhs):
-    register_jitable(check)
-
 
 def _matrix(T, last=1):
     """``d, U, c``, or ``d, U, V``."""

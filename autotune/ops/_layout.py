@@ -1,4 +1,4 @@
-"""Copies and comparisons of matrices under Numba, behind the names of `kernels`.
+"""Copies and comparisons of matrices under Numba, behind the names of `kernels`, and the checks of shapes.
 
 Transposing loops run in square tiles, since one that runs along whole rows misses the cache at every step. In
 tiles of 8, a constant, the compiler unrolls them; the triangles on the diagonal and the last rows are left to
@@ -7,11 +7,20 @@ plain loops.
 
 import numpy as np
 from numba.core import types
-from numba.core.extending import intrinsic, overload
+from numba.core.extending import intrinsic, overload, register_jitable
 from numba.core.imputils import impl_ret_borrowed
 
-from autotune.ops import kernels
+from autotune.ops import kernels, shapes
 from autotune.ops._by_address import by_address, c_array, readable, readable_c
+
+for check in (
+    shapes.check_square,
+    shapes.check_same_order,
+    shapes.check_pivots,
+    shapes.check_low_rank,
+    shapes.check_rhs,
+):
+    register_jitable(check)
 
 
 @intrinsic

@@ -5,8 +5,17 @@ from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable, cast, constant
 from pytensor.tensor.type import tensor
 
-from autotune.ops import core_cg, core_preconditioner
-from autotune.ops._base import LinalgOp, as_real, check_ndims, ensure_numba_dispatch, merge_lengths
+from autotune.ops._base import (
+    ITERATIVE,
+    Late,
+    LinalgOp,
+    as_real,
+    check_ndims,
+    ensure_numba_dispatch,
+    merge_lengths,
+)
+
+core_cg, core_preconditioner = Late("core_cg"), Late("core_preconditioner")
 
 # Ranks of the parts of a matrix beside the dense one, and of all of them; see `core_operator`.
 THIN_PARTS = (1, 2, 1)
@@ -63,9 +72,10 @@ class PartialCholesky(LinalgOp):
     """
 
     __props__ = ()
+    family = ITERATIVE
 
     def make_node(self, A, rank, *thin):
-        ensure_numba_dispatch()
+        ensure_numba_dispatch(self.family)
         A, thin = matrix_inputs(self, A, thin)
         dtype = A.type.dtype
         outputs = [tensor("scale", shape=(None,), dtype=dtype), tensor("U", shape=(None, None), dtype=dtype)]
@@ -107,10 +117,11 @@ class BlockCG(LinalgOp):
     """
 
     __props__ = ()
+    family = ITERATIVE
 
     def make_node(self, A, B, rtol, max_iterations, *rest):
         """``rest``: scale, U, s, factor, d, V, c, S, e, W, g; those at the end may be left out."""
-        ensure_numba_dispatch()
+        ensure_numba_dispatch(self.family)
         rest = (*rest, *(None,) * (len(REST) - len(rest)))
         A, thin = matrix_inputs(self, A, rest[4:7])
         A, B = as_real(self, (2, 2), A, B)

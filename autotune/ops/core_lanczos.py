@@ -14,12 +14,11 @@ from functools import cache
 import numpy as np
 
 from autotune.ops import core_preconditioner, lowrank
+from autotune.ops.constants import BLOCK
 from autotune.ops.core_direct import cholesky_factor, low_rank_parts, packed
 from autotune.ops.core_operator import as_operator, signs
 from autotune.ops.core_tridiagonal import Tridiagonal
 
-# Probes of the pilot sample, and of every block after it.
-BLOCK = 8
 # The share of the error asked for that the quadrature may have.
 QUADRATURE_SHARE = 0.1
 # The least eigenvalue may be so many times below what a condition number says: a probe gives a lower bound,

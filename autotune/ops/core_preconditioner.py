@@ -10,10 +10,9 @@ import numpy as np
 from scipy.linalg import eigh, svd
 
 from autotune.ops import kernels
+from autotune.ops.constants import JACOBI
 from autotune.ops.core_operator import SymmetricOperator, as_operator
 
-# Ranks with a meaning of their own.
-NONE, JACOBI = -1, 0
 # A pivot below this share of the largest diagonal entry is rounding.
 NEGLIGIBLE = 1e-14
 # Halvings of the interval of the noise: its relative error is then 1e-9.

@@ -4,9 +4,10 @@ import numpy as np
 from pytensor.graph.basic import Apply
 from pytensor.tensor.type import tensor
 
-from autotune.ops import core_lanczos
-from autotune.ops._base import LinalgOp, ensure_numba_dispatch
+from autotune.ops._base import ITERATIVE, Late, LinalgOp, ensure_numba_dispatch
 from autotune.ops.cg import integer, matrix_inputs, preconditioner_inputs, tolerance
+
+core_lanczos = Late("core_lanczos")
 
 
 class LanczosLogdet(LinalgOp):
@@ -27,9 +28,10 @@ class LanczosLogdet(LinalgOp):
     """
 
     __props__ = ()
+    family = ITERATIVE
 
     def make_node(self, A, rtol, max_steps, seed, scale=None, U=None, s=None, condition_number=np.inf, *thin):
-        ensure_numba_dispatch()
+        ensure_numba_dispatch(self.family)
         A, thin = matrix_inputs(self, A, thin)
         dtype = A.type.dtype
         parts = preconditioner_inputs(self, dtype, (scale, U, s))

@@ -1,9 +1,7 @@
-"""Numba implementations of this package's Ops: compiled common cases, and ``core_*.py`` in object mode for
-the rest.
+"""Numba implementations of the direct Ops; those of others are in `numba_low_rank` and `numba_iterative`.
 
-Imported when an Op is first built, because it takes time. What an Op runs is compiled once, for arrays of any
-layout, and called by address: see `_by_address`. The version that goes into the key of PyTensor's on-disk
-cache is a digest of this package's sources, so an edited algorithm can never meet its old machine code.
+Imported when such an Op is first built, because it takes time. What an Op runs is compiled once, for arrays
+of any layout, and called by address: see `_by_address`.
 """
 
 import numpy as np
@@ -12,21 +10,8 @@ from numba.core.extending import intrinsic, register_jitable
 from numba.core.imputils import impl_ret_borrowed
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from autotune.ops import (
-    _compiled_lowrank,
-    _lapack,
-    core_cg,
-    core_cholesky,
-    core_cholesky_or_lu,
-    core_inverse,
-    core_lanczos,
-    core_preconditioner,
-    shapes,
-)
-from autotune.ops._base import digest_of_sources
-from autotune.ops._by_address import by_address, c_array, python_by_address, readable
-from autotune.ops._compiled_iteration import iterate
-from autotune.ops.cg import PRECONDITIONER, REST, THIN_PARTS, BlockCG, PartialCholesky
+from autotune.ops import _lapack, _layout, core_cholesky, core_cholesky_or_lu, core_inverse, shapes
+from autotune.ops._by_address import VERSION, by_address, c_array, readable
 from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
@@ -36,13 +21,9 @@ from autotune.ops.cholesky_or_lu import (
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse
-from autotune.ops.lanczos import LanczosLogdet
-from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
 
-VERSION = int(digest_of_sources()[:12], 16)
-
-# `_lapack` is imported for its effect: it gives Numba functions of `kernels`.
-__all__ = ["VERSION", "_lapack"]
+# Imported for their effect: they give Numba functions of `kernels`.
+__all__ = ["_lapack", "_layout"]
 
 for function in (
     core_inverse.cholesky_inverse,
@@ -54,9 +35,6 @@ for function in (
     core_cholesky_or_lu.packed_lu,
     core_cholesky_or_lu.flag,
     core_cholesky_or_lu.exchange_sign,
-    shapes.check_square,
-    shapes.check_same_order,
-    shapes.check_rhs,
 ):
     register_jitable(function)
 
@@ -65,16 +43,8 @@ def _f_matrix(T):
     return types.Array(T, 2, "F")
 
 
-def _numbers(T, ndims):
-    return (readable(T, ndim) for ndim in ndims)
-
-
-def _block_cg(*arrays):
-    return core_cg.block_cg_arrays(*arrays, iterate=iterate)
-
-
 # What the Ops run. All take arrays of any layout, those of floating-point numbers of one dtype.
-FLAG, NUMBER, COUNT = types.boolean, readable(types.float64, 0), readable(types.int64, 0)
+FLAG = types.boolean
 PIVOTS, KIND = c_array(types.int32, 1), c_array(types.int8, 0)
 cholesky = by_address(core_cholesky.factor, lambda T: _f_matrix(T)(readable(T, 2), FLAG))
 lu = by_address(
@@ -100,24 +70,6 @@ solve_by_either = by_address(
 inverse_by_either = by_address(
     core_cholesky_or_lu.inverse,
     lambda T: _f_matrix(T)(readable(T, 2), readable(types.int32, 1), FLAG, FLAG),
-)
-block_cg = python_by_address(
-    _block_cg,
-    lambda T: types.Tuple((c_array(T, 2), c_array(types.int64, 0), c_array(T, 2)))(
-        *_numbers(T, (2, 2)), NUMBER, COUNT, *_numbers(T, REST)
-    ),
-)
-partial_cholesky = python_by_address(
-    core_preconditioner.build_arrays,
-    lambda T: types.Tuple((c_array(T, 1), c_array(T, 2), c_array(T, 1)))(
-        readable(T, 2), COUNT, *_numbers(T, THIN_PARTS)
-    ),
-)
-lanczos_logdet = python_by_address(
-    core_lanczos.logdet_arrays,
-    lambda T: types.Tuple((c_array(T, 0), c_array(T, 0), c_array(types.int64, 0), c_array(T, 2)))(
-        readable(T, 2), NUMBER, COUNT, COUNT, *_numbers(T, PRECONDITIONER), NUMBER, *_numbers(T, THIN_PARTS)
-    ),
 )
 
 
@@ -182,81 +134,6 @@ def funcify_lu_inverse(op, node, **kwargs):
         return inverse_from_lu(cast(LU), cast_pivots(pivots))
 
     return lu_inverse, VERSION
-
-
-@register_funcify_default_op_cache_key(LowRankFactor)
-def funcify_low_rank_factor(op, node, **kwargs):
-    positive_definite = op.positive_definite
-    factorise = _compiled_lowrank.factorise if op.symmetric else _compiled_lowrank.factor_general
-
-    @numba_njit
-    def low_rank_factor(d, U, last):
-        return factorise(positive_definite, d, U, last)
-
-    return low_rank_factor, VERSION
-
-
-@register_funcify_default_op_cache_key(LowRankSolve)
-def funcify_low_rank_solve(op, node, **kwargs):
-    transposed = op.transposed
-    solve = _compiled_lowrank.solve if op.symmetric else _compiled_lowrank.solve_general
-
-    @numba_njit
-    def low_rank_solve(d, U, last, mode, w, F, pivots, S, FS, B):
-        return solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B)
-
-    return low_rank_solve, VERSION
-
-
-@register_funcify_default_op_cache_key(LowRankSolveColumns)
-def funcify_low_rank_solve_columns(op, node, **kwargs):
-    solve_columns = _compiled_lowrank.solve_columns
-
-    @numba_njit
-    def low_rank_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
-        return solve_columns(d, U, c, mode, w, F, pivots, S, FS)
-
-    return low_rank_solve_columns, VERSION
-
-
-@register_funcify_default_op_cache_key(LowRankInverseDiagonal)
-def funcify_low_rank_inverse_diagonal(op, node, **kwargs):
-    diagonal = (
-        _compiled_lowrank.inverse_diagonal if op.symmetric else _compiled_lowrank.inverse_diagonal_general
-    )
-
-    @numba_njit
-    def low_rank_inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):
-        return diagonal(d, U, last, mode, w, F, pivots, S, FS)
-
-    return low_rank_inverse_diagonal, VERSION
-
-
-@register_funcify_default_op_cache_key(BlockCG)
-def funcify_block_cg(op, node, **kwargs):
-    @numba_njit
-    def block_cg_solve(A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g):
-        return block_cg(A, B, rtol, limit, scale, U, s, factor, d, V, c, S, e, W, g)
-
-    return block_cg_solve, VERSION
-
-
-@register_funcify_default_op_cache_key(PartialCholesky)
-def funcify_partial_cholesky(op, node, **kwargs):
-    @numba_njit
-    def preconditioner(A, rank, d, V, c):
-        return partial_cholesky(A, rank, d, V, c)
-
-    return preconditioner, VERSION
-
-
-@register_funcify_default_op_cache_key(LanczosLogdet)
-def funcify_lanczos_logdet(op, node, **kwargs):
-    @numba_njit
-    def logdet(A, rtol, max_steps, seed, scale, U, s, condition_number, d, V, c):
-        return lanczos_logdet(A, rtol, max_steps, seed, scale, U, s, condition_number, d, V, c)
-
-    return logdet, VERSION
 
 
 @register_funcify_default_op_cache_key(SharedCholesky)

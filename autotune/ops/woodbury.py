@@ -11,9 +11,10 @@ from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.shape import Shape_i
 from pytensor.tensor.type import tensor
 
-from autotune.ops import lowrank
-from autotune.ops._base import LinalgOp, as_real, ensure_numba_dispatch, merge_lengths
+from autotune.ops._base import LOW_RANK, Late, LinalgOp, as_real, ensure_numba_dispatch, merge_lengths
 from cost_models import KernelCall, call
+
+lowrank = Late("lowrank")
 
 # What the applications read. `LowRankFactor` returns these, and then sign and logabsdet.
 FACTOR_FIELDS = ("mode", "w", "F", "pivots", "S", "FS")
@@ -22,9 +23,11 @@ FACTOR_FIELDS = ("mode", "w", "F", "pivots", "S", "FS")
 class _LowRankOp(LinalgOp):
     """Inputs (d, U, c) if ``symmetric``, else (d, U, V)."""
 
+    family = LOW_RANK
+
     def matrix_inputs(self, d, U, last):
         """The three inputs as variables of one dtype, and the static n."""
-        ensure_numba_dispatch()
+        ensure_numba_dispatch(self.family)
         d, U, last = as_real(self, (1, 2, 1 if self.symmetric else 2), d, U, last)
         n = merge_lengths(
             self, d.type.shape[0], U.type.shape[0], *([] if self.symmetric else last.type.shape[:1])

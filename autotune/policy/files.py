@@ -4,6 +4,8 @@ defaults < user config directory < ./autotune.yaml < AUTOTUNE_POLICY < enable()/
 Single values overlay key by key, rules append, and of rules the later ones win.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import stat
@@ -11,9 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import platformdirs
 import pydantic
 
 from autotune.policy import yaml_loader
@@ -21,11 +22,12 @@ from autotune.policy.conflicts import Conflict, conflicts, without_dead_demands
 from autotune.policy.messages import messages
 from autotune.policy.model import Accuracy, Origin, Policy, PolicyError
 from autotune.policy.names import printable, shown
+from autotune.policy.places import NAMED, policy_files
 from autotune.policy.yaml_loader import Document
 
-PolicySource = None | str | os.PathLike[str] | Mapping[str, Any] | Policy
+if TYPE_CHECKING:
+    from autotune.policy.places import PolicySource
 
-FILE_NAME = "autotune.yaml"
 SUPPORTED_VERSIONS = (1,)
 # What a policy needs at most: reading one takes seconds even if it was made to be slow.
 MOST_BYTES = 256 * 1024
@@ -98,13 +100,9 @@ def as_written(section: pydantic.BaseModel) -> Any:
 
 
 def _file_layers() -> list[Layer]:
-    """The files that apply without being asked for; only the one that AUTOTUNE_POLICY names must exist."""
-    user = Path(platformdirs.user_config_dir("autotune", appauthor=False)) / FILE_NAME
-    places = {"user file": user, "project file": Path(FILE_NAME)}
-    found = [_read_file(path, kind) for kind, path in places.items() if os.path.exists(path)]
-    named = os.environ.get("AUTOTUNE_POLICY")
-    kind = "AUTOTUNE_POLICY"
-    return [*found, _read_file(Path(named), kind, f" (named by {kind})")] if named else found
+    """The files that apply without being asked for."""
+    named = {NAMED: f" (named by {NAMED})"}
+    return [_read_file(path, kind, named.get(kind, "")) for kind, path in policy_files().items()]
 
 
 def _read(source: str | os.PathLike[str] | Mapping[str, Any] | Policy) -> Layer:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from autotune.policy.crossover import Crossover
+from autotune.policy.defaults import DEFAULT, PolicyError, Resolved
 from autotune.policy.names import EFFORTS, OneOf, strategy_names
 from autotune.policy.sections import Accuracy, Match, Options, Preconditioner, Section
 from autotune.policy.types import (
@@ -35,13 +36,6 @@ __all__ = [
     "Resolved",
     "Rule",
 ]
-
-
-class PolicyError(AssertionError, ValueError):
-    """A policy that cannot be read, or a demand that cannot be met.
-
-    An `AssertionError` because PyTensor swallows every other error of a rewrite.
-    """
 
 
 @dataclass(frozen=True)
@@ -108,17 +102,6 @@ class Rule(Section):
         return self._origin
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """The demands on one request, each with the rule that made it."""
-
-    force: str | None
-    force_rule: Rule | None
-    forbid: dict[str, Rule]
-    options: Options
-    option_rules: dict[str, Rule]
-
-
 class Policy(Section):
     """A whole policy; every field has a default, and only what is given overlays a lower layer."""
 
@@ -131,45 +114,45 @@ class Policy(Section):
         )
     )
     memory_limit: Memory | None = Field(
-        None,
+        DEFAULT.memory_limit,
         description="Memory that one problem may take at its peak; null: a share of the free memory. "
         "Valid: bytes, a size such as 8GiB or '1.5 GiB', or null for a share of the free memory.",
     )
     margin: float = Field(
-        0.1,
+        DEFAULT.margin,
         ge=0,
         lt=1,
         description="Predicted gain, as a share of the present time, up to which the graph stays as written. "
         "Valid: a number of at least 0 and less than 1.",
     )
     effort: Annotated[str, OneOf(lambda: EFFORTS)] = Field(
-        "estimate",
+        DEFAULT.effort,
         description="How a choice is made: by prices alone, by timing the candidates near the best price "
         "when a function is compiled, or by timing all that apply. Valid: estimate, measure or exhaustive.",
     )
     effort_budget: Seconds = Field(
-        10.0,
+        DEFAULT.effort_budget,
         description="Time that timing candidates may take for each function compiled, their compiling apart. "
         "Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
     )
     compile_budget: Seconds = Field(
-        10.0,
+        DEFAULT.compile_budget,
         description="Time that finding out what one constant matrix is made of, such as its spectrum, may "
         "take when a function is compiled. Valid: seconds, or a time such as 500ms, 10s, 2min, up to a day.",
     )
     runtime_dispatch: bool | None = Field(
-        None,
+        DEFAULT.runtime_dispatch,
         description="Whether an unknown size is looked at when the function runs, where that decides which "
         "candidate is cheaper; null: yes. Valid: true, false or null.",
     )
     probe: bool | None = Field(
-        None,
+        DEFAULT.probe,
         description="Whether a matrix whose example is known is made and iterated on when a function is "
         "compiled, so that the iterations it takes are known; null: where example_inputs are given. "
         "Valid: true (the present values of shared variables are an example, too), false or null.",
     )
     missing_pins: Annotated[str, OneOf(lambda: ("warn", "error"))] = Field(
-        "warn",
+        DEFAULT.missing_pins,
         description="What comes of a pin whose problem is not in the function. Valid: warn or error.",
     )
     sizes: Annotated[
@@ -184,7 +167,7 @@ class Policy(Section):
     rules: Annotated[
         tuple[Rule, ...], BeforeValidator(as_tuple_or_empty, json_schema_input_type=list[Rule] | None)
     ] = Field(
-        (),
+        DEFAULT.rules,
         description="What to force, forbid or know; of rules that disagree the later wins. "
         "Valid: a list of rules.",
     )

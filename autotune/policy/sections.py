@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from autotune.policy.defaults import DEFAULT
 from autotune.policy.names import PRECONDITIONERS, REQUESTS, STRUCTURES, OneOf
 from autotune.policy.types import Dimension, PositiveInt, RelativeError, Requests, Structures, Tolerance
 from autotune.problem import UNKNOWN, Traits
@@ -29,12 +30,12 @@ class Accuracy(Section):
     """How far off an inexact strategy may be; None rules such strategies out."""
 
     solve_rtol: Tolerance = Field(
-        1e-10,
+        DEFAULT.accuracy.solve_rtol,
         description="Largest relative residual |b - A x| / |b| of a solve by an iterative strategy; the "
         "relative error of x may be larger, by up to the condition number. Valid: a number between 0 and 1.",
     )
     logdet_rtol: RelativeError | None = Field(
-        None,
+        DEFAULT.accuracy.logdet_rtol,
         description="Largest relative error of a log-determinant by a stochastic strategy; null: exact only. "
         "Valid: a number from 1e-16 to 1, or null.",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from autotune.policy.model import PolicyError
+from autotune.policy.defaults import PolicyError
 from autotune.policy.names import shown
 
 Path = tuple[str | int, ...]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cost_models
 from autotune.plan import Plan
 from autotune.plan.feature import compiled_plan
-from autotune.policy.files import PolicySource
 from autotune.pricing import ExampleSizes, price
 from autotune.report.inside import compiled_function
 from autotune.report.model import explain_model, is_model
+
+if TYPE_CHECKING:
+    from autotune.policy.places import PolicySource
 
 
 def explain(fn: Any, arguments: Sequence[Any] = (), *, policy: PolicySource = None) -> Plan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytensor.graph.replace import clone_replace
 
@@ -17,10 +17,12 @@ from autotune.plan import Plan
 from autotune.plan.feature import compiled_plan
 from autotune.plan.model import Hint
 from autotune.plan.session import switched_off
-from autotune.policy.files import PolicySource
 from autotune.pricing import ExampleSizes, Price, price
 from autotune.report.advice import Looked, proposals
 from autotune.rewrite.doors import enabled
+
+if TYPE_CHECKING:
+    from autotune.policy.places import PolicySource
 
 logger = logging.getLogger("autotune")
 # A predicted gain below that, as a share of the time, is no advice: prices are not so sure.

@@ -1,4 +1,7 @@
-"""What was read from a graph as plain problems, of which choosing is a pure function."""
+"""What was read from a graph as plain problems, of which choosing is a pure function.
+
+What probes matrices is imported where there are examples.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from autotune.evidence.bounds import bound
-from autotune.evidence.probe import with_spectrum
 from autotune.problem import Problem
 from autotune.read.naming import fingerprint, numbered, rv_of, source_of, terms_of
 
@@ -46,6 +48,8 @@ def probed(found: list[tuple], policy, examples) -> list[tuple]:
     """Pairs of a reading and its problem, now with what the examples tell of its spectrum."""
     if policy.probe is False or (examples is None and not policy.probe):
         return found
+    from autotune.evidence.probe import with_spectrum
+
     return [
         (reading, problem if reading.carried else with_spectrum(reading, problem, policy, examples))
         for reading, problem in found

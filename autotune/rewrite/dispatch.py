@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cost_models
 from autotune.choose import with_crossover
-from autotune.policy import Policy
 from autotune.problem import Decision
 from autotune.rewrite.branches import is_lazy, left_to_decide, separable
+
+if TYPE_CHECKING:
+    from autotune.policy import Policy
 
 # Problems of a function that get two branches where the policy leaves it open: each takes time to compile.
 MOST_DISPATCHED = 4

@@ -12,14 +12,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytensor.compile.mode import Mode, get_default_mode, get_mode, optdb
 from pytensor.graph.basic import Variable
 
 from autotune.evidence.examples import ExampleInputs, Examples, examples_from
 from autotune.plan.session import Session, enabled_examples, enabled_policies
-from autotune.policy.files import PolicySource, layered
+from autotune.policy.in_force import policy_in_force
 from autotune.rewrite.before_autodiff import decided, random_variables
 from autotune.rewrite.passes import (
     DECIDE_POSITION,
@@ -30,6 +30,9 @@ from autotune.rewrite.passes import (
     ProtectStructure,
 )
 from autotune.rewrite.rederive import REDERIVE_POSITION, DecideTakenGradients
+
+if TYPE_CHECKING:
+    from autotune.policy.places import PolicySource
 
 
 def mode(
@@ -159,7 +162,7 @@ def enabled(policy: PolicySource = None, *, example_inputs: ExampleInputs = None
 
 def checked(policy: PolicySource) -> PolicySource:
     """``policy``, if it is valid; otherwise the error comes here, not at the first compile."""
-    layered(policy, layers=False)
+    policy_in_force(policy, layers=False)
     return policy
 
 

@@ -1,9 +1,12 @@
-"""The pass: read, decide, commit once; before autodiff with request Ops, finally with algorithms."""
+"""The pass: read, decide, commit once; before autodiff with request Ops, finally with algorithms.
+
+What pins and timings need is imported where there are some.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytensor.compile.mode import Mode
 from pytensor.graph.features import PreserveVariableAttributes
@@ -16,14 +19,11 @@ from autotune.algebra.host import features_of, is_branch
 from autotune.algebra.requests import RequestOp
 from autotune.choose import decide
 from autotune.evidence.examples import joined
-from autotune.evidence.measured import measured
-from autotune.evidence.stand_ins import Modes
 from autotune.plan import Plan
 from autotune.plan.feature import PlanFeature, enclosing, feature_of, plan_of
-from autotune.plan.pins import is_pinned, report_missing
 from autotune.plan.session import enabled_examples, enabled_policies, is_switched_off, publish
-from autotune.policy import Policy, PolicyError
-from autotune.policy.files import layered
+from autotune.policy import PolicyError
+from autotune.policy.in_force import policy_in_force
 from autotune.problem import Decision, Problem
 from autotune.read import has_roots, read
 from autotune.read.equal import equal_matrices
@@ -46,6 +46,10 @@ from autotune.rewrite.early import (
     sum_diagonals_of_products,
 )
 from autotune.rewrite.products import thin_products
+
+if TYPE_CHECKING:
+    from autotune.evidence.stand_ins import Modes
+    from autotune.policy import Policy
 
 # After PyTensor drains assumptions (0.8) and before canonicalize (1).
 PROTECT_POSITION = 0.9
@@ -147,7 +151,7 @@ class DecideBeforeAutodiff(GuardedPass):
         tune_graph(fgraph, self.policy, commit, differentiated=True, **known)
 
     def _will_look(self, decision) -> bool:
-        return will_look(decision, layered(*enabled_policies, self.policy))
+        return will_look(decision, policy_in_force(*enabled_policies, self.policy))
 
 
 def gains_by_waiting(problem) -> bool:
@@ -217,7 +221,7 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
         return False
     plan, replacements = Plan(), []
     if has_roots(fgraph):
-        in_force = layered(*enabled_policies, policy)
+        in_force = policy_in_force(*enabled_policies, policy)
         known = {"examples": joined(*enabled_examples, examples), "linker": linker}
         merge_matrices(fgraph, in_force, differentiated=differentiated, **known)
         decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
@@ -258,6 +262,8 @@ def merge_matrices(fgraph, policy: Policy, **known) -> None:
     )
     pairs = equal_matrices(matrices, Facts(fgraph).symmetric) if len(matrices) > 1 else []
     if pairs and policy.pins:
+        from autotune.plan.pins import is_pinned
+
         named = {
             r.matrix for r, problem in problems_on(fgraph, policy, **known) if is_pinned(problem, policy)
         }
@@ -302,11 +308,15 @@ def _decisions(problems, policy: Policy, mode) -> list[Decision]:
     decisions = [decide(problem, policy, cost_models.find_profile) for problem in problems]
     if policy.effort == "estimate" or not any(decision.profile for decision in decisions):
         return decisions
+    from autotune.evidence.measured import measured
+
     return measured(decisions, policy, cost_models.find_profile(), modes_to_time(mode))
 
 
 def modes_to_time(mode: Mode) -> Modes:
     """The linker and rewrites of ``mode`` for candidates that are timed."""
+    from autotune.evidence.stand_ins import Modes
+
     plain = without_passes(mode)
     lowering = plain.register((AutotunePass(ONLY_LOWER, only_lower=True), DECIDE_POSITION))
     return Modes(plain, lowering, answering, requesting)
@@ -340,7 +350,9 @@ def _replacements(fgraph, decided, commit) -> list[tuple]:
 def _look_for_pins(in_force: Policy, own: Any, plan: Plan) -> None:
     """Say which pins find nothing. Those of ``own``, the policy of this function alone, must all be found."""
     if in_force.pins:
-        report_missing(in_force, layered(own, layers=False).pins, plan.decisions)
+        from autotune.plan.pins import report_missing
+
+        report_missing(in_force, policy_in_force(own, layers=False).pins, plan.decisions)
 
 
 def holds_problems(fgraph) -> bool:

@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 
 from autotune.algebra.symmetric_parts import columns_read, matrix_parts, parts_of
 from autotune.ops.cg import BlockCG, PartialCholesky
-from autotune.ops.core_preconditioner import JACOBI
+from autotune.ops.constants import JACOBI
 from autotune.problem import Problem, known
 from autotune.problem.spectrum import NEVER
 from autotune.strategies.base import (

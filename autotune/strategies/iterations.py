@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from autotune.ops.core_preconditioner import JACOBI
+from autotune.ops.constants import JACOBI
 from autotune.problem import Problem, known
 from autotune.problem.spectrum import GIVEN, NEVER, Convergence, Spectrum
 

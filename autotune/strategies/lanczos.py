@@ -8,8 +8,7 @@ from functools import cached_property
 import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 
-from autotune.ops.core_lanczos import BLOCK
-from autotune.ops.core_preconditioner import JACOBI
+from autotune.ops.constants import BLOCK, JACOBI
 from autotune.ops.factor import SharedCholesky
 from autotune.ops.lanczos import LanczosLogdet
 from autotune.problem import Problem, known

@@ -7,7 +7,15 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 
-from autotune.ops import BlockCG, PartialCholesky, core_cg, core_direct, core_preconditioner, kernels
+from autotune.ops import (
+    BlockCG,
+    PartialCholesky,
+    constants,
+    core_cg,
+    core_direct,
+    core_preconditioner,
+    kernels,
+)
 from autotune.ops.core_operator import SymmetricOperator, as_operator
 
 N, K = 40, 6
@@ -34,7 +42,7 @@ def matrix_of(parts):
 
 
 def identity():
-    return core_preconditioner.build(np.eye(1), core_preconditioner.NONE)
+    return core_preconditioner.build(np.eye(1), constants.NONE)
 
 
 def chebyshev_bound(A, preconditioner, rtol):

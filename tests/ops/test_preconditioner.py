@@ -6,8 +6,8 @@ import pytensor.tensor as pt
 import pytest
 
 from autotune.ops import PartialCholesky, core_cg, core_preconditioner
+from autotune.ops.constants import JACOBI, NONE
 from autotune.ops.core_operator import as_operator
-from autotune.ops.core_preconditioner import JACOBI, NONE
 
 
 def rbf(n, lengthscale, noise, seed=0):
