@@ -46,7 +46,7 @@ def low_rank_by_hand(U, t, s, y):
 
 
 def groups_by_hand(group, t, s, y):
-    """log N(y | 0, t² Z Z' + s² I) for one-hot Z: the capacitance matrix is diagonal. group: (n,) integers."""
+    """log N(y | 0, t² Z Z' + s² I) for one-hot Z, by sums over groups. group: (n,) integers."""
     n = len(y)
     w, v = t**2, s**2
     sizes, sums = np.bincount(group), np.bincount(group, weights=y)

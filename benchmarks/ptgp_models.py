@@ -4,8 +4,8 @@
 
 ptgp tells no sizes: X and y are a matrix and a vector. ``exact``, ``vfe``, ``fitc``, ``svgp``: ptgp's own
 objectives by ``compile_scipy_objective``, no hint, no rule. ``vfe-naive`` writes the covariance of the
-collapsed bound as ``Kuf' solve(Kuu, Kuf) + s² I`` and takes `slogdet` and `solve` of it; written by hand it is
-the usual form in the m x m matrix ``Kuu + Kuf Kuf' / s²``, compiled by plain PyTensor.
+collapsed bound as ``Kuf' solve(Kuu, Kuf) + s² I`` and takes `slogdet` and `solve` of it; written by hand it
+is the usual form in the m x m matrix ``Kuu + Kuf Kuf' / s²``, compiled by plain PyTensor.
 """
 
 from __future__ import annotations

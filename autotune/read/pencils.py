@@ -43,8 +43,8 @@ def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Penci
     thin = _merged([(s, x) for s, x in found if x.ndim == 1])
     if len(full) != 1 or len(thin) > 1:
         return None
-    [(s, A)], (t, d) = full, thin[0] if thin else (pt.constant(np.asarray(0, var.dtype)), np.ones(n))
-    A, identity = symmetric_values(A), bool((d == 1).all())
+    [(s, found_A)], (t, d) = full, thin[0] if thin else (pt.constant(np.asarray(0, var.dtype)), np.ones(n))
+    A, identity = symmetric_values(found_A), bool((d == 1).all())
     if A is None or not (identity or (np.isfinite(d).all() and (d > 0).all())):
         return None
     parts = constants_of(A, None if identity else d, var.dtype)

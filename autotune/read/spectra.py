@@ -111,6 +111,6 @@ def constants_of(A: np.ndarray, d: np.ndarray | None, dtype: str) -> dict[str, A
     root = None if d is None else np.sqrt(d)
     values, Q = spectrum(A if root is None else A / np.outer(root, root))
     arrays = {"A": A, "spectrum": values, "M": Q}
-    if root is not None:
+    if d is not None and root is not None:
         arrays |= {"M": root[:, None] * Q, "d": d, "P": Q / root[:, None]}
     return {name: pt.constant(np.asarray(array, dtype=dtype)) for name, array in arrays.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytensor.tensor as pt
 
@@ -60,7 +62,7 @@ class SpectrumSolver(Solver):
     """Where a Cholesky factor is asked for and some eigenvalue is not positive, every answer is NaN."""
 
     def __init__(self, operator):
-        basis = basis_of(operator)
+        basis: Any = basis_of(operator)
         self.operator, self.dual, self.e = operator, basis.dual, basis.eigenvalues
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
