@@ -60,6 +60,23 @@ def _constant(p):
     return Matrix(p.constant((p.dim, p.dim), kind), p.dim, kind == "spd", kind == "spd")
 
 
+def _pencil(p):
+    """A constant, and the identity or a constant diagonal, with scalars."""
+    if not p.known:
+        return None
+    A = p.constant((p.dim, p.dim), p.g.pick(["spd", "spd", "indefinite"]))
+    d = p.constant((p.dim,), "positive")
+    s, t, identity = p.s(), p.s(), pt.eye(p.order)
+    return p.g.one_of(
+        lambda: s * A + t * identity,
+        lambda: s * A,
+        lambda: A / s - t * A + 3.0 * identity,
+        lambda: t * (pt.diag(d) - 0.1 * s * A),
+        lambda: (1 - s) * identity + s * A,
+        lambda: s * A + pt.diag(t * d),
+    )
+
+
 def _toeplitz(p):
     i = pt.arange(p.order)
     return 0.1 * p.y()[pt.abs(_distances(p, i))] + 2.0 * pt.eye(p.order)
@@ -112,6 +129,7 @@ DENSE = {
     "sym assumed": (0.6, SYM, lambda p: assume(p.square("sym"), symmetric=True)),
     "spd+low rank": (1.5, SPD, _plus_low_rank),
     "toeplitz": (0.4, SYM, _toeplitz),
+    "pencil": (2, SYM, _pencil),
     "integer": (0.5, GENERAL, _integer),
     "squashed": (0.5, SYM, _squashed),
     "product of spd": (0.5, SPD, lambda p: p.square("spd") * p.square("spd")),
