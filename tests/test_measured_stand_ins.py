@@ -18,6 +18,7 @@ from cost_models import generic_profile
 
 DEFINITE = dense(3, positive_definite=True, symmetric=True)
 KRONECKER = Term("kronecker", children=(dense(2), dense(3)), order="product")
+ORTHONORMAL = (("nonnegative_weights", True), ("orthonormal", True), ("symmetric", True))
 STAND_INS = {
     "PD": Problem((Request("solve", 3), Request("logdet", form="lu")), term=dense(7), positive_definite=True),
     "by a factor": Problem(
@@ -75,6 +76,16 @@ STAND_INS = {
     ),
     "low-rank update": Problem(
         (Request("solve", 1), Request("logdet", form="lu")), sum_term(KRONECKER, low_rank_term(6, 1))
+    ),
+    "pencil": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("pencil", (("n", 6),), (("symmetric", True),)),
+        symmetric=True,
+    ),
+    "orthonormal columns": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        sum_term(diagonal_term(8), Term("low_rank", (("n", 8), ("rank", 2)), ORTHONORMAL)),
+        symmetric=True,
     ),
     "shared": Problem((Request("solve", 1),), term=diagonal_plus_low_rank(8, 2), shared=True, symmetric=True),
 }

@@ -20,11 +20,13 @@ class Draft:
 
     Lengths other than 1 are not static, so that Numba's code for any size serves every size. ``general``:
     dense matrices are not symmetric; others are positive definite, with this condition number.
+    ``equal_entries``: those of diagonals are.
     """
 
     dtype: str
     batch: tuple[int, ...] = ()
     general: bool = False
+    equal_entries: bool = False
     condition_number: float = CONDITION
     inputs: list[Any] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
@@ -40,6 +42,10 @@ class Draft:
         """An input for one part of every matrix."""
         return self.input(name, np.broadcast_to(value, (*self.batch, *value.shape)))
 
+    def constant(self, value: np.ndarray) -> Any:
+        """What no gradient is taken by."""
+        return pt.constant(np.array(value, dtype=self.dtype, order="C"))
+
     def matrix(self, n: int) -> np.ndarray:
         """Values of a dense matrix (n, n)."""
         return _general(self.rng, n) if self.general else _definite(self.rng, n, self.condition_number)
@@ -47,7 +53,7 @@ class Draft:
     def positive(self, n: int) -> np.ndarray:
         """``MIDDLE`` times log-uniform numbers (n,) between 1/2 and 2."""
         found: np.ndarray = MIDDLE * np.exp(self.rng.uniform(-math.log(2), math.log(2), n))
-        return found
+        return np.full(n, MIDDLE) if self.equal_entries else found
 
     def columns(self, n: int, k: int) -> np.ndarray:
         """Columns (n, k) of about length one."""

@@ -81,15 +81,13 @@ class LowRank(Operator):
     def example(cls, term, draft):
         """With ``c`` where its sign is not known, and V other than U where it is."""
         n, k = (known(size) for _, size in term.dims)
-        values = draft.columns(n, k)
-        if term.fact("orthonormal"):
-            values = np.linalg.qr(values)[0]
-        U = V = draft.part("U", values)
+        values, orthonormal = draft.columns(n, k), bool(term.fact("orthonormal"))
+        U = V = draft.constant(np.linalg.qr(values)[0]) if orthonormal else draft.part("U", values)
         if not term.fact("symmetric"):
             V = draft.part("V", values + 0.1 * draft.columns(n, k))
         weighted = not term.fact("nonnegative_weights")
         c = draft.part("c", draft.rng.uniform(0.5, 1.5, k)) if weighted else None
-        return LowRank(U, c, V, orthonormal=bool(term.fact("orthonormal")))
+        return LowRank(U, c, V, orthonormal=orthonormal)
 
     def dims(self):
         return {"n": (self.U, -2), "rank": (self.U, -1)}

@@ -57,10 +57,10 @@ class Pencil(Operator):
     @classmethod
     def example(cls, term, draft):
         n = known(term.n)
-        draft_A = draft.matrix(n) if not draft.general else draft.positive(n) * np.eye(n)
-        spectrum, M = np.linalg.eigh(draft_A)
-        values = {"A": draft_A, "w": np.array([0.8, 0.3]), "spectrum": spectrum, "M": M}
-        return cls(*(draft.input(name, value) for name, value in values.items()))
+        A = draft.positive(n) * np.eye(n) if draft.general else draft.matrix(n)
+        spectrum, M = np.linalg.eigh(A)
+        w = draft.part("w", np.array([0.8, 0.3]))
+        return cls(draft.constant(A), w, draft.constant(spectrum), draft.constant(M))
 
     def dims(self):
         return {"n": (self.A, -1)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from autotune.algebra.operator import KINDS, Operator, kind_of, rebuilt
@@ -45,6 +45,8 @@ class Sum(Operator):
 
     @classmethod
     def example(cls, term, draft):
+        equal = any(child.fact("orthonormal") for child in term.children)
+        draft = replace(draft, equal_entries=True) if equal else draft
         return Sum(tuple(kind_of(child.kind).example(child, draft) for child in term.children))
 
     def dims(self):
