@@ -15,6 +15,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
+from pytensor.graph.basic import Constant
 from pytensor.tensor.linalg.solvers.general import solve
 from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.summary import slogdet
@@ -117,7 +118,8 @@ class StandIn:
         terms = [
             (a if r.kind in linear else a**2).sum() for r, a in asked if np.dtype(a.type.dtype).kind == "f"
         ]
-        wrt = [*self.operator.parts, *(b for b in self.rhs if b is not None)]
+        changing = (part for part in self.operator.parts if not isinstance(part, Constant))
+        wrt = [*changing, *(b for b in self.rhs if b is not None)]
         return pt.grad(sum(terms[1:], terms[0]), wrt, disconnected_inputs="ignore") if terms else []
 
 
