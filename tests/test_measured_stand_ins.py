@@ -82,6 +82,11 @@ STAND_INS = {
         Term("pencil", (("n", 6),), (("symmetric", True),)),
         symmetric=True,
     ),
+    "kronecker with noise": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("kronecker_noise", (("n", 6), ("p0", 2), ("p1", 3)), (("symmetric", True),)),
+        symmetric=True,
+    ),
     "orthonormal columns": Problem(
         (Request("solve", 2), Request("logdet", form="lu")),
         sum_term(diagonal_term(8), Term("low_rank", (("n", 8), ("rank", 2)), ORTHONORMAL)),

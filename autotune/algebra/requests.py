@@ -241,6 +241,10 @@ class OuterCotangent:
     def diagonal(self):
         return -(self._weighted(self.left) * self.right).sum(axis=-1)
 
+    def onto_factors(self, operator):
+        """The cotangents of factors, of an operator that has them."""
+        return operator.of_outer(-self._weighted(self.left), self.right)
+
     def congruence_diagonal(self, M):
         left, right = (_coordinates(M, side) for side in (self.left, self.right))
         return -(self._weighted(left) * right).sum(axis=-1)
@@ -274,6 +278,9 @@ class InverseCotangent:
 
     def diagonal(self):
         return self.g[..., None] * self.system.inverse_diagonal()
+
+    def onto_factors(self, operator):
+        return operator.of_inverse(self.g) if self.system.operator.unmarked is operator else None
 
     def congruence_diagonal(self, M):
         basis = basis_of(self.system.operator)

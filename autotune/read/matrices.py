@@ -31,10 +31,12 @@ from autotune.algebra import STRUCTURES
 from autotune.algebra.composite import Composite, Part
 from autotune.algebra.dense import Dense
 from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.kronecker import Kronecker
+from autotune.algebra.kronecker_noise import KroneckerNoise
 from autotune.algebra.low_rank import LowRank, equal_weights
 from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.algebra.operator import Operator, length, of_each, of_one_batch, of_one_length
+from autotune.algebra.operator import Operator, length, of_each, of_one_batch, of_one_length, value_of
 from autotune.algebra.sum import Sum, sum_of
 from autotune.read.congruence import are_transposed, half
 from autotune.read.constants import as_exact, cast_constants, constant_terms, factors_of, symmetric_term
@@ -95,6 +97,9 @@ class Recogniser:
         if composite is not None:
             return composite
         terms = self.terms(matrix) or self._updated(dense.matrix)
+        noisy = None if terms else self._kronecker_noise(dense.matrix)
+        if noisy is not None:
+            return noisy
         if not terms:
             found = pencil_of(dense.matrix, self.terms, self.compile_budget)
             if found is not None:
@@ -179,6 +184,24 @@ class Recogniser:
         others = [term for term in terms if not isinstance(term, Composite)]
         thin = all(isinstance(t, LowRank) and _is_thin_column(t) for t in others)
         return terms if len(composites) == 1 and others and thin else None
+
+    def _kronecker_noise(self, matrix) -> KroneckerNoise | None:
+        """A Kronecker product of symmetric matrices plus a multiple of the identity, else None."""
+        composites, diagonals = [], []
+        for addend in self._addends(matrix):
+            terms = self._addend(addend, matrix)
+            if terms and all(isinstance(term, Diagonal) for term in terms):
+                diagonals += terms
+            else:
+                composites.append(self.composite(addend))
+        if len(composites) != 1 or not isinstance(composites[0], Kronecker) or not diagonals:
+            return None
+        children, d = composites[0].children, diagonal_of(diagonals)
+        if value_of(d) is None or not all(child.symmetric for child in children):
+            return None
+        factors = tuple(child.operator.to_dense() for child in children)
+        found = KroneckerNoise(factors, d)
+        return found if all(part.type.dtype == matrix.type.dtype for part in found.parts) else None
 
     def _addends(self, var) -> list:
         """The matrices that ``var`` is the sum of; those that are subtracted are multiplied by -1."""

@@ -1,4 +1,4 @@
-"""Constants with scalars that change, by a spectrum that was found when the function was compiled."""
+"""By a spectrum: of constants, found at compile time, or of the factors of a Kronecker product."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
+from autotune.algebra.kronecker_noise import KroneckerNoise, along_axes, eigenvalues, orders_of
 from autotune.algebra.pencil import Pencil, basis_of, multiple_of_identity
 from autotune.algebra.solver import Solver
 from autotune.problem import REQUEST_KINDS, Problem, known
@@ -19,7 +20,7 @@ class SpectrumStrategy(Strategy):
 
     Or ``K = t I + M diag(c) M'`` with constant orthonormal columns M, on whose complement K is t. Golub & Van
     Loan 2013, section 8.7; in mixed models Kang et al. 2008, "Efficient control of population structure in
-    model organism association mapping".
+    model organism association mapping". Or ``K = F_1 kron F_2 + t I`` by the eigenproblems of the factors.
     """
 
     name = "spectrum"
@@ -30,12 +31,18 @@ class SpectrumStrategy(Strategy):
     def concerns(self, problem):
         low_rank = problem.term.find("low_rank")
         thin = problem.structure == ("diagonal", "low_rank") and low_rank.fact("orthonormal")
-        return problem.structure == ("pencil",) or bool(thin)
+        return problem.structure in (("pencil",), ("kronecker_noise",)) or bool(thin)
 
     def objects_to(self, problem, options):
-        return None if self.concerns(problem) else No("the matrix is not made of constants and scalars")
+        return (
+            None
+            if self.concerns(problem)
+            else No("the matrix is not made of constants and scalars, or a Kronecker product plus noise")
+        )
 
     def work(self, problem: Problem, options) -> Work:
+        if problem.structure == ("kronecker_noise",):
+            return _of_factors(problem)
         n = known(problem.n)
         k = known(problem.term.sizes().get("rank", n))
         calls, held = [call("stream", n=k)], 2 * n
@@ -55,15 +62,31 @@ class SpectrumStrategy(Strategy):
 
     def solver(self, system, options):
         operator = system.operator.unmarked
+        if isinstance(operator, KroneckerNoise):
+            return KroneckerNoiseSolver(operator)
         return (PencilSolver if isinstance(operator, Pencil) else ThinSolver)(operator)
+
+
+def _of_factors(problem: Problem) -> Work:
+    """An eigenproblem for each factor, and a product along each axis."""
+    n, orders = known(problem.n), orders_of(problem.term)
+    calls = [*(call("syevr", n=p) for p in orders), call("stream", n=n)]
+    twice = 3 if problem.differentiated else 1
+    columns = 0
+    for r in problem.requests:
+        m = known(r.columns) if r.kind in ("solve", "inv_quad") else n if r.kind == "inverse" else 0
+        columns += m
+        for p in orders:
+            calls += [call("gemm", m=p, n=n // max(p, 1) * m, k=p, count=2 * twice)]
+            calls += [call("transpose", m=n, n=m, count=2 * twice)]
+    held = 4 * n * columns + 2 * sum(p * p for p in orders)
+    return Work(tuple(calls), problem.itemsize * held)
 
 
 class SpectrumSolver(Solver):
     """Where a Cholesky factor is asked for and some eigenvalue is not positive, every answer is NaN."""
 
-    def __init__(self, operator):
-        basis: Any = basis_of(operator)
-        self.operator, self.dual, self.e = operator, basis.dual, basis.eigenvalues
+    e: Any
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
         found = super().answer(kind, rhs, transposed)
@@ -77,6 +100,10 @@ class SpectrumSolver(Solver):
 
 
 class PencilSolver(SpectrumSolver):
+    def __init__(self, operator):
+        basis: Any = basis_of(operator)
+        self.operator, self.dual, self.e = operator, basis.dual, basis.eigenvalues
+
     def solve(self, rhs, transposed=False):
         return self.dual @ (self.dual.T @ rhs / self.e[:, None])
 
@@ -100,7 +127,8 @@ class ThinSolver(SpectrumSolver):
     """In the range of M and in its complement: projections are constant if the right-hand side is."""
 
     def __init__(self, operator):
-        super().__init__(operator)
+        basis: Any = basis_of(operator)
+        self.dual, self.e = basis.dual, basis.eigenvalues
         d = operator.terms[0].d
         self.t = multiple_of_identity(d)
         self.outside = pt.cast(d.shape[0] - self.e.shape[0], self.t.type.dtype)
@@ -137,3 +165,33 @@ class ThinSolver(SpectrumSolver):
 
     def is_positive_definite(self):
         return pt.all(self.e > 0) & (pt.eq(self.outside, 0) | (self.t > 0))
+
+
+class KroneckerNoiseSolver(SpectrumSolver):
+    """By the eigenproblems of the factors, solved at every call."""
+
+    def __init__(self, operator: KroneckerNoise):
+        self.operator = operator
+        values, self.vectors = zip(*operator.spectra(), strict=True)
+        self.e = eigenvalues(values, multiple_of_identity(operator.d))
+
+    def _rotated(self, x, *, back=False):
+        maps = [(lambda b, Q=Q: Q @ b) if back else (lambda b, Q=Q: Q.T @ b) for Q in self.vectors]
+        return along_axes(self.operator.lengths, maps, x)
+
+    def solve(self, rhs, transposed=False):
+        return self._rotated(self._rotated(rhs) / self.e[:, None], back=True)
+
+    def inv_quad(self, rhs):
+        return (pt.sqr(self._rotated(rhs)) / self.e[:, None]).sum(axis=0)
+
+    def logdet(self):
+        return pt.prod(pt.sign(self.e)), pt.log(pt.abs(self.e)).sum()
+
+    def inverse(self):
+        n = self.operator.d.shape[0]
+        return self.solve(pt.eye(n, dtype=self.e.type.dtype))
+
+    def inverse_diagonal(self):
+        maps = [lambda b, Q=Q: pt.sqr(Q) @ b for Q in self.vectors]
+        return along_axes(self.operator.lengths, maps, (1 / self.e)[:, None])[:, 0]

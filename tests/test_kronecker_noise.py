@@ -1,0 +1,128 @@
+"""Kronecker products of symmetric matrices plus a multiple of the identity, by spectra of the factors."""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from helpers import in_turn, python_mode, relative_error
+from pytensor.assumptions import assume
+from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
+
+import autotune
+
+P, Q = 4, 6
+rng = np.random.default_rng(5)
+X, Z = rng.normal(size=P), rng.normal(size=Q)
+s, t, r = pt.scalars("s", "t", "r")
+B = pt.matrix("B", shape=(Q, Q))
+VALUES = {s: 1.3, t: 0.7, r: 0.9, B: rng.normal(size=(Q, Q))}
+SMOOTH = pt.exp(-0.5 * (X[:, None] - X) ** 2 / r**2)
+ROUGH = s * pt.exp(-pt.abs(Z[:, None] - Z) / r)
+EXCHANGEABLE = (1 - s / 2) * pt.eye(Q) + s / 2  # one eigenvalue Q - 1 times
+FORMS = {
+    "kernels": kron(SMOOTH, ROUGH) + t * pt.eye(P * Q),
+    "repeated eigenvalues": kron(SMOOTH, EXCHANGEABLE) + t**2 * pt.eye(P * Q),
+    "multiple": s * kron(SMOOTH, ROUGH) + pt.diag(pt.full((P * Q,), t)),
+    "assumed": kron(assume(B @ B.T, symmetric=True), SMOOTH) + t * pt.eye(P * Q),
+    "three": kron(SMOOTH, kron(EXCHANGEABLE, pt.eye(2) * s + t)) + t * pt.eye(2 * P * Q),
+    "quotient": (kron(ROUGH, SMOOTH) + t * pt.eye(P * Q)) / s,
+}
+OTHERS = {
+    "other noise": kron(SMOOTH, ROUGH) + pt.diag(pt.exp(r * np.arange(P * Q))),
+    "no symmetry": kron(SMOOTH, B) + t * pt.eye(P * Q),
+    "no noise": kron(SMOOTH, ROUGH),
+    "two products": kron(SMOOTH, ROUGH) + kron(SMOOTH, pt.exp(ROUGH)) + t * pt.eye(P * Q),
+}
+
+
+def y_of(K, columns=1):
+    y = np.random.default_rng(1).normal(size=(K.type.shape[0], columns))
+    return pt.as_tensor(y[:, 0] if columns == 1 else y)
+
+
+def density(K):
+    L = cholesky(K)
+    return (solve_triangular(L, y_of(K), lower=True) ** 2).sum() + 2 * pt.log(pt.diag(L)).sum()
+
+
+REQUESTS = {
+    "density": density,
+    "solve": lambda K: (solve(K, y_of(K, 3)) ** 2).sum(),
+    "logdet": lambda K: slogdet(K)[1],
+    "inverse": lambda K: (inv(K) ** 2).sum(),
+    "inverse diagonal": lambda K: (pt.diag(inv(K)) ** 2).sum(),
+}
+BY_SPECTRUM = {"rules": [{"match": {"structure": "kronecker_noise"}, "force": "spectrum"}]}
+
+
+def functions(outputs, policy=None, mode=None):
+    mode = python_mode() if mode is None else mode
+    options = {"on_unused_input": "ignore"}
+    plain = pytensor.function(list(VALUES), outputs, mode=mode, **options)
+    return pytensor.function(list(VALUES), outputs, mode=autotune.mode(policy, base=mode), **options), plain
+
+
+def gradient(value):
+    return [value, *pt.grad(value, list(VALUES), disconnected_inputs="ignore")]
+
+
+def check(tuned, plain, tolerance=1e-11):
+    for found, expected in zip(tuned(*VALUES.values()), plain(*VALUES.values()), strict=True):
+        assert np.abs(found - expected).max() < tolerance * (np.abs(expected).max() or 1.0)
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+@pytest.mark.parametrize("form", in_turn(list(FORMS), 3))
+def test_value_and_gradient_are_plain_ones(form, request_):
+    tuned, plain = functions(gradient(REQUESTS[request_](FORMS[form])), BY_SPECTRUM)
+    assert [d.chosen for d in autotune.explain(tuned).decisions] == ["spectrum"]
+    check(tuned, plain)
+
+
+def test_repeated_eigenvalues_through_numba():
+    check(*functions(gradient(density(FORMS["repeated eigenvalues"])), BY_SPECTRUM, "NUMBA"))
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_other_matrices_are_served_otherwise(form):
+    tuned, plain = functions(gradient(slogdet(OTHERS[form])[1]))
+    assert all(d.problem.structure != ("kronecker_noise",) for d in autotune.explain(tuned).decisions)
+    check(tuned, plain, 1e-9)
+
+
+def test_a_larger_one_is_chosen_and_makes_no_square_array():
+    n = 400
+    x, z = np.linspace(0, 3, 20), np.linspace(0, 2, 20)
+    K = kron(pt.exp(-((x[:, None] - x) ** 2) / r), s * pt.exp(-pt.abs(z[:, None] - z))) + t * pt.eye(n)
+    tuned, plain = functions(gradient(density(K)))
+    assert [d.chosen for d in autotune.explain(tuned).decisions] == ["spectrum"]
+    nodes = tuned.maker.fgraph.apply_nodes
+    assert not [out for node in nodes for out in node.outputs if getattr(out.type, "shape", ()) == (n, n)]
+    check(tuned, plain, 1e-9)
+
+
+def test_what_is_not_positive_definite_is_nan():
+    tuned, plain = functions([density(FORMS["kernels"])], BY_SPECTRUM)
+    for fn in (tuned, plain):
+        assert np.isnan(fn(1.0, -5.0, 0.9, VALUES[B])[0])
+
+
+def test_unknown_orders():
+    F, G, noise = pt.matrix("F"), pt.matrix("G"), pt.scalar("noise")
+    K = kron(assume(F, symmetric=True), assume(G, symmetric=True))
+    K = K + noise * pt.eye(K.shape[0])
+    fn, plain = (
+        pytensor.function([F, G, noise], slogdet(K)[1], mode=mode)
+        for mode in (autotune.mode(BY_SPECTRUM, base=python_mode()), python_mode())
+    )
+    for p, q in ((2, 3), (1, 4), (5, 1)):
+        a, b = (M + M.T for M in (rng.normal(size=(p, p)), rng.normal(size=(q, q))))
+        assert relative_error(fn(a, b, 0.3), plain(a, b, 0.3)) < 1e-10
+
+
+def test_a_second_derivative():
+    value = density(FORMS["kernels"])
+    twice = [pt.grad(pt.grad(v, r), s) for v in (value, autotune.tune(value, BY_SPECTRUM))]
+    fn = pytensor.function([s, t, r], twice, mode=autotune.mode(base=python_mode()))
+    plain, tuned = fn(1.3, 0.7, 0.9)
+    assert relative_error(tuned, plain) < 1e-9
