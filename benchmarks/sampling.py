@@ -2,10 +2,10 @@
 
     python benchmarks/sampling.py [--models random_intercepts animal_model] [--samplers pymc nutpie]
 
-Models of the catalogue (`pymc_catalogue/`), every run in a process of its own, plain and autotune in turn. Told
-are the seconds until the first draw (compiling, with caches as they are), those of sampling, and the smallest
-bulk effective sample size of any parameter over both. The draws of the two begin with the same seed and differ
-by rounding, which grows: effective sizes agree as those of two seeds do.
+Models of the catalogue (`pymc_catalogue/`), every run in a process of its own, plain and autotune in turn.
+Told are the seconds until the first draw (compiling, with caches as they are), those of sampling, and the
+smallest bulk effective sample size of any parameter over both. The draws of the two begin with the same seed
+and differ by rounding, which grows: effective sizes agree as those of two seeds do.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class Draft:
     dtype: str
     batch: tuple[int, ...] = ()
     general: bool = False
-    equal_entries: bool = False
     condition_number: float = CONDITION
+    equal_entries: bool = False
     inputs: list[Any] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
