@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.table import Table
 
-from autotune.plan.table import WIDTH, renderable
 from autotune.problem.formats import format_seconds, three_digits
 from autotune.report.demo.compare import TOLERANCE, Comparison, compare
 from cost_models.fingerprint import usable_cores
@@ -26,12 +25,13 @@ NOTE = "The first run compiles with Numba for a minute or more; later runs find 
 TITLE = "timed in alternation: median (minimum); largest relative difference of values and gradients"
 
 
-def run(console: Console | None = None, seconds: float = 3.0) -> bool:
+def run(console: Console, seconds: float = 3.0) -> bool:
     """Run every example, each measured for about ``seconds``; whether all values and gradients agree."""
-    console = console or Console(width=WIDTH, highlight=False)
     start = time.perf_counter()
     console.print(NOTE)
-    from autotune.report.demo.examples import EXAMPLES  # PyTensor: seconds, of which the note is to tell
+    # These import PyTensor: seconds, before which something is to be seen.
+    from autotune.plan.table import renderable
+    from autotune.report.demo.examples import EXAMPLES
 
     load, cores = os.getloadavg()[0], usable_cores()
     if load > 0.5 * cores:

@@ -13,7 +13,7 @@ import numpy as np
 from autotune.plan import Plan
 
 TOLERANCE = 1e-6
-LEAST_ROUNDS = 3
+LEAST_ROUNDS = 2
 BURST_SECONDS = 0.02
 """A function is called for so long, at least once, before the other has its turn."""
 
