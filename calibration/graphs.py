@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 NODES = 20
+"""Small nodes in the graph of the kernel `node`."""
+BATCH = 200
+"""Matrices in the graphs of kernels on batches."""
 OPS = "ops"
 """Asked of a worker in place of a kernel: to compile what autotune's Ops run."""
-"""Small nodes in the graph of the kernel `node`."""
 EIGENVALUES = 8
 """Distinct eigenvalues of the matrix for `cg_iteration`: CG needs one iteration for each."""
 
@@ -29,8 +31,8 @@ class TimingGraph:
     """`outputs(*inputs)` builds the graph; `data(rng, *dims)` its arguments in float64.
 
     `answer(*arguments)` is what NumPy says the first output should be; None: nothing to check.
-    `inputs` names the type of each argument: v(ector) or m(atrix) of the timed dtype, and of integers
-    b (scalar, 8 bits), p (vector, 32 bits), l (vector, 64 bits).
+    `inputs` names the type of each argument: v(ector), m(atrix) or t(hree axes) of the timed dtype, and of
+    integers b (scalar, 8 bits), p (vector, 32 bits), q (matrix, 32 bits), l (vector, 64 bits).
     """
 
     kernel: str
@@ -114,6 +116,31 @@ def _chain_of_nodes_answer(x: Array) -> Array:
     for _ in range(NODES // 2):
         x = 0.5 * np.cumsum(x)
     return x
+
+
+def _batched(op: Any) -> Any:
+    from pytensor.tensor.blockwise import Blockwise
+
+    return Blockwise(op)
+
+
+def _batch(make: Callable[..., Any], rng: np.random.Generator, n: int) -> Array:
+    """`BATCH` matrices; every eighth is made anew."""
+    made = np.stack([make(rng, n) for _ in range(BATCH // 8)])
+    found: Array = np.concatenate([made] * 8)
+    return found
+
+
+def _batch_of_lu(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    """Packed LU factors as `SharedLU` leaves them, and pivots."""
+    packed, pivots = zip(*(_lu(rng, n) for _ in range(BATCH // 8)), strict=True)
+    by_columns = np.concatenate([np.stack([factor.T for factor in packed])] * 8)
+    return by_columns.swapaxes(1, 2), np.concatenate([np.stack(pivots)] * 8)
+
+
+def _matrices_of_lu(packed: Array, pivots: Array) -> Array:
+    found: Array = np.stack([_from_lu(*one) for one in zip(packed, pivots, strict=True)])
+    return found
 
 
 def _filled(x: Any) -> Any:
@@ -249,6 +276,38 @@ GRAPHS: tuple[TimingGraph, ...] = (
         lambda a: np.linalg.eigh(a)[1][:, -1] ** 2,
     ),
     TimingGraph(
+        "batch_cholesky",
+        "t",
+        lambda a: _batched(_ops().SharedCholesky())(a),
+        lambda g, n: (_batch(_spd, g, n),),
+        np.linalg.cholesky,
+        BATCH,
+    ),
+    TimingGraph(
+        "batch_lu",
+        "t",
+        lambda a: _batched(_ops().SharedLU())(a)[0],
+        lambda g, n: (_batch(_general, g, n),),
+        lambda a: np.stack([_scipy_lu(one) for one in a]),
+        BATCH,
+    ),
+    TimingGraph(
+        "batch_inverse",
+        "tq",
+        lambda lu, pivots: _batched(_ops().LUInverse())(lu, pivots),
+        _batch_of_lu,
+        lambda lu, pivots: np.linalg.inv(_matrices_of_lu(lu, pivots)),
+        BATCH,
+    ),
+    TimingGraph(
+        "batch_solve",
+        "tqbt",
+        lambda *inputs: _batched(_ops().CholeskyOrLUSolve())(*inputs),
+        lambda g, n, m: (*_batch_of_lu(g, n), np.int8(0), _normal(g, BATCH, n, m)),
+        lambda lu, pivots, _, b: np.linalg.solve(_matrices_of_lu(lu, pivots), b),
+        BATCH,
+    ),
+    TimingGraph(
         "gemm",
         "mm",
         lambda a, b: a @ b,
@@ -348,8 +407,10 @@ def _variable(kind: str, dtype: str) -> Any:
     makers = {
         "v": functools.partial(pt.vector, dtype=dtype),
         "m": functools.partial(pt.matrix, dtype=dtype),
+        "t": functools.partial(pt.tensor3, dtype=dtype),
         "b": functools.partial(pt.scalar, dtype="int8"),
         "p": functools.partial(pt.vector, dtype="int32"),
+        "q": functools.partial(pt.matrix, dtype="int32"),
         "l": functools.partial(pt.vector, dtype="int64"),
     }
     return makers[kind]()

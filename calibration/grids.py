@@ -42,7 +42,9 @@ _BEYOND_CACHE = (2100, 2700, 3300)
 """Sides that even a quick run adds for kernels that pass over a matrix once: memory is their price."""
 _ONE_PASS = ("gemv", "transpose", "join")
 _LENGTHS = ("stream", "fill", "exp", "log", "tanh", "reduce")
-_SQUARE_AT_MOST = {"syevr": 1400}
+_SQUARE_AT_MOST = dict.fromkeys(("batch_cholesky", "batch_lu", "batch_inverse", "batch_solve"), 200)
+_SQUARE_AT_MOST["syevr"] = 1400
+_RHS_AT_MOST = {"batch_solve": 25}
 """Where a larger size would take seconds and show nothing new."""
 
 
@@ -61,8 +63,10 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
         wanted = (*square, *_BEYOND_CACHE) if kernel == "diagonal" else [n for n in square if n <= most]
         shapes = {(n,) for n in wanted}
     elif found.dims == ("n", "m"):
-        square = [n for n in square[::2] if kernel != "cg_iteration" or n > EIGENVALUES]
-        shapes = product(square, _RHS_QUICK if quick else _RHS_FULL)
+        most = _SQUARE_AT_MOST.get(kernel, square[-1])
+        columns = [m for m in (_RHS_QUICK if quick else _RHS_FULL) if m <= _RHS_AT_MOST.get(kernel, m)]
+        square = [n for n in square[::2] if n <= most and (kernel != "cg_iteration" or n > EIGENVALUES)]
+        shapes = product(square, columns)
     elif kernel.startswith("low_rank"):
         shapes = _low_rank(len(found.dims), quick)
     else:

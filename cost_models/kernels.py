@@ -123,6 +123,10 @@ def _many(n: Any, m: Any) -> Any:
     return n * n * (m > 1)
 
 
+def _order(n: Any) -> Any:
+    return n
+
+
 def _column(n: Any, m: Any) -> Any:
     """LAPACK and BLAS loop over the columns of the matrix."""
     return n
@@ -215,6 +219,24 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n: n**2,
         column=lambda n: n,
         pairs=lambda n: n**2,
+    ),
+    # The same for each matrix of a batch, in the loops of our own: no call of LAPACK for a small one.
+    _kernel(
+        "batch_cholesky", "n", lambda n: n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n
+    ),
+    _kernel("batch_lu", "n", lambda n: 2 * n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n),
+    _kernel(
+        "batch_inverse", "n", lambda n: 4 * n**3 / 3, lambda n: 2 * n**2, lambda n: n**2, column=lambda n: n
+    ),
+    _kernel(
+        "batch_solve",
+        "nm",
+        lambda n, m: 2 * n**2 * m,
+        lambda n, m: n**2 + 2 * n * m,
+        lambda n, m: n * m,
+        many=_many,
+        column=_column,
+        rhs=_rhs,
     ),
     # Products. The two faces that are packed cost more than the flops when one size is small, and so do
     # the edges: rows and columns that fill a register only in part.

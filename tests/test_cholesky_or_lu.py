@@ -160,7 +160,7 @@ def test_batches_are_priced_as_general_matrices():
     A = pt.tensor("A", shape=(20, 8, 8))
     fn = compile_with([A], [solve(A, pt.ones((20, 8, 2))), slogdet(A)[1]])
     [decision] = autotune.explain(fn).decisions
-    assert decision.candidate("lu").seconds < decision.candidate("cholesky_or_lu").seconds
+    assert decision.candidate("lu").seconds == decision.candidate("cholesky_or_lu").seconds
 
 
 def test_functions_travel_through_pickle():

@@ -56,7 +56,8 @@ def test_work_is_priced_by_known_kernels_and_grows_with_every_size(
     price, _ = seconds(problem, (strategy.name,), options, PROFILE)
     for bigger in (
         replace(problem, term=diagonal_plus_low_rank(n + 1, rank)),
-        replace(problem, batch=batch + 1),
+        # one matrix alone is not served by a loop over a batch
+        *([replace(problem, batch=batch + 1)] if batch > 1 else []),
         replace(problem, requests=(Request("solve", columns + 1, form="pos"),)),
     ):
         assert seconds(bigger, (strategy.name,), options, PROFILE)[0] >= price * (1 - 1e-12)
@@ -150,9 +151,9 @@ def test_determinant_beside_log_determinant_is_not_left_to_overflow():
 
 
 @pytest.mark.parametrize("asked", [Request("solve", 1), Request("logdet", form="lu")], ids=lambda r: r.kind)
-def test_one_request_alone_on_general_matrices_is_left_to_pytensor_whatever_the_prices(asked):
-    batch = Problem((asked,), dense(64), batch=200)
-    free = dict.fromkeys(("getrf", "getrs", "stream"), 0.0)
+def test_one_request_alone_on_general_matrices_is_left_to_pytensor_but_in_compiled_batches(asked):
+    batch = Problem((asked,), dense(64), batch=200, linker="perform")
+    free = dict.fromkeys(("batch_lu", "batch_solve", "stream"), 0.0)
 
     class Cheap:
         source = "a profile with free factors"
@@ -165,6 +166,7 @@ def test_one_request_alone_on_general_matrices_is_left_to_pytensor_whatever_the_
 
     policy = load_policy({"margin": 0}, layers=False)
     assert choose(batch, policy, Cheap()).chosen == "keep"
+    assert choose(replace(batch, linker="numba"), policy, Cheap()).chosen != "keep"
     assert choose(replace(batch, requests=(SOLVE, LOGDET)), policy, Cheap()).chosen != "keep"
     assert decide(batch, rules=[{"force": "lu"}]).chosen == "lu"
 
@@ -196,3 +198,12 @@ def test_what_cholesky_does_with_less_work_is_not_taken_where_it_is_open(name):
     assert decide(inverse).candidate(name).reason == "cholesky does the same with less work"
     assert decide(inverse, rules=[{"forbid": "cholesky"}]).chosen == "cholesky_or_lu"
     assert decide(inverse, rules=[{"force": name}]).chosen == name
+
+
+@pytest.mark.parametrize("linker", ["numba", "perform"])
+def test_two_different_factors_have_no_compiled_code_and_small_matrices_do_without(linker):
+    """As ``Z P Z' + H`` of a Kalman filter, with few series."""
+    for n, rank, woodbury in [(3, 2, False), (20, 3, False), (2000, 4, True)]:
+        term = diagonal_plus_low_rank(n, rank, symmetric=False)
+        filtered = Problem((Request("solve", 1, form="gen"), LOGDET), term, linker=linker)
+        assert (decide(filtered).chosen == "woodbury") is woodbury

@@ -69,9 +69,7 @@ def by_address(function, signature, **options):
 
     T is the dtype of the first argument that is an array of floating-point numbers.
     """
-    compile_once = cache(lambda T: compiled(function, signature(T), **options))
-    _compilers.append(compile_once)
-    return _caller(function, signature, compile_once)
+    return caller(function, signature, compiled_once(function, signature, **options))
 
 
 def python_by_address(function, signature):
@@ -81,7 +79,7 @@ def python_by_address(function, signature):
         declared = signature(T)
         return declared.return_type(types.Tuple(declared.args))
 
-    return _caller(function, packed, cache(lambda T: _in_object_mode(function, packed(T))))
+    return caller(function, packed, cache(lambda T: _in_object_mode(function, packed(T))))
 
 
 def _in_object_mode(function, signature):
@@ -107,7 +105,17 @@ def _name(function):
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def _caller(function, signature, compile_once):
+def compiled_once(function, signature, **options):
+    """``function`` compiled for numbers of a type when it is first asked for."""
+    compile_once = cache(lambda T: compiled(function, signature(T), **options))
+    _compilers.append(compile_once)
+    return compile_once
+
+
+def caller(function, signature, compile_once, emit=None):
+    """What jitted code calls: ``emit``, by default a plain call, writes the code there."""
+    emit = emit or _call
+
     def symbol(T):
         return f"autotune.{_name(function)}.{sha256(str(signature(T)).encode()).hexdigest()[:16]}"
 
@@ -126,7 +134,7 @@ def _caller(function, signature, compile_once):
             values = cgutils.unpack_tuple(builder, args[0])
             if packed:
                 values = [context.make_tuple(builder, declared.args[0], values)]
-            return _call(context, builder, symbol(T), declared, values)
+            return emit(context, builder, symbol(T), declared, values)
 
         return declared.return_type(taken), codegen
 
@@ -159,20 +167,29 @@ def _register(symbol, find):
 
 def _call(context, builder, symbol, declared, values):
     """Code that calls by Numba's own convention, exceptions and counts of references included."""
-    convention = context.call_conv
-    address = _found_address(builder, symbol)
-    with cgutils.if_unlikely(builder, cgutils.is_null(builder, address)):
-        convention.return_user_exc(builder, RuntimeError, (NOT_COMPILED,))
-    function_type = convention.get_function_type(declared.return_type, declared.args)
-    function = builder.bitcast(address, function_type.as_pointer())
-    status, result = convention.call_function(builder, function, declared.return_type, declared.args, values)
+    status, result = call_found(context, builder, found_address(context, builder, symbol), declared, values)
     with cgutils.if_unlikely(builder, status.is_error):
-        convention.return_status_propagate(builder, status)
+        context.call_conv.return_status_propagate(builder, status)
     return impl_ret_new_ref(context, builder, declared.return_type, result)
 
 
-def _found_address(builder, symbol):
-    """Code that asks for the address where this module has not done so yet."""
+def call_found(context, builder, address, declared, values):
+    """Status and result of calling what stands at an address."""
+    convention = context.call_conv
+    function_type = convention.get_function_type(declared.return_type, declared.args)
+    function = builder.bitcast(address, function_type.as_pointer())
+    return convention.call_function(builder, function, declared.return_type, declared.args, values)
+
+
+def found_address(context, builder, symbol):
+    """Code that asks for the address where this module has not done so yet; an error if there is none."""
+    address = _known_address(builder, symbol)
+    with cgutils.if_unlikely(builder, cgutils.is_null(builder, address)):
+        context.call_conv.return_user_exc(builder, RuntimeError, (NOT_COMPILED,))
+    return address
+
+
+def _known_address(builder, symbol):
     known = cgutils.add_global_variable(builder.module, VOID_POINTER, f"{symbol}.address")
     known.linkage, known.initializer = "private", VOID_POINTER(None)
     address = cgutils.alloca_once_value(builder, builder.load(known))

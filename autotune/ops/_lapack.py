@@ -5,10 +5,14 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.extending import get_cython_function_address, intrinsic, overload
+from numba.core.extending import get_cython_function_address, intrinsic, overload, register_jitable
 from numba.np.linalg import get_blas_kind
 
-from autotune.ops import kernels
+from autotune.ops import _vectors, kernels, small
+from autotune.ops._by_address import by_address, c_array
+
+# `_vectors` is imported for its effect: `small` runs in its loops.
+__all__ = ["_vectors"]
 
 ROUTINES = {
     "blas": ("gemm", "symm", "symv", "syrk", "trsm"),
@@ -66,6 +70,38 @@ gemm, symm, symv, syrk, trsm = map(routine, ROUTINES["blas"])
 getrf, getri, getrs, potrf, potri, potrs = map(routine, ROUTINES["lapack"])
 
 
+# Order of a matrix up to which plain loops cost less than a call of LAPACK and its blocks.
+SMALL = 64
+# The same of a Cholesky factor in the triangle that Fortran takes for the upper one: its loops are sums.
+SMALL_LOWER = 12
+# Right-hand sides up to which they do in a solve.
+FEW = 8
+# Sums may be reassociated, so that they vectorise; NaN and infinity keep their meaning.
+FAST = {"reassoc", "contract", "arcp"}
+
+for function in vars(small).values():
+    if callable(function):
+        register_jitable(function)
+
+
+def _small(function, *arguments, returned=types.int64):
+    def signature(T):
+        kinds = {"matrix": c_array(T, 2), "pivots": c_array(types.int32, 1)}
+        return returned(*(kinds.get(a, a) if isinstance(a, str) else a for a in arguments))
+
+    return by_address(function, signature, fastmath=FAST)
+
+
+small_getrf = _small(small.getrf, "matrix", "pivots", types.int64)
+small_getrs = _small(
+    small.getrs, "matrix", "pivots", types.int64, "matrix", types.boolean, returned=types.void
+)
+small_getri = _small(small.getri, "matrix", "pivots", types.int64)
+small_potrf = _small(small.potrf, "matrix", types.boolean)
+small_potrs = _small(small.potrs, "matrix", types.boolean, "matrix", returned=types.void)
+small_potri = _small(small.potri, "matrix", types.boolean)
+
+
 @overload(kernels.symv)
 def _symv(A, upper, x, out):
     def implementation(A, upper, x, out):
@@ -118,6 +154,8 @@ def _matmul(X, Y):
 def _potri(A, upper):
     def implementation(A, upper):
         n = A.shape[0]
+        if n <= SMALL:
+            return small_potri(A, upper)
         info = potri(LOWER if upper else UPPER, n, A, max(1, n))
         kernels.mirror(A, upper)
         return info
@@ -129,6 +167,8 @@ def _potri(A, upper):
 def _getri(A, pivots):
     def implementation(A, pivots):
         n = A.shape[0]
+        if n <= SMALL:
+            return small_getri(A, pivots, 1)
         lead, query = max(1, n), np.empty(1, A.dtype)
         getri(n, A, lead, pivots, query, -1)
         work = np.empty(max(1, int(query[0])), A.dtype)
@@ -141,6 +181,8 @@ def _getri(A, pivots):
 def _potrf(A, upper=False):
     def implementation(A, upper=False):
         n = A.shape[0]
+        if n <= (SMALL if upper else SMALL_LOWER):
+            return small_potrf(A, upper)
         return potrf(LOWER if upper else UPPER, n, A, max(1, n))
 
     return implementation
@@ -150,6 +192,9 @@ def _potrf(A, upper=False):
 def _potrs(A, upper, rows):
     def implementation(A, upper, rows):
         m, n = rows.shape
+        if n <= SMALL and m <= FEW:
+            small_potrs(A, upper, rows)
+            return
         lead = max(1, n)
         potrs(LOWER if upper else UPPER, n, m, A, lead, rows, lead)
 
@@ -160,6 +205,8 @@ def _potrs(A, upper, rows):
 def _getrf(A, pivots):
     def implementation(A, pivots):
         n = A.shape[0]
+        if n <= SMALL:
+            return small_getrf(A, pivots, 1)
         return getrf(n, n, A, max(1, n), pivots)
 
     return implementation
@@ -169,6 +216,9 @@ def _getrf(A, pivots):
 def _getrs(A, pivots, rows, transposed):
     def implementation(A, pivots, rows, transposed):
         m, n = rows.shape
+        if n <= SMALL and m <= FEW:
+            small_getrs(A, pivots, 1, rows, not transposed)
+            return
         lead = max(1, n)
         getrs(PLAIN if transposed else TRANSPOSED, n, m, A, lead, pivots, rows, lead)
 

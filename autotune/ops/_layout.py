@@ -9,6 +9,7 @@ import numpy as np
 from numba.core import types
 from numba.core.extending import intrinsic, overload, register_jitable
 from numba.core.imputils import impl_ret_borrowed
+from pytensor.link.numba.dispatch.basic import numba_njit
 
 from autotune.ops import kernels, shapes
 from autotune.ops._by_address import by_address, c_array, readable, readable_c
@@ -31,6 +32,21 @@ def relabel_c(typing_context, x):
         return impl_ret_borrowed(context, builder, signature.return_type, args[0])
 
     return x.copy(layout="C", readonly=False)(x), codegen
+
+
+@intrinsic
+def _same(typing_context, x):
+    def codegen(context, builder, signature, args):
+        return impl_ret_borrowed(context, builder, x, args[0])
+
+    return x(x), codegen
+
+
+def cast(variable, dtype):
+    """What gives a value of ``variable`` the ``dtype`` in jitted code; it copies only what has another."""
+    if variable.type.numpy_dtype == dtype:
+        return _same
+    return numba_njit(lambda x: x.astype(dtype))
 
 
 def _copy_matrix(x):

@@ -11,13 +11,11 @@ from numba.core import types
 
 from autotune.ops import _lapack, kernels
 from autotune.ops._by_address import by_address, c_array, readable_c
-from autotune.ops._lapack import PLAIN, TRANSPOSED, UPPER
+from autotune.ops._lapack import FAST, PLAIN, TRANSPOSED, UPPER
 
 # Multiplications up to which loops win (2 cores; a factor of two either way changes little).
 LOOP_WORK = 400_000
 SOLVE_WORK = 50_000
-# Sums may be reassociated, so that they vectorise; NaN and infinity keep their meaning.
-FAST = {"reassoc", "contract", "arcp"}
 
 
 def _gram(U, w, V):

@@ -1,15 +1,13 @@
 """Factor, solve and inverse of a matrix of which nothing is known: Cholesky if it turns out to be positive
-definite, else LU.
+definite, else LU."""
 
-The log-determinant needs no Op: with d the diagonal of F, ``log|det A| = sum log|d|``, twice that for
-Cholesky, and the sign is that of the pivots' permutation times ``prod sign(d)``.
-"""
-
+import numpy as np
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable
 from pytensor.tensor.type import tensor
 
 from autotune.ops._base import Late, LinalgOp, check_ndims, ensure_numba_dispatch, merge_lengths, real_dtype
+from autotune.ops.inverse import CholeskyInverse, LUInverse
 from cost_models import KernelCall, call
 
 core = Late("core_cholesky_or_lu")
@@ -69,8 +67,10 @@ class CholeskyOrLU(LinalgOp):
         return type(self)(overwrite_a=True) if 0 in allowed_inplace_inputs else self
 
     @staticmethod
-    def kernels(n, *, definite: bool) -> list[KernelCall]:
-        """The factor, and the look whether the matrix is symmetric."""
+    def kernels(n, *, definite: bool, batched: bool = False) -> list[KernelCall]:
+        """The factor, and the look whether the matrix is symmetric, which ends soon if it is not."""
+        if batched:
+            return [call("batch_cholesky" if definite else "batch_lu", n=n)]
         return [call("potrf" if definite else "getrf", n=n), call("stream", n=n * n, count=2)]
 
 
@@ -100,6 +100,43 @@ class ExchangeSign(LinalgOp):
 
     def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "ExchangeSign":
         return self
+
+
+class FactorSlogdet(LinalgOp):
+    """Sign and log of the absolute determinant from the outputs of `CholeskyOrLU`; 0 and -inf if it is 0.
+
+    Use it as ``Blockwise(FactorSlogdet())``.
+    """
+
+    __props__ = ()
+    gufunc_signature = "(m,m),(m),()->(),()"
+
+    def make_node(self, F, pivots, is_cholesky):
+        inputs, _ = _factor_inputs(self, F, pivots, is_cholesky)
+        dtype = real_dtype(self, inputs[0])
+        return Apply(self, inputs, [tensor(name, shape=(), dtype=dtype) for name in ("sign", "logabsdet")])
+
+    def infer_shape(self, node, shapes):
+        return [(), ()]
+
+    def perform(self, node, inputs, outputs):
+        F, pivots, is_cholesky = inputs
+        core.check_pivots(F, pivots, 0)
+        diagonal = np.diagonal(F).astype(np.float64)
+        exchanges = 0 if is_cholesky else np.count_nonzero(pivots != np.arange(pivots.size))
+        with np.errstate(divide="ignore"):
+            logabsdet = (1 + int(is_cholesky)) * np.log(np.abs(diagonal)).sum()
+        found = (-1) ** exchanges * np.prod(np.sign(diagonal)), logabsdet
+        for output, variable, value in zip(outputs, node.outputs, found, strict=True):
+            output[0] = np.asarray(value, variable.type.dtype)
+
+    def inplace_on_inputs(self, allowed_inplace_inputs: list[int]) -> "FactorSlogdet":
+        return self
+
+    @staticmethod
+    def kernels(n) -> list[KernelCall]:
+        """As many logarithms as products of pivots need: one, mostly."""
+        return [call("reduce", n=n)]
 
 
 class FactorOrNaN(LinalgOp):
@@ -171,8 +208,8 @@ class CholeskyOrLUSolve(LinalgOp):
         return self
 
     @staticmethod
-    def kernels(n, m, *, definite: bool) -> list[KernelCall]:
-        return [call("potrs" if definite else "getrs", n=n, m=m)]
+    def kernels(n, m, *, definite: bool, batched: bool = False) -> list[KernelCall]:
+        return [call("batch_solve" if batched else "potrs" if definite else "getrs", n=n, m=m)]
 
 
 class CholeskyOrLUInverse(LinalgOp):
@@ -207,5 +244,5 @@ class CholeskyOrLUInverse(LinalgOp):
         return type(self)(overwrite_f=True) if 0 in allowed_inplace_inputs else self
 
     @staticmethod
-    def kernels(n, *, definite: bool) -> list[KernelCall]:
-        return [call("potri" if definite else "getri", n=n)]
+    def kernels(n, *, definite: bool, batched: bool = False) -> list[KernelCall]:
+        return (CholeskyInverse if definite else LUInverse).kernels(n, batched=batched)

@@ -16,6 +16,8 @@ SYMMETRY = 8.0
 # A pivot l_ii^2 <= (n + PIVOT) eps a_ii may be nothing but that backward error, magnified by eliminating the
 # rows before it: the matrix is singular to working precision, and LU decides what becomes of it.
 PIVOT = 100.0
+# Numbers that can be multiplied without overflow.
+LEAST, GREATEST = 1e-100, 1e100
 
 
 def factor(A, overwrite):
@@ -70,6 +72,35 @@ def exchange_sign(pivots):
         if pivots[i] != i:
             sign = -sign
     return flag(sign)
+
+
+def slogdet(F, pivots, is_cholesky):
+    """Sign and log of the absolute value of the determinant, from a factor.
+
+    A logarithm is dearer than a product: it is taken of what several pivots multiply to.
+    """
+    sign, total, product = 1.0, 0.0, 1.0
+    for i in range(pivots.size):
+        pivot = np.float64(F[i, i])
+        if pivots[i] != i and not is_cholesky:
+            sign = -sign
+        sign *= np.sign(pivot)
+        size = abs(pivot)
+        if LEAST < size < GREATEST:
+            product *= size
+            if not LEAST < product < GREATEST:
+                total += np.log(product)
+                product = 1.0
+        else:
+            total += np.log(size)
+    total += np.log(product)
+    return sign, 2 * total if is_cholesky else total
+
+
+def checked_slogdet(F, pivots, is_cholesky):
+    """The same; ValueError if they do not fit together."""
+    check_pivots(F, pivots, 0)
+    return slogdet(F, pivots, is_cholesky)
 
 
 def flag(value):

@@ -42,8 +42,8 @@ class SharedCholesky(Cholesky):
         return _rebuild, (type(self), self.overwrite_a)
 
     @staticmethod
-    def kernels(n) -> list[KernelCall]:
-        return [call("potrf", n=n)]
+    def kernels(n, *, batched: bool = False) -> list[KernelCall]:
+        return [call("batch_cholesky" if batched else "potrf", n=n)]
 
 
 class SharedLU(LUFactor):
@@ -73,8 +73,8 @@ class SharedLU(LUFactor):
         outputs[0][0], outputs[1][0], _ = getrf(A, overwrite_a=self.overwrite_a)
 
     @staticmethod
-    def kernels(n) -> list[KernelCall]:
-        return [call("getrf", n=n)]
+    def kernels(n, *, batched: bool = False) -> list[KernelCall]:
+        return [call("batch_lu" if batched else "getrf", n=n)]
 
 
 def _rebuild(factorisation, overwrite_a: bool):

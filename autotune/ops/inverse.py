@@ -10,6 +10,9 @@ from cost_models import KernelCall, call
 
 core_inverse = Late("core_inverse")
 
+DEFINITE = 0.5
+"""Operations of an inverse from a Cholesky factor, as a share of those from an LU factor."""
+
 
 class CholeskyInverse(LinalgOp):
     """``(L L')^-1`` from the lower Cholesky factor ``L`` (n, n), by LAPACK potri (2/3 n^3 flops).
@@ -46,8 +49,8 @@ class CholeskyInverse(LinalgOp):
         return type(self)(overwrite_a=True) if 0 in allowed_inplace_inputs else self
 
     @staticmethod
-    def kernels(n) -> list[KernelCall]:
-        return [call("potri", n=n)]
+    def kernels(n, *, batched: bool = False) -> list[KernelCall]:
+        return [call("batch_inverse", n=n, count=DEFINITE) if batched else call("potri", n=n)]
 
 
 class CholeskySolveMany(LinalgOp):
@@ -80,7 +83,9 @@ class CholeskySolveMany(LinalgOp):
         return self
 
     @staticmethod
-    def kernels(n, m) -> list[KernelCall]:
+    def kernels(n, m, *, batched: bool = False) -> list[KernelCall]:
+        if batched:
+            return [call("batch_solve", n=n, m=m)]
         if are_many(n, m):
             return [call("potri", n=n), call("gemm", m=n, n=m, k=n)]
         return [call("potrs", n=n, m=m)]
@@ -122,5 +127,5 @@ class LUInverse(LinalgOp):
         return self
 
     @staticmethod
-    def kernels(n) -> list[KernelCall]:
-        return [call("getri", n=n)]
+    def kernels(n, *, batched: bool = False) -> list[KernelCall]:
+        return [call("batch_inverse" if batched else "getri", n=n)]

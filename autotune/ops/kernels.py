@@ -2,7 +2,7 @@
 
 The algorithms of this package (``core_*.py``) are plain Python over these functions. Those that compiled
 code needs too are overloaded: those on layouts, `nearly_symmetric` and `fill_nan` in `_layout`, `dot` to
-`multiply_add` in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, by the same routine.
+`row_dot` in `_vectors`, and those that BLAS and LAPACK have in `_lapack`, by the same routine.
 
 Everything is row-major: "the lower factor" of a C-ordered array is what Fortran sees as an upper one, and
 right-hand sides are rows. Matrices that LAPACK overwrites must be C-contiguous and writable; nobody checks
@@ -82,6 +82,22 @@ def multiply(x, y):
 def multiply_add(x, y, out):
     """In place: ``out += x * y``."""
     out += x * y
+
+
+def subtract(X, r, scale, T, k, first, last):
+    """In place: ``scale`` times row k of T is taken off row r of X, from ``first`` to ``last``; C-ordered."""
+    X[r, first:last] -= scale * T[k, first:last]
+
+
+def subtract_four(X, r, scales, T, k, first, last):
+    """The same for four rows of T, from k."""
+    for offset, scale in enumerate(scales):
+        subtract(X, r, scale, T, k + offset, first, last)
+
+
+def row_dot(X, r, T, k, first, last):
+    """Row r of X times row k of T, from ``first`` to ``last``."""
+    return X[r, first:last] @ T[k, first:last]
 
 
 def nearly_symmetric(A, bounds):

@@ -7,23 +7,24 @@ of any layout, and called by address: see `_by_address`.
 import numpy as np
 from numba.core import types
 from numba.core.extending import intrinsic, register_jitable
-from numba.core.imputils import impl_ret_borrowed
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from autotune.ops import _lapack, _layout, core_cholesky, core_cholesky_or_lu, core_inverse, shapes
+from autotune.ops import _batches, _lapack, _layout, core_cholesky, core_cholesky_or_lu, core_inverse, shapes
 from autotune.ops._by_address import VERSION, by_address, c_array, readable
+from autotune.ops._layout import cast as _cast
 from autotune.ops.cholesky_or_lu import (
     CholeskyOrLU,
     CholeskyOrLUInverse,
     CholeskyOrLUSolve,
     ExchangeSign,
     FactorOrNaN,
+    FactorSlogdet,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse
 
-# Imported for their effect: they give Numba functions of `kernels`.
-__all__ = ["_lapack", "_layout"]
+# Imported for their effect: they give Numba functions of `kernels`, and `_batches` loops to PyTensor.
+__all__ = ["_batches", "_lapack", "_layout"]
 
 for function in (
     core_inverse.cholesky_inverse,
@@ -35,6 +36,7 @@ for function in (
     core_cholesky_or_lu.packed_lu,
     core_cholesky_or_lu.flag,
     core_cholesky_or_lu.exchange_sign,
+    core_cholesky_or_lu.slogdet,
 ):
     register_jitable(function)
 
@@ -67,6 +69,10 @@ solve_by_either = by_address(
     core_cholesky_or_lu.solve,
     lambda T: _f_matrix(T)(readable(T, 2), readable(types.int32, 1), FLAG, readable(T, 2), FLAG),
 )
+slogdet_by_either = by_address(
+    core_cholesky_or_lu.checked_slogdet,
+    lambda T: types.UniTuple(types.float64, 2)(readable(T, 2), readable(types.int32, 1), FLAG),
+)
 inverse_by_either = by_address(
     core_cholesky_or_lu.inverse,
     lambda T: _f_matrix(T)(readable(T, 2), readable(types.int32, 1), FLAG, FLAG),
@@ -81,21 +87,6 @@ def _is_writable(typing_context, x):
         return context.get_constant(types.boolean, x.mutable)
 
     return types.boolean(x), codegen
-
-
-@intrinsic
-def _same(typing_context, x):
-    def codegen(context, builder, signature, args):
-        return impl_ret_borrowed(context, builder, x, args[0])
-
-    return x(x), codegen
-
-
-def _cast(variable, dtype):
-    """What gives a value of ``variable`` the ``dtype`` in jitted code; it copies only what has another."""
-    if variable.type.numpy_dtype == dtype:
-        return _same
-    return numba_njit(lambda x: x.astype(dtype))
 
 
 def _casts(node, *indices):
@@ -176,6 +167,21 @@ def funcify_exchange_sign(op, node, **kwargs):
         return core_cholesky_or_lu.exchange_sign(pivots)
 
     return exchange_sign, VERSION
+
+
+@register_funcify_default_op_cache_key(FactorSlogdet)
+def funcify_factor_slogdet(op, node, **kwargs):
+    (cast,), cast_pivots = _casts(node, 0), _cast(node.inputs[1], np.int32)
+    dtype = node.outputs[0].type.numpy_dtype
+
+    @numba_njit
+    def factor_slogdet(F, pivots, is_cholesky):
+        found = slogdet_by_either(cast(F), cast_pivots(pivots), is_cholesky.item() != 0)
+        sign, logabsdet = np.empty((), dtype), np.empty((), dtype)
+        sign[()], logabsdet[()] = found
+        return sign, logabsdet
+
+    return factor_slogdet, VERSION
 
 
 @register_funcify_default_op_cache_key(FactorOrNaN)

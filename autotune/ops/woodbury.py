@@ -90,7 +90,7 @@ class LowRankFactor(_LowRankOp):
 
     @staticmethod
     def kernels(n, k, *, symmetric: bool) -> list[KernelCall]:
-        return [call("low_rank_factor", n=n, k=k, count=1 if symmetric else 2)]
+        return [*_python(symmetric), call("low_rank_factor", n=n, k=k, count=1 if symmetric else 2)]
 
 
 class LowRankSolve(_LowRankOp):
@@ -127,8 +127,8 @@ class LowRankSolve(_LowRankOp):
         outputs[0][0] = lowrank.solve(self.transposed, *inputs)
 
     @staticmethod
-    def kernels(n, k, m) -> list[KernelCall]:
-        return [call("low_rank_solve", n=n, k=k, m=m)]
+    def kernels(n, k, m, *, symmetric: bool) -> list[KernelCall]:
+        return [*_python(symmetric), call("low_rank_solve", n=n, k=k, m=m)]
 
 
 class LowRankSolveColumns(_LowRankOp):
@@ -177,5 +177,14 @@ class LowRankInverseDiagonal(_LowRankOp):
         outputs[0][0] = lowrank.inverse_diagonal(*inputs)
 
     @staticmethod
-    def kernels(n, k) -> list[KernelCall]:
-        return [call("low_rank_diagonal", n=n, k=k)]
+    def kernels(n, k, *, symmetric: bool) -> list[KernelCall]:
+        return [*_python(symmetric), call("low_rank_diagonal", n=n, k=k)]
+
+
+IN_PYTHON = 50
+"""Calls of a compiled function that take the time of an Op which runs in Python."""
+
+
+def _python(symmetric: bool) -> list[KernelCall]:
+    """What two different factors cost on top: they have no compiled code."""
+    return [] if symmetric else [call("call", count=IN_PYTHON)]

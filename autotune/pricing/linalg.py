@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from pytensor.tensor.blockwise import Blockwise
 
-from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve
+from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorSlogdet
 from autotune.ops.inverse import CholeskySolveMany
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
 from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
@@ -40,7 +40,7 @@ def plain_cholesky(sized: SizedNode) -> Cost:
 
 def on_matrix(op) -> Rule:
     """An Op of ours on an n x n matrix, by what it says itself."""
-    return lambda sized: cost(*op.kernels(sized.inputs[0].length(-1)))
+    return lambda sized: cost(*op.kernels(sized.inputs[0].length(-1), batched=_is_batched(sized)))
 
 
 def solve(kernel: str, *, rhs: int = 1) -> Rule:
@@ -53,7 +53,8 @@ def solve(kernel: str, *, rhs: int = 1) -> Rule:
 
 
 def solve_many(sized: SizedNode) -> Cost:
-    return cost(*CholeskySolveMany.kernels(sized.inputs[0].length(-1), _columns(sized, 1)))
+    n, m = sized.inputs[0].length(-1), _columns(sized, 1)
+    return cost(*CholeskySolveMany.kernels(n, m, batched=_is_batched(sized)))
 
 
 def _columns(sized: SizedNode, rhs: int) -> int:
@@ -158,23 +159,33 @@ def batched_dot(sized: SizedNode) -> Cost:
 
 def cholesky_or_lu(sized: SizedNode) -> Cost:
     """Priced as its strategy is: the factor, and the look whether it is symmetric."""
-    return cost(*CholeskyOrLU.kernels(sized.inputs[0].length(-1), definite=_is_definite(sized)))
+    return cost(*CholeskyOrLU.kernels(sized.inputs[0].length(-1), **_kind(sized)))
 
 
 def cholesky_or_lu_solve(sized: SizedNode) -> Cost:
     """By the factor that the matrix is priced to have, or is known to have."""
-    definite = sized.inputs[2].value != 0 and _is_definite(sized)
+    kind = _kind(sized)
+    kind["definite"] = kind["definite"] and sized.inputs[2].value != 0
     n, m = sized.inputs[0].length(-1), _columns(sized, 3)
-    return cost(*CholeskyOrLUSolve.kernels(n, m, definite=definite))
+    return cost(*CholeskyOrLUSolve.kernels(n, m, **kind))
 
 
 def cholesky_or_lu_inverse(sized: SizedNode) -> Cost:
-    return cost(*CholeskyOrLUInverse.kernels(sized.inputs[0].length(-1), definite=_is_definite(sized)))
+    return cost(*CholeskyOrLUInverse.kernels(sized.inputs[0].length(-1), **_kind(sized)))
 
 
-def _is_definite(sized: SizedNode) -> bool:
+def factor_slogdet(sized: SizedNode) -> Cost:
+    return cost(*FactorSlogdet.kernels(sized.inputs[0].length(-1)))
+
+
+def _kind(sized: SizedNode) -> dict[str, bool]:
     """One matrix is priced as positive definite, those of a batch as general, as their strategy has it."""
-    return not isinstance(sized.node.op, Blockwise)
+    batched = _is_batched(sized)
+    return {"definite": not batched, "batched": batched}
+
+
+def _is_batched(sized: SizedNode) -> bool:
+    return isinstance(sized.node.op, Blockwise)
 
 
 def low_rank_factor(sized: SizedNode) -> Cost:
@@ -186,12 +197,12 @@ def low_rank_factor(sized: SizedNode) -> Cost:
 
 def low_rank_solve(sized: SizedNode) -> Cost:
     u, out = sized.inputs[1], sized.outputs[0]
-    return cost(*LowRankSolve.kernels(u.length(0), u.length(1), out.length(1)))
+    return cost(*LowRankSolve.kernels(u.length(0), u.length(1), out.length(1), symmetric=sized.op.symmetric))
 
 
 def low_rank_diagonal(sized: SizedNode) -> Cost:
     u = sized.inputs[1]
-    calls = LowRankInverseDiagonal.kernels(u.length(0), u.length(1))
+    calls = LowRankInverseDiagonal.kernels(u.length(0), u.length(1), symmetric=sized.op.symmetric)
     return cost(*calls, workspace=u.bytes)
 
 

@@ -79,6 +79,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.CholeskyOrLU: linalg.cholesky_or_lu,
     ops.FactorOrNaN: moving.nothing,
     ops.ExchangeSign: moving.passes(1),
+    ops.FactorSlogdet: linalg.factor_slogdet,
     ops.CholeskyOrLUSolve: linalg.cholesky_or_lu_solve,
     ops.CholeskyOrLUInverse: linalg.cholesky_or_lu_inverse,
     ops.LowRankFactor: linalg.low_rank_factor,

@@ -114,8 +114,18 @@ class Strategy:
         raise AttributeError(f"{type(self).__name__} defines no solver")
 
 
+def in_own_loops(problem: Problem) -> bool:
+    """Whether it is a batch that our own loops serve, in Numba's code; Python goes from matrix to matrix."""
+    return problem.batch != 1 and problem.linker in OWN_OPS
+
+
 def shares_nothing(problem: Problem) -> No | None:
-    """Of one request alone PyTensor's own routine factorises and solves in one pass, and keeps no factor."""
+    """Of one request alone PyTensor's own routine factorises and solves in one pass, and keeps no factor.
+
+    In Numba's code its loop over a batch is slower than ours all the same.
+    """
+    if in_own_loops(problem) and problem.linker == "numba":
+        return None
     full = with_backward(problem, structured=False)
     if len(full.requests) == 1 and full.requests[0].form in ("gen", "lu"):
         return No("it does one request alone as PyTensor does, and keeps a factor for nothing")

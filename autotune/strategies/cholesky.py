@@ -7,7 +7,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.solvers.psd import cho_solve
 from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 
-from autotune.ops import CholeskyInverse, CholeskySolveMany, SharedCholesky, are_many
+from autotune.ops import CholeskyInverse, CholeskySolveMany, FactorSlogdet, SharedCholesky, are_many
 from autotune.problem import REQUEST_KINDS, Problem, known
 from autotune.strategies.base import (
     OWN_OPS,
@@ -16,6 +16,7 @@ from autotune.strategies.base import (
     Strategy,
     Work,
     forming,
+    in_own_loops,
     outer_products,
     peak_of,
     times,
@@ -44,14 +45,15 @@ class CholeskyStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
         full = with_backward(problem, structured=False)
-        calls = [*SharedCholesky.kernels(n), *forming(problem), *outer_products(problem)]
+        batched = in_own_loops(problem)
+        calls = [*SharedCholesky.kernels(n, batched=batched), *forming(problem), *outer_products(problem)]
         for r in full.requests:
             if r.kind == "solve":
-                calls += CholeskySolveMany.kernels(n, known(r.columns))
+                calls += CholeskySolveMany.kernels(n, known(r.columns), batched=batched)
         calls += [call("trsm", n=n, m=known(r.columns)) for r in full.requests if r.kind == "inv_quad"]
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
-            calls += CholeskyInverse.kernels(n)
+            calls += CholeskyInverse.kernels(n, batched=batched)
         # potrf and potri overwrite the matrix; the pullback of an inverse is two products
         peak = peak_of(problem, value=1, gradient=5 if problem.asks("inverse") else 2)
         return Work(times(problem.batch, calls), peak)
@@ -68,11 +70,12 @@ class CholeskySolver(Solver):
         self.L = L
         self.runs_own_ops = runs_own_ops
         self.diagonal_of_factor = pt.diagonal(self.L, axis1=-2, axis2=-1)
+        self.in_own_loops = runs_own_ops and L.type.ndim > 2
         self._inverse = None
 
     def solve(self, rhs, transposed=False):
         n, m = rhs.type.shape[-2:]
-        if self.runs_own_ops and (are_many(n, m) or (m != 1 and None in (n, m))):
+        if self.in_own_loops or (self.runs_own_ops and (are_many(n, m) or (m != 1 and None in (n, m)))):
             return Blockwise(CholeskySolveMany())(self.L, rhs)
         return cho_solve((self.L, True), rhs, b_ndim=2)
 
@@ -81,6 +84,9 @@ class CholeskySolver(Solver):
         return pt.sqr(solve_triangular(self.L, rhs, lower=True, b_ndim=2)).sum(axis=-2)
 
     def logdet(self):
+        if self.in_own_loops:
+            no_exchanges = pt.zeros(self.L.shape[-1:], dtype="int32")
+            return Blockwise(FactorSlogdet())(self.L, no_exchanges, pt.constant(1, dtype="int8"))
         logabsdet = 2 * pt.log(self.diagonal_of_factor).sum(axis=-1)
         return pt.switch(pt.isnan(logabsdet), logabsdet, pt.ones_like(logabsdet)), logabsdet
 

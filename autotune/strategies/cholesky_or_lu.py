@@ -13,6 +13,7 @@ from autotune.strategies.base import (
     Strategy,
     Work,
     forming,
+    in_own_loops,
     outer_products,
     peak_of,
     shares_nothing,
@@ -47,14 +48,15 @@ class CholeskyOrLUStrategy(Strategy):
         n = known(problem.n)
         full = with_backward(problem, structured=False)
         definite = may_be_definite(problem)
-        calls = CholeskyOrLU.kernels(n, definite=definite)
+        kind = {"definite": definite, "batched": in_own_loops(problem)}
+        calls = CholeskyOrLU.kernels(n, **kind)
         calls += [*forming(problem), *outer_products(problem)]
         for r in full.requests:
             if r.kind in ("solve", "inv_quad"):
-                calls += CholeskyOrLUSolve.kernels(n, known(r.columns), definite=definite)
+                calls += CholeskyOrLUSolve.kernels(n, known(r.columns), **kind)
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
-            calls += CholeskyOrLUInverse.kernels(n, definite=definite)
+            calls += CholeskyOrLUInverse.kernels(n, **kind)
         peak = peak_of(problem, value=1, gradient=5 if problem.asks("inverse") else 2)
         return Work(times(problem.batch, calls), peak)
 
@@ -92,14 +94,6 @@ class CholeskyOrLUSolver(LUSolver):
         # Of one matrix it is a view: in-place rewrites must see that, before PyTensor unwraps a Blockwise.
         op = FactorOrNaN() if self.matrix.ndim == 2 else Blockwise(FactorOrNaN())
         return PackedCholeskySolver(op(self.matrix, self.LU, self.is_cholesky))
-
-    def solve(self, rhs, transposed=False):
-        solve = Blockwise(CholeskyOrLUSolve(transposed=transposed))
-        return solve(self.LU, self.pivots, self.is_cholesky, rhs)
-
-    def logdet(self):
-        sign, logabsdet = super().logdet()
-        return sign, (1 + self.is_cholesky) * logabsdet
 
     def determinant(self):
         once = pt.prod(self.diagonal_of_factor, axis=-1)

@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.solvers.general import lu_solve
 
-from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve, ExchangeSign
+from autotune.ops.cholesky_or_lu import CholeskyOrLUSolve, ExchangeSign, FactorSlogdet
 from autotune.ops.factor import SharedLU
 from autotune.ops.inverse import LUInverse
 from autotune.problem import Problem, known
@@ -17,13 +17,13 @@ from autotune.strategies.base import (
     Strategy,
     Work,
     forming,
+    in_own_loops,
     outer_products,
     peak_of,
     shares_nothing,
     times,
     with_backward,
 )
-from cost_models import call
 
 
 class LUStrategy(Strategy):
@@ -49,11 +49,14 @@ class LUStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         n = known(problem.n)
         full = with_backward(problem, structured=False)
-        calls = [*SharedLU.kernels(n), *forming(problem), *outer_products(problem)]
-        calls += [call("getrs", n=n, m=known(r.columns)) for r in full.requests if r.kind == "solve"]
+        batched = in_own_loops(problem)
+        calls = [*SharedLU.kernels(n, batched=batched), *forming(problem), *outer_products(problem)]
+        for r in full.requests:
+            if r.kind == "solve":
+                calls += CholeskyOrLUSolve.kernels(n, known(r.columns), definite=False, batched=batched)
         inverse = full.asks("inverse") or full.asks("inverse_diagonal")
         if inverse:
-            calls += LUInverse.kernels(n)
+            calls += LUInverse.kernels(n, batched=batched)
         # getrf wants columns and copies the matrix; getri does not overwrite the factors
         gradient = 5 if problem.asks("inverse") else 3 if problem.positive_definite else 4
         return Work(
@@ -70,14 +73,15 @@ class LUSolver(Solver):
     def __init__(self, matrix, *, own_ops):
         self.own_ops = own_ops
         self.LU, self.pivots = Blockwise(SharedLU())(matrix)
+        self.is_cholesky = pt.constant(0, dtype="int8")
         self.diagonal_of_factor = pt.diagonal(self.LU, axis1=-2, axis2=-1)
         self._inverse = None
 
     def solve(self, rhs, transposed=False):
         if not self.own_ops:
             return lu_solve((self.LU, self.pivots), rhs, trans=transposed, b_ndim=2)
-        is_cholesky = pt.constant(0, dtype="int8")
-        return Blockwise(CholeskyOrLUSolve(transposed=transposed))(self.LU, self.pivots, is_cholesky, rhs)
+        solve = Blockwise(CholeskyOrLUSolve(transposed=transposed))
+        return solve(self.LU, self.pivots, self.is_cholesky, rhs)
 
     def permutation_sign(self):
         """-1 to the number of row interchanges."""
@@ -87,6 +91,8 @@ class LUSolver(Solver):
         return pt.prod(pt.switch(moved, -1.0, 1.0).astype(self.LU.dtype), axis=-1)
 
     def logdet(self):
+        if self.own_ops:
+            return Blockwise(FactorSlogdet())(self.LU, self.pivots, self.is_cholesky)
         sign = self.permutation_sign() * pt.prod(pt.sign(self.diagonal_of_factor), axis=-1)
         return sign, pt.log(pt.abs(self.diagonal_of_factor)).sum(axis=-1)
 

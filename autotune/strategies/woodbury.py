@@ -55,9 +55,9 @@ class WoodburyStrategy(Strategy):
         calls = (1 + both) * LowRankFactor.kernels(n, k, symmetric=symmetric)
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
-        calls += [c for m in columns for c in LowRankSolve.kernels(n, k, m)]
+        calls += [c for m in columns for c in LowRankSolve.kernels(n, k, m, symmetric=symmetric)]
         if full.asks("inverse_diagonal"):
-            calls += LowRankInverseDiagonal.kernels(n, k)
+            calls += LowRankInverseDiagonal.kernels(n, k, symmetric=symmetric)
         return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
 
     def _numbers(self, problem: Problem, full: Problem) -> int:
@@ -81,8 +81,8 @@ def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) ->
     n, k = known(problem.n), known(_rank(problem))
     calls = LowRankFactor.kernels(n, k, symmetric=True)
     if gradient:
-        calls += LowRankInverseDiagonal.kernels(n, k)
-    return [*calls, *(c for m in columns for c in LowRankSolve.kernels(n, k, m))]
+        calls += LowRankInverseDiagonal.kernels(n, k, symmetric=True)
+    return [*calls, *(c for m in columns for c in LowRankSolve.kernels(n, k, m, symmetric=True))]
 
 
 class WoodburySolver(Solver):

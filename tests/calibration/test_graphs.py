@@ -22,8 +22,8 @@ def test_arguments_fit_the_inputs_and_repeat(graph: TimingGraph, dtype: str) -> 
     given = arguments(graph, dims, dtype)
     assert len(given) == len(graph.inputs)
     for kind, value in zip(graph.inputs, given, strict=True):
-        assert value.ndim == {"v": 1, "m": 2, "b": 0, "p": 1, "l": 1}[kind]
-        assert value.dtype == {"b": "int8", "p": "int32", "l": "int64"}.get(kind, dtype)
+        assert value.ndim == {"v": 1, "m": 2, "t": 3, "b": 0, "p": 1, "q": 2, "l": 1}[kind]
+        assert value.dtype == {"b": "int8", "p": "int32", "q": "int32", "l": "int64"}.get(kind, dtype)
     for first, second in zip(given, arguments(graph, dims, dtype), strict=True):
         np.testing.assert_array_equal(first, second)
 

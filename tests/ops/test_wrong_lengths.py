@@ -43,6 +43,7 @@ CASES = {
     "CholeskyOrLUSolve": (ops.CholeskyOrLUSolve(), [*LU, B]),
     "CholeskyOrLUInverse": (ops.CholeskyOrLUInverse(), list(LU)),
     "ExchangeSign": (ops.ExchangeSign(), [LU_IN_ROWS[1]]),
+    "FactorSlogdet": (ops.FactorSlogdet(), [*LU_IN_ROWS, np.int8(0)]),
     "SharedCholesky": (ops.SharedCholesky(), [SPD]),
     "SharedLU": (ops.SharedLU(), [A]),
     "LowRankFactor": (ops.LowRankFactor(symmetric=True, positive_definite=True), [*PARTS]),
