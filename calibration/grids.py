@@ -42,7 +42,7 @@ _BEYOND_CACHE = (2100, 2700, 3300)
 """Sides that even a quick run adds for kernels that pass over a matrix once: memory is their price."""
 _ONE_PASS = ("gemv", "transpose", "join")
 _LENGTHS = ("stream", "fill", "exp", "log", "tanh", "reduce")
-_SQUARE_AT_MOST = dict.fromkeys(("batch_cholesky", "batch_lu", "batch_inverse", "batch_solve"), 200)
+_SQUARE_AT_MOST = dict.fromkeys(("batch_cholesky", "batch_lu", "batch_inverse", "batch_solve"), 300)
 _SQUARE_AT_MOST["syevr"] = 1400
 _RHS_AT_MOST = {"batch_solve": 25}
 """Where a larger size would take seconds and show nothing new."""
