@@ -181,7 +181,7 @@ def test_one_column_is_symmetric_however_it_is_written():
         tuned = autotune.tune(loss, FORCE_WOODBURY)
         requests = [v.owner.op for v in ancestors([tuned]) if isinstance(v.owner_op, RequestOp)]
         assert requests
-        assert all(op.spec.signature[-1] == ("low_rank", True, True) for op in requests)
+        assert all(op.spec.signature[-1][:3] == ("low_rank", True, True) for op in requests)
         outputs = [tuned, *pt.grad(tuned, [leaf, d, s])]
         inputs = [leaf, d, s, b]
         rng = np.random.default_rng(4)

@@ -69,7 +69,7 @@ def test_no_square_array_is_made(form):
     with autotune.enabled():
         fn = joint(model)
     fgraph = fn._pytensor_function.maker.fgraph
-    assert chosen(fn) == ["woodbury"]
+    assert chosen(fn) in (["woodbury"], ["spectrum"])
     assert not [n for n in fgraph.apply_nodes for o in n.outputs if getattr(o.type, "shape", ()) == (N, N)]
     assert all(np.size(getattr(v, "data", None)) < N * N for v in fgraph.variables)
     at = 0.3 * rng.normal(size=sum(v.size for v in model.initial_point().values()))
@@ -119,7 +119,7 @@ import autotune
 autotune.enable()
 assert "pymc" not in sys.modules
 import test_survives_pymc as tests
-assert tests.chosen(tests.joint(tests.model_of("Linear"))) == ["woodbury"]
+assert tests.chosen(tests.joint(tests.model_of("Linear"))) == ["spectrum"]
 """
 
 

@@ -86,9 +86,7 @@ class CholeskySolveMany(LinalgOp):
     def kernels(n, m, *, batched: bool = False) -> list[KernelCall]:
         if batched:
             return [call("batch_solve", n=n, m=m)]
-        if are_many(n, m):
-            return [call("potri", n=n), call("gemm", m=n, n=m, k=n)]
-        return [call("potrs", n=n, m=m)]
+        return [call("potrs", n=n, m=m)]  # of many columns a bound: prices are of all sizes at once
 
 
 def are_many(n: int | None, m: int | None) -> bool:

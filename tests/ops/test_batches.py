@@ -8,6 +8,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import scipy.linalg
+from helpers import in_turn
 from pytensor.tensor.blockwise import Blockwise
 from threadpoolctl import threadpool_limits
 
@@ -143,16 +144,17 @@ def test_any_layout_is_read(run, layout):
     np.testing.assert_array_equal(A, before)
 
 
-def test_a_batch_has_any_axes_and_one_side_may_be_single():
+@pytest.mark.parametrize("single", in_turn(["right-hand side", "matrix", "matrices", "none"], 4))
+def test_a_batch_has_any_axes_and_one_side_may_be_single(single):
     A, B = definite((2, 3), 4), rng.normal(size=(2, 3, 4, 2))
-    for a, b in [(A, B), (A[:1, :1], B), (A, B[:1, :1]), (A[:1], B)]:
-        inputs = [
-            pt.tensor(shape=(*(1 if length == 1 else None for length in x.shape[:2]), None, None))
-            for x in (a, b)
-        ]
-        solution = Blockwise(CholeskyOrLUSolve())(*Blockwise(CholeskyOrLU())(inputs[0]), inputs[1])
-        fn = pytensor.function(inputs, solution, mode="NUMBA")
-        np.testing.assert_allclose(fn(a, b), np.linalg.solve(a, b), atol=1e-12)
+    a = A[:1, :1] if single == "matrix" else A[:1] if single == "matrices" else A
+    b = B[:1, :1] if single == "right-hand side" else B
+    inputs = [
+        pt.tensor(shape=(*(1 if length == 1 else None for length in x.shape[:2]), None, None)) for x in (a, b)
+    ]
+    solution = Blockwise(CholeskyOrLUSolve())(*Blockwise(CholeskyOrLU())(inputs[0]), inputs[1])
+    fn = pytensor.function(inputs, solution, mode="NUMBA")
+    np.testing.assert_allclose(fn(a, b), np.linalg.solve(a, b), atol=1e-12)
 
 
 def test_a_batch_or_its_right_hand_sides_may_be_empty(run):
