@@ -78,6 +78,28 @@ def batch_by_hand(U, t, s, Y):
     return value, 2 * t * by_w, 2 * s * by_v
 
 
+def spectrum_by_hand(values, rotated, t, s):
+    """log N(y | 0, t² A + s² I) from the eigenvalues of A and y in its eigenvectors, both found before."""
+    w, v = t**2, s**2
+    e, squares = w * values + v, rotated**2
+    value = -0.5 * (len(e) * np.log(2 * np.pi) + np.log(e).sum() + (squares / e).sum())
+    bar = -0.5 * (1 / e - squares / e**2)
+    return value, 2 * t * (bar * values).sum(), 2 * s * bar.sum()
+
+
+def kronecker_by_hand(space, times, t, s, y):
+    """log N(y | 0, exp(-space / t) kron times + s² I), by two eigenproblems at every call."""
+    A = np.exp(-space / t)
+    (a, P), (b, Q) = np.linalg.eigh(A), np.linalg.eigh(times)
+    e = np.outer(a, b) + s**2
+    Y = y.reshape(e.shape)
+    z = P.T @ Y @ Q / e
+    value = -0.5 * (e.size * np.log(2 * np.pi) + np.log(e).sum() + (z * z * e).sum())
+    X = P @ z @ Q.T
+    A_bar = -0.5 * ((P * (b / e).sum(axis=1)) @ P.T - X @ times @ X.T)
+    return value, (A_bar * A * space).sum() / t**2, -s * ((1 / e).sum() - (z * z).sum())
+
+
 def dense_by_hand(form):
     """log N(y | 0, K) by one Cholesky factor. ``form(t, s)``: K, dK/dt and dK/ds."""
 
@@ -127,6 +149,10 @@ def forms(n: int) -> dict[str, Form]:
     many = RNG.normal(size=(n, 20))
     each = RNG.normal(size=(BATCH, SMALL, 3))
     one = np.ones((n, 1))
+    A = np.corrcoef(RNG.normal(size=(n, 2 * n)))
+    values, Q = np.linalg.eigh(A)
+    here, then = np.arange(25.0), np.arange(n // 25)
+    space, times = abs(here[:, None] - here), np.exp(-abs(then[:, None] - then) / 5)
     x = X[:, :1]
     squares = (x - x.T) ** 2
 
@@ -141,6 +167,13 @@ def forms(n: int) -> dict[str, Form]:
         by_t = K * squares / t**3
         K[np.diag_indices(n)] += s**2
         return K, by_t, 2 * s * np.eye(n)
+
+    rotated: list[np.ndarray] = []  # once: the data do not change
+
+    def in_eigenvectors(t, s, y):
+        if not rotated:
+            rotated.append(Q.T @ y)
+        return spectrum_by_hand(values, rotated[0], t, s)
 
     noise = lambda s: s**2 * pt.eye(n)  # noqa: E731
     return {
@@ -169,6 +202,16 @@ def forms(n: int) -> dict[str, Form]:
             lambda t, s: t**2 * (each @ each.transpose(0, 2, 1)) + s**2 * pt.eye(SMALL),
             lambda t, s, y: batch_by_hand(each, t, s, y),
             (BATCH, SMALL),
+        ),
+        "constant: t² A + s² I": Form(
+            lambda t, s: t**2 * A + noise(s),
+            in_eigenvectors,
+            (n,),
+        ),
+        "Kronecker product plus noise": Form(
+            lambda t, s: pt.linalg.kron(pt.exp(-space / t), times) + s**2 * pt.eye(25 * (n // 25)),
+            lambda t, s, y: kronecker_by_hand(space, times, t, s, y),
+            (25 * (n // 25),),
         ),
         "dense: squared exponential": Form(
             lambda t, s: pt.exp(-0.5 * squares / t**2) + noise(s), dense_by_hand(kernel), (n,)
