@@ -37,17 +37,22 @@ def run(name: str, sampler: str, *, tuned: bool, draws: int, tune: int) -> dict[
     model = CATALOGUE[name]()
     start = time.perf_counter()
     with autotune.enabled() if tuned else nullcontext():
-        options: dict[str, Any] = {"draws": draws, "tune": tune, "chains": 2, "progressbar": False}
+        options: dict[str, Any] = {"draws": draws, "tune": tune, "chains": 2}
         if sampler == "nutpie":
             import nutpie
 
             compiled = nutpie.compile_pymc_model(model)
             compiling = time.perf_counter() - start
-            trace = nutpie.sample(compiled, seed=1, cores=1, **options)
+            trace = nutpie.sample(compiled, seed=1, cores=1, progress_bar=False, **options)
             sampling = time.perf_counter() - start - compiling
         else:
             trace = pm.sample(
-                model=model, random_seed=1, cores=1, compute_convergence_checks=False, **options
+                progressbar=False,
+                model=model,
+                random_seed=1,
+                cores=1,
+                compute_convergence_checks=False,
+                **options,
             )
             sampling = float(trace.posterior.attrs["sampling_time"])
             compiling = time.perf_counter() - start - sampling
