@@ -36,14 +36,18 @@ class Kronecker(Composite):
         return None if len(factors) == 1 else cls.of([part_of(factor) for factor in factors])
 
     @property
+    def orders(self):
+        return [child.operator.order for child in self.children]
+
+    @property
     def order(self):
-        return prod(child.operator.order for child in self.children)
+        return prod(self.orders)
 
     def to_dense(self):
         return reduce(kron, [child.operator.to_dense() for child in self.children])
 
     def diagonal(self):
-        return _outer([child.operator.diagonal() for child in self.children])
+        return outer([child.operator.diagonal() for child in self.children])
 
     def scale(self, s):
         first, *others = self.children
@@ -51,7 +55,7 @@ class Kronecker(Composite):
 
     def matmul(self, x):
         for place, child in enumerate(self.children):
-            x = _along(self, place, x, child.operator.matmul)
+            x = along_axis(self.orders, place, x, child.operator.matmul)
         return x
 
     @staticmethod
@@ -96,7 +100,9 @@ class KroneckerSolver(CompositeSolver):
 
     def solve(self, rhs, transposed=False):
         for place in range(len(self.children)):
-            rhs = _along(self.operator, place, rhs, lambda b, i=place: self.ask(i, "solve", b, transposed)[0])
+            rhs = along_axis(
+                self.orders, place, rhs, lambda b, i=place: self.ask(i, "solve", b, transposed)[0]
+            )
         return rhs
 
     def logdet(self):
@@ -116,7 +122,7 @@ class KroneckerSolver(CompositeSolver):
         return reduce(kron, [found for [found] in self.ask_all("factor")])
 
     def inverse_diagonal(self):
-        return _outer([found for [found] in self.ask_all("inverse_diagonal")])
+        return outer([found for [found] in self.ask_all("inverse_diagonal")])
 
 
 def _factors(var) -> list:
@@ -126,9 +132,8 @@ def _factors(var) -> list:
     return [var]
 
 
-def _along(operator, place, x, apply):
+def along_axis(orders, place, x, apply):
     """``apply``, a map of columns, along the axis of one factor of ``x`` (n, m) as a tensor."""
-    orders = [child.operator.order for child in operator.children]
     left, own, right = prod(orders[:place]), orders[place], prod(orders[place + 1 :])
     shape = x.shape
     if place == 0:
@@ -150,6 +155,6 @@ def _power(sign, power):
     return pt.switch(pt.eq(power % 2, 0), sign * sign, sign)
 
 
-def _outer(vectors):
+def outer(vectors):
     """``diag(a) kron diag(b)`` as a vector."""
     return reduce(lambda a, b: (a[:, None] * b[None, :]).reshape((-1,)), vectors)

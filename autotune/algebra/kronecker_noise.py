@@ -14,6 +14,7 @@ from pytensor.tensor.linalg.products import kron
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.kronecker import along_axis, outer
 from autotune.algebra.operator import Operator, length
 from autotune.problem import Term, known
 from cost_models import call
@@ -144,20 +145,10 @@ def eigenvalues(of_factors: Sequence[TensorVariable], t) -> TensorVariable:
     return outer(of_factors) + t
 
 
-def outer(vectors) -> TensorVariable:
-    """``diag(a) kron diag(b) ...`` as a vector."""
-    return reduce(lambda a, b: (a[:, None] * b[None, :]).reshape((-1,)), vectors)
-
-
 def along_axes(lengths: list[Any], maps: Sequence[Callable | None], x) -> TensorVariable:
     """Maps of columns, each along its axis of ``x`` (n, m) as a tensor; None leaves an axis as it is."""
-    shape = x.shape
     for place, apply in enumerate(maps):
-        if apply is not None:
-            left, own, right = prod(lengths[:place]), lengths[place], prod(lengths[place + 1 :])
-            tensor = x.reshape((left, own, right * shape[1])).dimshuffle(1, 0, 2)
-            applied = apply(tensor.reshape((own, left * right * shape[1])))
-            x = applied.reshape((own, left, right * shape[1])).dimshuffle(1, 0, 2).reshape(shape)
+        x = x if apply is None else along_axis(lengths, place, x, apply)
     return x
 
 
