@@ -75,8 +75,9 @@ class Composite(Operator):
     @classmethod
     def read(cls, var: Any, part_of: Any) -> Composite | None:
         """The operator of a variable that is computed so, else None; ``part_of`` reads a matrix as a part of
-        it, or gives None where that is not proven to be square."""
-        raise AttributeError(f"{cls.__name__} defines no reading")
+        it, or gives None where that is not proven to be square. Products are read elsewhere
+        (`autotune.read.chains`)."""
+        return None
 
     @classmethod
     def of(cls, children: Sequence[Part | None]) -> Any:
@@ -169,9 +170,19 @@ class Composite(Operator):
     # -- a reduction ------------------------------------------------------------------------------------
 
     @staticmethod
+    def objection(problem: Problem) -> str | None:
+        """Why its parts cannot serve a problem."""
+        return None
+
+    @staticmethod
     def asks(term: Term, request: Request, place: int) -> list[Request]:
         """What a request on the whole asks of the child at ``place``."""
         raise AttributeError("defines no reduction")
+
+    @staticmethod
+    def asks_if_checked(place: int) -> Request:
+        """What tells of the child at ``place`` that the whole has no Cholesky factor."""
+        return Request("is_positive_definite", checked=True)
 
     @staticmethod
     def between(term: Term, request: Request) -> list[KernelCall]:
@@ -187,6 +198,23 @@ class Composite(Operator):
         return self
 
 
+class OfOneOrder(Composite):
+    """Base of those whose children have the order of the whole."""
+
+    combines: ClassVar[str] = "same"
+
+    @classmethod
+    def axes(cls, signature, names):
+        return [axes for inside, *_ in signature[1:] for axes in kind_of(inside[0]).axes(inside, names)]
+
+    def dims(self):
+        return {name: where for child in self.children for name, where in child.operator.dims().items()}
+
+    @property
+    def order(self):
+        return self.children[0].operator.order
+
+
 def sub_problems(problem: Problem) -> tuple[Problem, ...]:
     """The problem of each part."""
     kind, term = kind_of(problem.term.kind), problem.term
@@ -199,7 +227,7 @@ def sub_problems(problem: Problem) -> tuple[Problem, ...]:
 def _asked(kind: Any, problem: Problem, place: int) -> tuple[Request, ...]:
     found = [r for request in problem.requests for r in kind.asks(problem.term, request, place)]
     if poisons(problem):
-        found.append(Request("is_positive_definite", checked=True))
+        found.append(kind.asks_if_checked(place))
     return tuple(dict.fromkeys(found))
 
 

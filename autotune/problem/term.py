@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-STRUCTURES = ("dense", "diagonal", "low_rank", "kronecker", "block_diagonal", "pencil", "kronecker_noise")
+STRUCTURES = (
+    *("dense", "diagonal", "low_rank", "triangular", "pencil", "kronecker_noise"),
+    *("kronecker", "block_diagonal", "product", "congruence"),
+)
 """The structures that are known: one more is a file of its name in `autotune.algebra` and an entry here."""
 
 Sizes = tuple[tuple[str, int | None], ...]

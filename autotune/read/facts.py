@@ -78,7 +78,7 @@ class Facts:
         self.symmetry = Symmetry(self._is_known_symmetric)
 
     def positive_definite(self, matrix) -> bool:
-        return self._tagged(matrix) or (self._holds(matrix, POSITIVE_DEFINITE) and self._strict(matrix))
+        return self._tagged(matrix) or (self.holds(matrix, POSITIVE_DEFINITE) and self._strict(matrix))
 
     def symmetric(self, matrix) -> bool:
         if getattr(matrix.tag, "symmetric", False):
@@ -86,16 +86,17 @@ class Facts:
         return self._is_known_symmetric(matrix) or self.symmetry.holds(matrix)
 
     def _is_known_symmetric(self, matrix) -> bool:
-        return self._tagged(matrix) or self._holds(matrix, SYMMETRIC)
+        return self._tagged(matrix) or self.holds(matrix, SYMMETRIC)
 
     def structured(self, matrix) -> bool:
         """Triangular, diagonal or orthogonal: solved by PyTensor without a factorisation."""
-        return any(self._holds(matrix, key) for key in (LOWER_TRIANGULAR, UPPER_TRIANGULAR, ORTHOGONAL))
+        return any(self.holds(matrix, key) for key in (LOWER_TRIANGULAR, UPPER_TRIANGULAR, ORTHOGONAL))
 
     def _tagged(self, matrix) -> bool:
         return getattr(matrix.tag, "psd", None) is True
 
-    def _holds(self, matrix, key) -> bool:
+    def holds(self, matrix, key) -> bool:
+        """Whether an assumption of PyTensor's is proven."""
         try:
             return self.inference.check(matrix, key)
         except ConflictingAssumptionsError:
@@ -119,7 +120,7 @@ class Facts:
             return True
         if isinstance(op, SpecifyAssumptions) and (POSITIVE_DEFINITE, FactState.TRUE) in op.assumptions:
             return True
-        matrices = [i for i in matrix.owner.inputs if _is_matrix(i) and self._holds(i, POSITIVE_DEFINITE)]
+        matrices = [i for i in matrix.owner.inputs if _is_matrix(i) and self.holds(i, POSITIVE_DEFINITE)]
         if isinstance(op, Elemwise) and isinstance(op.scalar_op, Add):
             return any(map(self._strict, matrices))
         return all(map(self._strict, matrices))

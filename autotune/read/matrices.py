@@ -23,6 +23,7 @@ from pytensor.tensor.basic import Alloc, AllocDiag, ARange, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.extra_ops import FillDiagonal
+from pytensor.tensor.linalg.decomposition.cholesky import Cholesky
 from pytensor.tensor.math import Dot
 from pytensor.tensor.shape import SpecifyShape
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor
@@ -38,6 +39,8 @@ from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, length, of_each, of_one_batch, of_one_length, value_of
 from autotune.algebra.sum import Sum, sum_of
+from autotune.algebra.triangular import Triangular
+from autotune.read.chains import chain_of
 from autotune.read.congruence import are_transposed, half
 from autotune.read.constants import as_exact, cast_constants, constant_terms, factors_of, symmetric_term
 from autotune.read.contractions import (
@@ -52,6 +55,7 @@ from autotune.read.contractions import (
 from autotune.read.factors import row_or_column, same, scalar_of, scalars_of, split_factors, split_weights
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
 from autotune.read.pencils import pencil_of, with_orthonormal_columns
+from autotune.read.triangles import is_triangular
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
 
@@ -123,8 +127,9 @@ class Recogniser:
         lengths = zip(operator.batch, matrices.type.shape[:-2], strict=True)
         return operator if all(own in (n, None) for own, n in lengths) else None
 
-    def composite(self, var) -> Composite | None:
-        """The operator of a matrix that is put together from others, or of a multiple of one; else None."""
+    def composite(self, var) -> Composite | Triangular | None:
+        """The operator of a matrix that is put together from others, or is triangular, or of a multiple of one;
+        else None."""
         if var not in self._composites:
             found = self._composite(var)
             alike = found is not None and all(p.type.dtype == var.type.dtype for p in found.parts)
@@ -144,13 +149,22 @@ class Recogniser:
                 return _scaled_operator(self.composite(inner), _minus_one(var))
             case (Elemwise(scalar_op=ps.Mul()), *factors):
                 scalar, vectors, matrices = split_factors(factors)
-                if scalar is None or vectors or len(matrices) != 1:
-                    return None
-                return _scaled_operator(self.composite(matrices[0]), scalar)
+                if scalar is not None and not vectors and len(matrices) == 1:
+                    return _scaled_operator(self.composite(matrices[0]), scalar)
             case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor) if scalar_of(divisor) is not None:
                 return _scaled_operator(self.composite(inner), 1.0 / scalar_of(divisor).astype(var.dtype))
         found = (cls.read(var, self.part) for cls in STRUCTURES if issubclass(cls, Composite))
-        return next((operator for operator in found if operator is not None), None)
+        whole = next((operator for operator in found if operator is not None), None)
+        return whole or self._factorised(var)
+
+    def _factorised(self, var) -> Any:
+        """A triangular matrix, or a product of square ones; None for what is read as a sum with diagonals."""
+        if any(not isinstance(term, LowRank) for term in self.terms(var) or []) or var.type.ndim != 2:
+            return None
+        for lower in (True, False) if _is_square(var) else ():
+            if is_triangular(var, self.facts, lower=lower):
+                return Triangular(var, lower)
+        return chain_of(var, self)
 
     def part(self, var) -> Part | None:
         """A matrix as a part of another; None where it is not proven to be square."""
@@ -164,7 +178,7 @@ class Recogniser:
         symmetric = definite or operator.symmetric or self._holds("symmetric", var, core)
         rows, columns = core.type.shape[-2:]
         square = symmetric or (rows is not None and rows == columns) or "diagonal" in operator.structure
-        if core.type.ndim != 2 or not (square or isinstance(operator, Composite)):
+        if core.type.ndim != 2 or not (square or isinstance(operator, Composite | Triangular)):
             return None
         return Part(
             operator.transpose() if transposed else operator, definite, symmetric, var.name or core.name
@@ -542,6 +556,10 @@ def _is_square(var) -> bool:
     rows, columns = var.type.shape[-2:]
     match var.owner_op_and_inputs:
         case (Alloc(), _, *shape) if len(shape) > 1 and same(*shape[-2:]):
+            return True
+        case (AdvancedIncSubtensor(), base, *_):
+            return _is_square(base)
+        case (Cholesky() | Blockwise(core_op=Cholesky()), _):
             return True
     return rows is not None and rows == columns
 

@@ -13,6 +13,7 @@ from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
 from autotune.strategies.spectrum import SpectrumStrategy
+from autotune.strategies.triangular import TriangularStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
 
 STRATEGIES: tuple[Strategy, ...] = (
@@ -26,6 +27,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     DiagonalStrategy(),
     LowRankUpdateStrategy(),
     SpectrumStrategy(),
+    TriangularStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
 

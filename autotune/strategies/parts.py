@@ -34,7 +34,8 @@ class PartsStrategy(Strategy):
             return No(
                 "its parts are not known to be symmetric, and the graph may give but one triangle of it"
             )
-        return None
+        objection = self.structure.objection(problem)
+        return None if objection is None else No(objection)
 
     def parts(self, problem):
         return sub_problems(problem)
