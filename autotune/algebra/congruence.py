@@ -73,7 +73,7 @@ class Congruence(OfOneOrder):
     @staticmethod
     def objection(problem):
         B = problem.term.children[0]
-        if problem.checked and B.kind not in ("triangular", "diagonal"):
+        if problem.checked and _is_dense(B):
             return "the matrix on both sides may be singular, and a Cholesky factor is asked for"
         if problem.asks("factor") and B.kind != "diagonal" and not B.fact("lower"):
             return "a Cholesky factor is asked for, and the matrix on the left is not lower triangular"
@@ -182,6 +182,11 @@ def _asked(term, request) -> tuple[list[Request], list[Request]]:
         case "is_positive_definite":
             return [Request("logdet")], [request]
     return [], [request]
+
+
+def _is_dense(term) -> bool:
+    """Whether rounding alone may make it regular."""
+    return term.kind == "dense" or any(map(_is_dense, term.children))
 
 
 def _is_cholesky(term) -> bool:

@@ -100,16 +100,17 @@ class Recogniser:
         composite = self.composite(matrix)
         if composite is not None:
             return composite
-        terms = self.terms(matrix) or self._updated(dense.matrix)
-        noisy = None if terms else self._kronecker_noise(dense.matrix)
-        if noisy is not None:
-            return noisy
+        terms = self.terms(matrix)
         if not terms:
-            found = pencil_of(dense.matrix, self.terms, self.compile_budget)
+            found = (
+                self._kronecker_noise(dense.matrix)
+                or pencil_of(dense.matrix, self.terms, self.compile_budget)
+                or self._updated(dense.matrix)
+            )
             if found is not None:
                 return found
             terms = self._beside_dense(dense.matrix)
-        if not terms or not all(isinstance(term, Dense | Diagonal | LowRank | Composite) for term in terms):
+        if not terms or not all(isinstance(term, Dense | Diagonal | LowRank) for term in terms):
             return dense
         operator = sum_of(terms)
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
@@ -187,17 +188,19 @@ class Recogniser:
     def _holds(self, fact: str, *variables) -> bool:
         return self.facts is not None and any(getattr(self.facts, fact)(var) for var in variables)
 
-    def _updated(self, matrix) -> list | None:
-        """A composite and low-rank terms of known, small rank, if ``matrix`` is the sum of just these."""
+    def _updated(self, matrix) -> Sum | None:
+        """A matrix with a structure, and low-rank terms of known, small rank, if it is the sum of just these."""
         addends = self._addends(matrix)
-        if len(addends) < 2:
+        read = [self._addend(addend, matrix) or [] for addend in addends]
+        thin = [bool(terms) and all(map(_is_thin_column, terms)) for terms in read]
+        rest = [addend for addend, is_thin in zip(addends, thin, strict=True) if not is_thin]
+        if not rest or len(rest) == len(addends):
             return None
-        read = [self._addend(addend, matrix) or [self.composite(addend)] for addend in addends]
-        terms = [term for found in read for term in found]
-        composites = [term for term in terms if isinstance(term, Composite)]
-        others = [term for term in terms if not isinstance(term, Composite)]
-        thin = all(isinstance(t, LowRank) and _is_thin_column(t) for t in others)
-        return terms if len(composites) == 1 and others and thin else None
+        base = self._operator(rest[0] if len(rest) == 1 else pt.add(*rest))
+        if base.unmarked.kind in ("dense", "sum"):
+            return None
+        found = sum_of([base, *(term for terms, is_thin in zip(read, thin, strict=True) if is_thin for term in terms)])
+        return found if all(part.dtype == matrix.dtype for part in found.parts) else None
 
     def _kronecker_noise(self, matrix) -> KroneckerNoise | None:
         """A Kronecker product of symmetric matrices plus a multiple of the identity, else None."""
@@ -472,7 +475,9 @@ def _is_small(term) -> bool:
 
 
 def _is_thin_column(term) -> bool:
-    """Whether its columns are known to be few: of an unknown order any known number."""
+    """Whether it is of low rank, of columns that are known to be few: of an unknown order any known number."""
+    if not isinstance(term, LowRank):
+        return False
     rows, columns = term.U.type.shape
     return columns is not None and (rows is None or 2 * columns < rows)
 

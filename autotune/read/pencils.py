@@ -13,42 +13,58 @@ from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
+from autotune.algebra.composite import Part
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marks import Mark
 from autotune.algebra.operator import value_of
 from autotune.algebra.pencil import Pencil
+from autotune.algebra.product import Product
 from autotune.algebra.sum import Sum
 from autotune.read.contractions import diagonal_of
 from autotune.read.factors import scalar_of, split_factors
-from autotune.read.spectra import constants_of, is_within, orthonormal_columns, symmetric_values
+from autotune.read.spectra import constants_of, is_within, orthonormal_columns, rows_of_symmetric, symmetric_values
 from autotune.read.views import strip_view
 
 Weighted = list[tuple[Any, np.ndarray]]
 """Arrays with their scalars: constant matrices (n, n), or diagonals (n,)."""
 
 
-def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Pencil | None:
+def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Pencil | Product | None:
     """``var`` as a pencil whose spectrum is found within so many ``seconds``; None if it is none.
 
-    ``terms`` reads a matrix as a sum of thin terms.
+    With scaled rows it is a product: of ``I - r W`` with weights W that were divided by their sums in each row
+    (Ord 1975, "Estimation methods for models of spatial interaction"). ``terms`` reads a matrix as a sum of
+    thin terms.
     """
     n = var.type.shape[-1]
     if var.type.ndim != 2 or n is None or n < 2 or var.type.shape[0] != n or not is_within(n, seconds):
         return None
     found = _weighted(var, pt.constant(np.asarray(1, var.dtype)), terms)
-    if found is None or all(isinstance(s, Constant) for s, _ in found):
+    if found is None:
         return None
     full = _merged([(s, x) for s, x in found if x.ndim == 2])
     thin = _merged([(s, x) for s, x in found if x.ndim == 1])
     if len(full) != 1 or len(thin) > 1:
         return None
-    [(s, found_A)], (t, d) = full, thin[0] if thin else (pt.constant(np.asarray(0, var.dtype)), np.ones(n))
-    A, identity = symmetric_values(found_A), bool((d == 1).all())
-    if A is None or not (identity or (np.isfinite(d).all() and (d > 0).all())):
+    [(s, A)], (t, d) = full, thin[0] if thin else (pt.constant(np.asarray(0, var.dtype)), np.ones(n))
+    w = pt.stack([s.astype(var.dtype), t.astype(var.dtype)])
+    S = symmetric_values(A)
+    if S is not None:
+        return _pencil(S, d, w)
+    scaled = rows_of_symmetric(A)
+    pencil = None if scaled is None else _pencil(scaled[1], d / scaled[0], w)
+    if scaled is None or pencil is None:
         return None
-    parts = constants_of(A, None if identity else d, var.dtype)
-    return Pencil(w=pt.stack([s.astype(var.dtype), t.astype(var.dtype)]), **parts)
+    rows = Diagonal(pt.constant(scaled[0].astype(var.dtype)))
+    return Product((Part(rows, symmetric=True), Part(pencil, symmetric=True)))
+
+
+def _pencil(A: np.ndarray, d: np.ndarray, w) -> Pencil | None:
+    identity = bool((d == 1).all())
+    if not (identity or (np.isfinite(d).all() and (d > 0).all())):
+        return None
+    return Pencil(w=w, **constants_of(A, None if identity else d, w.dtype))
 
 
 def _merged(weighted: Weighted) -> Weighted:
@@ -67,14 +83,14 @@ def _merged(weighted: Weighted) -> Weighted:
 
 def _weighted(var, s, terms) -> Weighted | None:
     """The constants of which ``s * var`` is the weighted sum; None if it is none."""
-    core, _ = strip_view(var)
+    core, transposed = strip_view(var)
     if isinstance(core, Constant):
-        data = np.asarray(core.data)
+        data = np.swapaxes(core.data, -2, -1) if transposed else core.data
         if data.ndim != 2 or data.shape[0] != data.shape[1]:
             return None
         d = np.diagonal(data)
         is_diagonal = np.count_nonzero(data) == np.count_nonzero(d)
-        return [(s, np.array(d, dtype=float))] if is_diagonal else [(s, np.swapaxes(data, 0, 1))]
+        return [(s, np.array(d, dtype=float))] if is_diagonal else [(s, data)]
     match var.owner_op_and_inputs:
         case (SpecifyAssumptions() | Mark(), inner, *_):
             return _weighted(inner, s, terms)

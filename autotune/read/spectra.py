@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from scipy.linalg import eigh, svd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 # Operations a second, and those that a spectrum takes in units of n^3: LAPACK's, and six products.
 FLOPS, WORK = 2e10, 9 + 12
@@ -41,6 +43,24 @@ def symmetric_values(matrix: np.ndarray) -> np.ndarray | None:
     if np.abs(A - A.T).max(initial=0) > ROUNDING * np.finfo(precision).eps * np.abs(A).max(initial=0):
         return None
     return (A + A.T) / 2
+
+
+def rows_of_symmetric(A: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """``(r, S)`` with ``A = diag(r) S``, r positive and S symmetric up to rounding; None if there are none."""
+    if A.dtype.kind not in "fiub" or not np.isfinite(A).all():
+        return None
+    values, r = A.astype(float), np.ones(len(A))
+    pattern = csr_array(values != 0)
+    count, component = connected_components(pattern, directed=False)
+    for first in np.unique(component, return_index=True)[1] if count < len(A) else ():
+        order, above = breadth_first_order(pattern, first, directed=False)
+        for i in order[1:]:
+            there, back = values[above[i], i], values[i, above[i]]
+            if there == 0 or back / there <= 0:
+                return None
+            r[i] = r[above[i]] * (back / there)
+    S = symmetric_values((values / r[:, None]).astype(A.dtype if A.dtype.kind == "f" else float))
+    return None if S is None else (r, S)
 
 
 def is_within(n: int, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""A low-rank update of a matrix that is put together from others, or of diagonal ones, by requests on that
+"""A low-rank update of a matrix with another structure, or of a batch of diagonal ones, by requests on that
 matrix."""
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ class LowRankUpdateStrategy(Strategy):
     def objects_to(self, problem, options):
         split = _split(problem)
         if split is None:
-            return No(
-                "the matrix is not one that is served by parts, or a batch of diagonal ones, plus low rank"
-            )
+            return No("the matrix is not one with another structure, or a batch of diagonal ones, plus low rank")
         base, low_rank = split
         if problem.one_triangle:
             return No("it is not known to be symmetric, and the graph may give but one triangle of it")
@@ -110,8 +108,8 @@ def _split(problem: Problem) -> tuple[Term, Term] | None:
     if low_rank is None or len(others) != 1:
         return None
     [base] = others
-    diagonals = base.kind == "diagonal" and problem.batch != 1
-    return (base, low_rank) if diagonals or base.order not in ("own", "same") else None
+    served = problem.batch != 1 if base.kind == "diagonal" else base.kind != "dense"
+    return (base, low_rank) if served else None
 
 
 def _by_factor(problem: Problem, base: Term, low_rank: Term) -> bool:
