@@ -12,6 +12,7 @@ from typing import Any
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.decomposition.cholesky import Cholesky
+from pytensor.tensor.linalg.decomposition.eigen import Eigh
 from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.solvers.general import Solve
@@ -24,7 +25,7 @@ from autotune.read.naming import name_of
 from autotune.read.readings import Reading
 from autotune.read.views import strip_view
 
-ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, RequestOp)
+ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, Eigh, RequestOp)
 
 
 def core_of(op):
@@ -107,7 +108,7 @@ class Scan(Idioms):
 
     def visit(self, node) -> None:
         core = core_of(node.op)
-        if is_root(node):
+        if is_root(node) and type(core) is not Eigh:  # read before (`autotune.read.eigenbases`)
             if type(core) is RequestOp or self._is_ours(node, core):
                 getattr(self, f"_read_{type(core).__name__}")(node, core)
             return

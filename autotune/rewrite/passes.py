@@ -26,6 +26,7 @@ from autotune.policy import PolicyError
 from autotune.policy.in_force import policy_in_force
 from autotune.problem import Decision, Problem
 from autotune.read import has_roots, read
+from autotune.read.eigenbases import with_covariances
 from autotune.read.equal import equal_matrices
 from autotune.read.facts import Declared, Facts
 from autotune.read.naming import TermNames
@@ -223,6 +224,8 @@ def tune_graph(fgraph, policy, commit, *, examples, differentiated, linker, disp
     if has_roots(fgraph):
         in_force = policy_in_force(*enabled_policies, policy)
         known = {"examples": joined(*enabled_examples, examples), "linker": linker}
+        pairs = with_covariances(fgraph, Facts(fgraph).symmetric)
+        fgraph.replace_all_validate(pairs, reason="autotune_eigenbases")
         merge_matrices(fgraph, in_force, differentiated=differentiated, **known)
         decided = decisions_on(fgraph, in_force, differentiated=differentiated, **known)
         if not differentiated:
