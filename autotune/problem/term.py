@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 STRUCTURES = (
-    *("dense", "diagonal", "low_rank", "triangular", "pencil", "kronecker_noise"),
+    *("dense", "diagonal", "low_rank", "triangular", "known_inverse", "pencil", "kronecker_noise"),
     *("kronecker", "block_diagonal", "product", "congruence"),
 )
 """The structures that are known: one more is a file of its name in `autotune.algebra` and an entry here."""

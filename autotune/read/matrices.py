@@ -38,6 +38,7 @@ from autotune.algebra.low_rank import LowRank, equal_weights
 from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, length, of_each, of_one_batch, of_one_length, value_of
+from autotune.algebra.pencil import Pencil
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
 from autotune.read.chains import chain_of
@@ -54,7 +55,7 @@ from autotune.read.contractions import (
 )
 from autotune.read.factors import row_or_column, same, scalar_of, scalars_of, split_factors, split_weights
 from autotune.read.groups import comparison_term, group_weights, indexed_alike, rows_of_identity
-from autotune.read.pencils import pencil_of, with_orthonormal_columns
+from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
 from autotune.read.triangles import is_triangular
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
@@ -188,7 +189,7 @@ class Recogniser:
     def _holds(self, fact: str, *variables) -> bool:
         return self.facts is not None and any(getattr(self.facts, fact)(var) for var in variables)
 
-    def _updated(self, matrix) -> Sum | None:
+    def _updated(self, matrix) -> Operator | None:
         """A matrix with a structure, and low-rank terms of known, small rank, if it is the sum of just these."""
         addends = self._addends(matrix)
         read = [self._addend(addend, matrix) or [] for addend in addends]
@@ -199,7 +200,8 @@ class Recogniser:
         base = self._operator(rest[0] if len(rest) == 1 else pt.add(*rest))
         if base.unmarked.kind in ("dense", "sum"):
             return None
-        found = sum_of([base, *(term for terms, is_thin in zip(read, thin, strict=True) if is_thin for term in terms)])
+        update = [term for terms, is_thin in zip(read, thin, strict=True) if is_thin for term in terms]
+        found = in_eigenvectors(base, sum_of(update)) if isinstance(base, Pencil) else sum_of([base, *update])
         return found if all(part.dtype == matrix.dtype for part in found.parts) else None
 
     def _kronecker_noise(self, matrix) -> KroneckerNoise | None:

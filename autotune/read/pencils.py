@@ -14,7 +14,9 @@ from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from autotune.algebra.composite import Part
+from autotune.algebra.congruence import Congruence
 from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.known_inverse import KnownInverse
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marks import Mark
 from autotune.algebra.operator import value_of
@@ -65,6 +67,16 @@ def _pencil(A: np.ndarray, d: np.ndarray, w) -> Pencil | None:
     if not (identity or (np.isfinite(d).all() and (d > 0).all())):
         return None
     return Pencil(w=w, **constants_of(A, None if identity else d, w.dtype))
+
+
+def in_eigenvectors(pencil: Pencil, low_rank: LowRank) -> Congruence:
+    """The sum of both, ``M (diag(e) + P' U diag(c) V' P) M'`` with M the eigenvectors and P their duals."""
+    M, P = pencil.M, pencil.dual
+    U = P.T @ low_rank.U
+    rotated = LowRank(U, low_rank.c, U if low_rank.symmetric else P.T @ low_rank.V, low_rank.symmetric)
+    inside = Sum((Diagonal(pencil.eigenvalues), rotated))
+    outside = KnownInverse.of(M.data, P.data.T, pencil.dtype)
+    return Congruence((Part(outside), Part(inside, symmetric=inside.symmetric)))
 
 
 def _merged(weighted: Weighted) -> Weighted:

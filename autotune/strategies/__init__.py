@@ -8,6 +8,7 @@ from autotune.strategies.cholesky import CholeskyStrategy
 from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
 from autotune.strategies.diagonal import DiagonalStrategy
 from autotune.strategies.keep import KeepStrategy
+from autotune.strategies.known_inverse import KnownInverseStrategy
 from autotune.strategies.lanczos import LanczosStrategy
 from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
@@ -28,6 +29,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     LowRankUpdateStrategy(),
     SpectrumStrategy(),
     TriangularStrategy(),
+    KnownInverseStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
 

@@ -1,0 +1,276 @@
+"""Matrices with a structure, value and gradient: against plain PyTensor and code by hand.
+
+    python benchmarks/structures.py [--only packed CAR] [--n 300 1000] [--no-plain]
+
+Every case is a Gaussian log-density of one vector y in its most usual spelling. The hand-written function is
+NumPy, SciPy and LAPACK on the structure, with all that is constant computed before, and returns the value
+and the derivatives. All are called in alternation; errors are those of the derivatives.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dtrtrs
+from tables import MarkdownTable
+from timing import alternate
+
+import autotune
+
+
+@dataclass
+class Case:
+    """``inputs`` with their values; ``loss`` of them; ``by_hand``: value and gradients by all of them."""
+
+    inputs: dict[Any, np.ndarray]
+    loss: Any
+    by_hand: Callable[..., tuple[Any, ...]]
+
+
+def density(K, y):
+    """log N(y | 0, K) without its constant, as users of ``pt.linalg`` write it."""
+    return -0.5 * (pt.linalg.slogdet(K)[1] + y @ pt.linalg.solve(K, y))
+
+
+def density_of_precision(K, y):
+    return 0.5 * (pt.linalg.slogdet(K)[1] - y @ K @ y)
+
+
+def scalars(*names: str) -> list[Any]:
+    return [pt.scalar(name) for name in names]
+
+
+def packed(n: int, rng) -> Case:
+    """``L L'`` of an L that is filled in from a vector."""
+    rows, columns = np.tril_indices(n)
+    v, y = pt.vector("v", shape=(len(rows),)), pt.vector("y", shape=(n,))
+    L = pt.zeros((n, n))[rows, columns].set(v)
+    filled = np.tril(rng.normal(size=(n, n)) / np.sqrt(n)) + np.eye(n)
+
+    def by_hand(v, y):
+        L = np.zeros((n, n), order="F")
+        L[rows, columns] = v
+        z = dtrtrs(L, y, lower=1)[0]
+        alpha = dtrtrs(L, z, lower=1, trans=1)[0]
+        d = np.diagonal(L)
+        L_bar = alpha[rows] * z[columns]
+        L_bar[rows == columns] -= 1 / d
+        return -np.log(np.abs(d)).sum() - 0.5 * z @ z, L_bar, -alpha
+
+    return Case({v: filled[rows, columns], y: rng.normal(size=n)}, density(L @ L.T, y), by_hand)
+
+
+def scaled(n: int, rng) -> Case:
+    """``diag(s) R diag(s)`` with a constant R."""
+    R = np.corrcoef(rng.normal(size=(n, 2 * n)))
+    s, y = pt.vector("s", shape=(n,)), pt.vector("y", shape=(n,))
+    inverse, logdet = np.linalg.inv(R), np.linalg.slogdet(R)[1]
+
+    def by_hand(s, y):
+        z = y / s
+        alpha = inverse @ z
+        value = -np.log(np.abs(s)).sum() - 0.5 * (logdet + z @ alpha)
+        return value, (alpha * z - 1) / s, -alpha / s
+
+    loss = density(pt.diag(s) @ pt.constant(R) @ pt.diag(s), y)
+    return Case({s: rng.uniform(0.5, 2, n), y: rng.normal(size=n)}, loss, by_hand)
+
+
+def animal(n: int, rng) -> Case:
+    """``a A + b I``, A constant."""
+    A = np.corrcoef(rng.normal(size=(n, 2 * n)))
+    (a, b), y = scalars("a", "b"), pt.vector("y", shape=(n,))
+    w, Q = np.linalg.eigh(A)
+
+    def by_hand(a, b, y):
+        e, z = a * w + b, Q.T @ y
+        bar = -0.5 * (1 / e - (z / e) ** 2)
+        value = -0.5 * (np.log(e).sum() + (z * z / e).sum())
+        return value, (bar * w).sum(), bar.sum(), -(Q @ (z / e))
+
+    loss = density(a * pt.constant(A) + b * pt.eye(n), y)
+    return Case({a: np.array(0.8), b: np.array(0.3), y: rng.normal(size=n)}, loss, by_hand)
+
+
+def grid(n: int) -> np.ndarray:
+    """Which of about n points of a square grid are neighbours."""
+    m = int(round(np.sqrt(n)))
+    line = np.eye(m, k=1) + np.eye(m, k=-1)
+    return np.kron(line, np.eye(m)) + np.kron(np.eye(m), line)
+
+
+def car(n: int, rng) -> Case:
+    """The precision ``t (D - a W)`` of a conditional autoregression, W constant."""
+    W = grid(n)
+    n = len(W)
+    d = W.sum(axis=1)
+    (t, a), y = scalars("t", "a"), pt.vector("y", shape=(n,))
+    w = np.linalg.eigvalsh(W / np.sqrt(np.outer(d, d)))
+    logdet = np.log(d).sum()
+
+    def by_hand(t, a, y):
+        e, Wy, Dy = 1 - a * w, W @ y, d * y
+        quad = y @ Dy - a * (y @ Wy)
+        value = 0.5 * (n * np.log(t) + logdet + np.log(e).sum() - t * quad)
+        by_a = 0.5 * (-(w / e).sum() + t * (y @ Wy))
+        return value, 0.5 * (n / t - quad), by_a, -t * (Dy - a * Wy)
+
+    K = t * (pt.constant(np.diag(d)) - a * pt.constant(W))
+    loss = density_of_precision(K, y)
+    return Case({t: np.array(1.3), a: np.array(0.6), y: rng.normal(size=n)}, loss, by_hand)
+
+
+def sar(n: int, rng) -> Case:
+    """The precision ``(I - r W)' (I - r W) / v`` of a simultaneous autoregression, W scaled by rows."""
+    W0 = grid(n)
+    n = len(W0)
+    d = W0.sum(axis=1)
+    W = W0 / d[:, None]
+    (r, v), y = scalars("r", "v"), pt.vector("y", shape=(n,))
+    w = np.linalg.eigvalsh(W0 / np.sqrt(np.outer(d, d)))
+
+    def by_hand(r, v, y):
+        Wy = W @ y
+        z, e = y - r * Wy, 1 - r * w
+        value = np.log(e).sum() - 0.5 * n * np.log(v) - 0.5 * z @ z / v
+        by_y = -(z - r * (W.T @ z)) / v
+        return value, -(w / e).sum() + z @ Wy / v, -0.5 * n / v + 0.5 * z @ z / v**2, by_y
+
+    B = pt.eye(n) - r * pt.constant(W)
+    loss = density_of_precision(B.T @ B / v, y)
+    return Case({r: np.array(0.4), v: np.array(1.3), y: rng.normal(size=n)}, loss, by_hand)
+
+
+def exchangeable(n: int, rng) -> Case:
+    """``v ((1 - r) I + r 1 1')``."""
+    (v, r), y = scalars("v", "r"), pt.vector("y", shape=(n,))
+
+    def by_hand(v, r, y):
+        first, others = 1 + (n - 1) * r, 1 - r
+        total, squares = y.sum(), y @ y
+        inside = total**2 / n
+        quad = inside / first + (squares - inside) / others
+        value = -0.5 * (n * np.log(v) + np.log(first) + (n - 1) * np.log(others) + quad / v)
+        by_r = -0.5 * ((n - 1) / first - (n - 1) / others)
+        by_r -= 0.5 / v * (-(n - 1) * inside / first**2 + (squares - inside) / others**2)
+        by_y = -(total / n * (1 / first - 1 / others) + y / others) / v
+        return value, -0.5 * (n / v - quad / v**2), by_r, by_y
+
+    loss = density(v * ((1 - r) * pt.eye(n) + r * pt.ones((n, n))), y)
+    return Case({v: np.array(1.3), r: np.array(0.4), y: rng.normal(size=n)}, loss, by_hand)
+
+
+def kronecker_noise(n: int, rng) -> Case:
+    """``kron(exp(-|x - x'| / t), B) + s I`` of about n points."""
+    p = max(2, int(round(np.sqrt(n * 5 / 6))))
+    q = max(2, n // p)
+    here, there = np.arange(float(p)), np.arange(float(q))
+    space, B = abs(here[:, None] - here), np.exp(-abs(there[:, None] - there) / 5)
+    (t, s), y = scalars("t", "s"), pt.vector("y", shape=(p * q,))
+    b, Q = np.linalg.eigh(B)
+
+    def by_hand(t, s, y):
+        A = np.exp(-space / t)
+        a, P = np.linalg.eigh(A)
+        e = np.outer(a, b) + s
+        z = P.T @ y.reshape(e.shape) @ Q / e
+        value = -0.5 * (np.log(e).sum() + (z * z * e).sum())
+        X = P @ z @ Q.T
+        A_bar = -0.5 * ((P * (b / e).sum(axis=1)) @ P.T - X @ B @ X.T)
+        by_t = (A_bar * A * space).sum() / t**2
+        return value, by_t, -0.5 * ((1 / e).sum() - (z * z).sum()), -X.ravel()
+
+    K = pt.linalg.kron(pt.exp(-pt.constant(space) / t), pt.constant(B)) + s * pt.eye(p * q)
+    loss = density(K, y)
+    return Case({t: np.array(4.0), s: np.array(0.3), y: rng.normal(size=p * q)}, loss, by_hand)
+
+
+def fixed_effects(n: int, rng) -> Case:
+    """``a A + b I + X diag(c) X'``, A and X constant: a mixed model with its covariates integrated out."""
+    A, X = np.corrcoef(rng.normal(size=(n, 2 * n))), rng.normal(size=(n, 4))
+    (a, b), c, y = scalars("a", "b"), pt.vector("c", shape=(4,)), pt.vector("y", shape=(n,))
+    w, Q = np.linalg.eigh(A)
+    QX = Q.T @ X
+
+    def by_hand(a, b, c, y):
+        e, z = a * w + b, Q.T @ y
+        scaled_X, scaled_z = QX / e[:, None], z / e
+        S = np.diag(1 / c) + QX.T @ scaled_X
+        factor = cho_factor(S, lower=True)
+        small = QX.T @ scaled_z
+        solved = cho_solve(factor, small)
+        alpha = scaled_z - scaled_X @ solved
+        logdet = np.log(e).sum() + 2 * np.log(np.diag(factor[0])).sum() + np.log(c).sum()
+        value = -0.5 * (logdet + z @ alpha)
+        inner = cho_solve(factor, scaled_X.T)
+        bar = -0.5 * (1 / e - (scaled_X.T * inner).sum(axis=0) - alpha**2)
+        Xa = QX.T @ alpha
+        XKX = QX.T @ (scaled_X - scaled_X @ cho_solve(factor, QX.T @ scaled_X))
+        by_c = -0.5 * (np.diag(XKX) - Xa**2)
+        return value, (bar * w).sum(), bar.sum(), by_c, -(Q @ alpha)
+
+    K = a * pt.constant(A) + b * pt.eye(n) + pt.constant(X) @ pt.diag(c) @ pt.constant(X).T
+    values = {a: np.array(0.8), b: np.array(0.3), c: rng.uniform(0.5, 2, 4), y: rng.normal(size=n)}
+    return Case(values, density(K, y), by_hand)
+
+
+CASES = {
+    "packed L L'": packed,
+    "diag(s) R diag(s)": scaled,
+    "a A + b I": animal,
+    "CAR: t (D - a W)": car,
+    "SAR: (I - r W)' (I - r W) / v": sar,
+    "exchangeable": exchangeable,
+    "Kronecker + noise": kronecker_noise,
+    "a A + b I + X diag(c) X'": fixed_effects,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[""], help="what the names of the cases begin with")
+    parser.add_argument("--n", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--no-plain", action="store_true", help="leave out plain PyTensor, which is slow")
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds of calls for each case")
+    arguments = parser.parse_args()
+    table = MarkdownTable("matrix", "n", "autotune [ms]", "plain / autotune", "autotune / by hand", "error", "plan")
+    for name, make in CASES.items():
+        for n in arguments.n if name.startswith(tuple(arguments.only)) else ():
+            case = make(n, np.random.default_rng(0))
+            add_row(table, name, n, case, plain=not arguments.no_plain, budget=arguments.budget)
+
+
+def add_row(table: MarkdownTable, name: str, n: int, case: Case, *, plain: bool, budget: float) -> None:
+    inputs, values = list(case.inputs), tuple(case.inputs.values())
+    outputs = [case.loss, *pt.grad(case.loss, inputs)]
+    functions = {"autotune": pytensor.function(inputs, outputs, mode=autotune.mode(), trust_input=True)}
+    if plain:
+        functions["plain"] = pytensor.function(inputs, outputs, trust_input=True)
+    functions["by hand"] = case.by_hand
+    found = {key: [np.asarray(x) for x in fn(*values)] for key, fn in functions.items()}
+    error = max(
+        np.abs(mine - hand).max() / np.abs(hand).max()
+        for mine, hand in zip(found["autotune"], found["by hand"], strict=True)
+    )
+    seconds = alternate(functions, values, budget=budget)
+    plan = " ".join(d.chosen for d in autotune.explain(functions["autotune"]).decisions)
+    table.add_row(
+        name,
+        str(n),
+        f"{1e3 * seconds['autotune']:.3g}",
+        f"{seconds['plain'] / seconds['autotune']:.3g}" if "plain" in seconds else "",
+        f"{seconds['autotune'] / seconds['by hand']:.2f}",
+        f"{error:.1e}",
+        plan,
+    )
+
+
+if __name__ == "__main__":
+    main()
