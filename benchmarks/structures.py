@@ -101,7 +101,7 @@ def animal(n: int, rng) -> Case:
 
 def grid(n: int) -> np.ndarray:
     """Which of about n points of a square grid are neighbours."""
-    m = int(round(np.sqrt(n)))
+    m = round(np.sqrt(n))
     line = np.eye(m, k=1) + np.eye(m, k=-1)
     return np.kron(line, np.eye(m)) + np.kron(np.eye(m), line)
 
@@ -169,7 +169,7 @@ def exchangeable(n: int, rng) -> Case:
 
 def kronecker_noise(n: int, rng) -> Case:
     """``kron(exp(-|x - x'| / t), B) + s I`` of about n points."""
-    p = max(2, int(round(np.sqrt(n * 5 / 6))))
+    p = max(2, round(np.sqrt(n * 5 / 6)))
     q = max(2, n // p)
     here, there = np.arange(float(p)), np.arange(float(q))
     space, B = abs(here[:, None] - here), np.exp(-abs(there[:, None] - there) / 5)
@@ -240,7 +240,9 @@ def main() -> None:
     parser.add_argument("--no-plain", action="store_true", help="leave out plain PyTensor, which is slow")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of calls for each case")
     arguments = parser.parse_args()
-    table = MarkdownTable("matrix", "n", "autotune [ms]", "plain / autotune", "autotune / by hand", "error", "plan")
+    table = MarkdownTable(
+        "matrix", "n", "autotune [ms]", "plain / autotune", "autotune / by hand", "error", "plan"
+    )
     for name, make in CASES.items():
         for n in arguments.n if name.startswith(tuple(arguments.only)) else ():
             case = make(n, np.random.default_rng(0))

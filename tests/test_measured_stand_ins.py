@@ -19,6 +19,7 @@ from cost_models import generic_profile
 DEFINITE = dense(3, positive_definite=True, symmetric=True)
 KRONECKER = Term("kronecker", children=(dense(2), dense(3)), order="product")
 ORTHONORMAL = (("nonnegative_weights", True), ("orthonormal", True), ("symmetric", True))
+LOWER = Term("triangular", (("n", 6),), (("lower", True),))
 STAND_INS = {
     "PD": Problem((Request("solve", 3), Request("logdet", form="lu")), term=dense(7), positive_definite=True),
     "by a factor": Problem(
@@ -85,6 +86,24 @@ STAND_INS = {
     "kronecker with noise": Problem(
         (Request("solve", 2), Request("logdet", form="lu")),
         Term("kronecker_noise", (("n", 6), ("p0", 2), ("p1", 3)), (("symmetric", True),)),
+        symmetric=True,
+    ),
+    "triangular": Problem((Request("solve", 2), Request("logdet", form="lu")), LOWER),
+    "known inverse": Problem(
+        (Request("solve", 2), Request("solve", 1, True)), Term("known_inverse", (("n", 6),))
+    ),
+    "product": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("product", children=(LOWER, dense(6)), order="same"),
+    ),
+    "congruence": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("congruence", children=(LOWER, diagonal_term(6)), facts=(("symmetric", True),), order="same"),
+        symmetric=True,
+    ),
+    "congruence, by a factor": Problem(
+        (Request("solve", 1, form="cholesky", checked=True), Request("logdet", form="cholesky", checked=True)),
+        Term("congruence", children=(LOWER,), facts=(("symmetric", True),), order="same"),
         symmetric=True,
     ),
     "orthonormal columns": Problem(

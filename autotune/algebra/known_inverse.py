@@ -15,7 +15,8 @@ from autotune.problem import known
 
 @dataclass(frozen=True, eq=False)
 class KnownInverse(Operator):
-    """``M`` (n, n), as of eigenvectors, with its inverse, ``inverted``, and the sign and logarithm of its determinant."""
+    """``M`` (n, n), as of eigenvectors, with its inverse, ``inverted``, and the sign and logarithm of its
+    determinant."""
 
     kind: ClassVar[str] = "known_inverse"
 

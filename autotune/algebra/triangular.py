@@ -70,7 +70,7 @@ class Triangular(Operator):
         return pt.diagonal(self.T)
 
     def to_dense(self):
-        return self.T
+        return self._triangle(self.T)
 
     def transpose(self):
         return Triangular(self.T.mT, not self.lower)

@@ -36,8 +36,9 @@ from autotune.read.contractions import (
     row_sums_of,
     thin,
 )
+from autotune.read.elementwise import scale_sides
 from autotune.read.factors import scalar_of, split_factors
-from autotune.read.matrices import Recogniser, scale_sides
+from autotune.read.matrices import Recogniser
 
 LINEAR = (ps.Add, ps.Sub, ps.Neg, ps.Mul, ps.TrueDiv)
 

@@ -2,11 +2,12 @@
 
 With ``A_i = Q_i diag(w_i) Q_i'`` the covariance ``K = A_1 kron ... kron A_k + c I`` has the eigenvalues
 ``e = w_1 kron ... kron w_k + c``: the sum of their logarithms is its log-determinant, and
-``sum(((Q_1 kron ...)' y)^2 / e)`` is ``y' K^-1 y``. PyTensor's gradient of eigenvectors divides by the differences
-of eigenvalues, and is wrong where two are equal. Here both are written with K, from which its structure is read.
+``sum(((Q_1 kron ...)' y)^2 / e)`` is ``y' K^-1 y``. PyTensor's gradient of eigenvectors divides by the
+differences of eigenvalues, and is wrong where two are equal. Here both are written with K, from which its
+structure is read.
 
-How ``y`` is rotated, in reshapes and transposes, PyTensor's rewrites change: whether a number is the quadratic
-form is found out by computing it for random matrices and vectors.
+How ``y`` is rotated, in reshapes and transposes, PyTensor's rewrites change: whether a number is the
+quadratic form is found out by computing it for random matrices and vectors.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Eigenproblem:
     Q: Any
 
     @property
-    def order(self) -> int | None:
-        return self.matrix.type.shape[0]
+    def order(self) -> int:
+        return int(self.matrix.type.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,8 @@ class Sample:
 
 
 def with_covariances(fgraph: Any, symmetric: Any) -> list[tuple[Any, Any]]:
-    """Log-determinants and quadratic forms in ``fgraph`` that are written in eigenvectors, each with the same one
-    of a matrix. ``symmetric`` says whether a matrix is known to be."""
+    """Log-determinants and quadratic forms in ``fgraph`` that are written in eigenvectors, each with the same
+    one of a matrix. ``symmetric`` says whether a matrix is known to be."""
     problems = {p.w: p for p in _eigenproblems(fgraph) if symmetric(p.matrix)}
     if not problems:
         return []
@@ -64,15 +65,20 @@ def with_covariances(fgraph: Any, symmetric: Any) -> list[tuple[Any, Any]]:
     pairs: list[tuple[Any, Any]] = []
     for logdet, e in _sums_of_logarithms(fgraph, above):
         used = [problems[w] for w in problems if w in above[e]]
-        factors, c, sample = _factors(e, used, above) or (None, None, None)
-        forms = [] if factors is None else list(_quadratic_forms(fgraph, e, factors, sample, above))
+        known = _factors(e, used, above)
+        if known is None:
+            continue
+        factors, c, sample = known
+        forms = list(_quadratic_forms(fgraph, e, factors, sample, above))
         if forms:
             L = pt.linalg.cholesky(_covariance(factors, c))
             found = [(logdet, 2 * pt.log(pt.diagonal(L)).sum())]
             for form, y in forms:
                 white = pt.linalg.solve_triangular(L, y, lower=True, b_ndim=2)
                 found.append((form, pt.sqr(white).sum(axis=0)))
-            pairs += [(old, old.type.filter_variable(_like(new, old), allow_convert=True)) for old, new in found]
+            pairs += [
+                (old, old.type.filter_variable(_like(new, old), allow_convert=True)) for old, new in found
+            ]
     return pairs
 
 
@@ -81,7 +87,9 @@ def _eigenproblems(fgraph) -> Iterator[Eigenproblem]:
         op = node.op.core_op if isinstance(node.op, Blockwise) else node.op
         if type(op) is Eigh and len(node.inputs) == 1:
             matrix, (w, Q) = node.inputs[0], node.outputs
-            square = matrix.type.ndim == 2 and None not in matrix.type.shape and len(set(matrix.type.shape)) == 1
+            square = (
+                matrix.type.ndim == 2 and None not in matrix.type.shape and len(set(matrix.type.shape)) == 1
+            )
             if square and matrix.type.numpy_dtype.kind == "f":
                 yield Eigenproblem(matrix, w, Q)
 
@@ -107,7 +115,7 @@ def _sums_of_logarithms(fgraph, above) -> Iterator[tuple[Any, Any]]:
 
 
 def _factors(e, used: Sequence[Eigenproblem], above) -> tuple[list[Eigenproblem], Any, Sample] | None:
-    """The eigenproblems in the order of the factors, and c or None, with which ``e`` is made; a sample of it."""
+    """The eigenproblems in the order of the factors, and c or None, with which ``e`` is made; a sample."""
     products, c = _without_added(e, above)
     orders = [p.order for p in used]
     if len(used) > 4 or prod(orders) != e.type.shape[-1] * prod(e.type.shape[:-1]) or prod(orders) > MOST:
@@ -120,14 +128,21 @@ def _factors(e, used: Sequence[Eigenproblem], above) -> tuple[list[Eigenproblem]
         w, Q = np.linalg.eigh(half @ half.T / p.order + 0.1 * np.eye(p.order))
         values |= {p.w: w, p.Q: Q}
         bases[p] = w, Q
-    [found] = _computed([products], values) or [None]
-    if found is None:
+    computed = _computed([products], values)
+    if computed is None:
         return None
     for order in permutations(used):
-        w = reduce(np.kron, (bases[p][0] for p in order))
-        if np.allclose(found.ravel(), w, rtol=CLOSE):
+        w = _outer([bases[p][0] for p in order])
+        if np.allclose(computed[0].ravel(), w, rtol=CLOSE):
             return list(order), c, Sample(values, [bases[p][1] for p in order])
     return None
+
+
+def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    found = vectors[0]
+    for v in vectors[1:]:
+        found = np.outer(found, v).ravel()
+    return found
 
 
 def _without_added(e, above) -> tuple[Any, Any]:
@@ -166,11 +181,13 @@ def _quadratic_forms(fgraph, e, factors, sample, above) -> Iterator[tuple[Any, A
 
 
 def _vectors_of(form, sample, above, n: int):
-    """The one array that a form is computed from beside the eigenproblems and numbers; None if there are more."""
+    """The one array that a form is computed from beside eigenproblems and numbers; None if there are more."""
     leaves = [var for var in _leaves(form, above) if var not in sample.values]
     size = n * prod(form.type.shape)
     arrays = [v for v in leaves if v.type.numpy_dtype.kind == "f" and _size(v) == size and size > 1]
-    others = [v for v in leaves if v not in arrays and not isinstance(v, Constant) and not all(v.type.broadcastable)]
+    others = [
+        v for v in leaves if v not in arrays and not isinstance(v, Constant) and not all(v.type.broadcastable)
+    ]
     return arrays[0] if len(arrays) == 1 and not others else None
 
 
@@ -188,9 +205,7 @@ def _leaves(var, above) -> Iterator[Any]:
         if one in walked:
             continue
         walked.add(one)
-        if one.owner is None or not above.get(one):
-            yield one
-        elif one in above[one]:
+        if one.owner is None or not above.get(one) or one in above[one]:
             yield one
         else:
             queue += one.owner.inputs

@@ -25,7 +25,13 @@ from autotune.algebra.product import Product
 from autotune.algebra.sum import Sum
 from autotune.read.contractions import diagonal_of
 from autotune.read.factors import scalar_of, split_factors
-from autotune.read.spectra import constants_of, is_within, orthonormal_columns, rows_of_symmetric, symmetric_values
+from autotune.read.spectra import (
+    constants_of,
+    is_within,
+    orthonormal_columns,
+    rows_of_symmetric,
+    symmetric_values,
+)
 from autotune.read.views import strip_view
 
 Weighted = list[tuple[Any, np.ndarray]]
@@ -35,9 +41,9 @@ Weighted = list[tuple[Any, np.ndarray]]
 def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Pencil | Product | None:
     """``var`` as a pencil whose spectrum is found within so many ``seconds``; None if it is none.
 
-    With scaled rows it is a product: of ``I - r W`` with weights W that were divided by their sums in each row
-    (Ord 1975, "Estimation methods for models of spatial interaction"). ``terms`` reads a matrix as a sum of
-    thin terms.
+    With scaled rows it is a product: of ``I - r W`` with weights W that were divided by their sums in each
+    row (Ord 1975, "Estimation methods for models of spatial interaction"). ``terms`` reads a matrix as a sum
+    of thin terms.
     """
     n = var.type.shape[-1]
     if var.type.ndim != 2 or n is None or n < 2 or var.type.shape[0] != n or not is_within(n, seconds):

@@ -46,7 +46,7 @@ def symmetric_values(matrix: np.ndarray) -> np.ndarray | None:
 
 
 def rows_of_symmetric(A: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """``(r, S)`` with ``A = diag(r) S``, r positive and S symmetric up to rounding; None if there are none."""
+    """``(r, S)`` with ``A = diag(r) S``, r positive, S symmetric up to rounding; None if there are none."""
     if A.dtype.kind not in "fiub" or not np.isfinite(A).all():
         return None
     values, r = A.astype(float), np.ones(len(A))

@@ -61,7 +61,9 @@ def _is_within(rows, columns, lower: bool) -> bool:
     if not (isinstance(rows, Constant) and isinstance(columns, Constant)):
         return False
     i, j = np.broadcast_arrays(rows.data, columns.data)
-    return i.dtype.kind in "iu" and bool(np.all(j >= 0) and np.all(j <= i if lower else i <= j) and np.all(i >= 0))
+    return i.dtype.kind in "iu" and bool(
+        np.all(j >= 0) and np.all(j <= i if lower else i <= j) and np.all(i >= 0)
+    )
 
 
 def _compares_positions(op, left, right, lower: bool) -> bool:
@@ -76,7 +78,7 @@ def _compares_positions(op, left, right, lower: bool) -> bool:
 
 
 def _position(var) -> tuple[str, int] | None:
-    """``("row", start)`` of ``arange(start, ...)[:, None]``, "column" of one with the other axis; else None."""
+    """``("row", start)`` of ``arange(start, ...)[:, None]``, "column" of the other axis; else None."""
     match var.owner_op_and_inputs:
         case (DimShuffle(new_order=order), inner) if order in ((0, "x"), ("x", 0)):
             match inner.owner_op_and_inputs:

@@ -47,7 +47,9 @@ class LowRankUpdateStrategy(Strategy):
     def objects_to(self, problem, options):
         split = _split(problem)
         if split is None:
-            return No("the matrix is not one with another structure, or a batch of diagonal ones, plus low rank")
+            return No(
+                "the matrix is not one with another structure, or a batch of diagonal ones, plus low rank"
+            )
         base, low_rank = split
         if problem.one_triangle:
             return No("it is not known to be symmetric, and the graph may give but one triangle of it")

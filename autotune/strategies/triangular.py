@@ -12,7 +12,7 @@ from cost_models import call
 
 
 class TriangularStrategy(Strategy):
-    """``T x = b`` by substitution (trtrs), ``det T`` the product of its diagonal (Golub & Van Loan 2013, 3.1)."""
+    """``T x = b`` by substitution (trtrs), ``det T`` by its diagonal (Golub & Van Loan 2013, 3.1)."""
 
     name = "triangular"
     provides = frozenset({"solve", "logdet", "determinant", "inverse", "inverse_diagonal"})

@@ -1,0 +1,85 @@
+"""Terms of elementwise products: outer products of vectors, masks, rows and columns that are scaled."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.low_rank import LowRank
+from autotune.algebra.operator import of_one_length
+from autotune.read.contractions import (
+    Lazy,
+    diagonal_of,
+    is_supported,
+    readings_of,
+)
+from autotune.read.factors import same
+from autotune.read.groups import group_weights
+from autotune.read.views import drop_leading_ones
+
+
+def outer_terms(vectors):
+    """``u[:, None] * v[None, :]``, u and v products of vectors, is ``LowRank`` of rank one."""
+    columns = [v for side, v in vectors if side == "column"]
+    rows = [v for side, v in vectors if side == "row"]
+    if not columns or not rows:
+        return None
+    dtype = ps.upcast(*(v.type.dtype for _, v in vectors))
+    U = _multiplied(columns, dtype)[..., :, None]
+    return [LowRank(U, None, U if _same_vectors(columns, rows) else _multiplied(rows, dtype)[..., :, None])]
+
+
+def _multiplied(vectors, dtype):
+    """The product of some vectors, more than one of them in the dtype of all that they are factors of."""
+    if len(vectors) == 1:
+        return vectors[0]
+    first, *others = of_one_length([v.astype(dtype) for v in vectors])
+    return prod(others, start=first)
+
+
+def _same_vectors(some, others) -> bool:
+    """Whether ``some`` are ``others`` in any order."""
+    left = list(others)
+    for v in some:
+        at = next((i for i, other in enumerate(left) if same(v, other)), None)
+        if at is None:
+            return False
+        del left[at]
+    return not left
+
+
+def masked_diagonal(d, factors, vectors):
+    """The one term of ``diag(d) * A * B ...``; ``factors`` pair each matrix with its terms, if it is read."""
+    read = [terms for _, terms in factors if terms]
+    if not all(is_supported(terms) for terms in read):
+        return None
+
+    def make():
+        own = [
+            diagonal_of(terms) if terms else pt.diagonal(drop_leading_ones(matrix), axis1=-2, axis2=-1)
+            for matrix, terms in factors
+        ]
+        first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
+        return Diagonal(prod(others, start=first))
+
+    readings = readings_of(term for terms in read for term in terms)
+    return [Lazy(Diagonal, readings, make)] if readings else [make()]
+
+
+def scale_sides(term, vectors):
+    """``diag(a) A diag(b)``; a symmetric term stays so when ``a`` is ``b``."""
+    sides = dict(vectors)
+    if vectors and isinstance(term, LowRank) and term.symmetric:
+        c = group_weights(term.U, [v for _, v in vectors])
+        if c is not None:
+            return LowRank(term.U, c if term.c is None else c * term.c, term.U)
+    both = len(vectors) == len(sides) == 2 and same(sides["row"], sides["column"])
+    if both and isinstance(term, LowRank) and term.symmetric:
+        U = term.U * sides["row"][..., :, None]
+        return LowRank(U, term.c, U)
+    for side, v in vectors:
+        term = term.scale_rows(v) if side == "column" else term.transpose().scale_rows(v).transpose()
+    return term
