@@ -98,6 +98,8 @@ def _is_complement(mask, lower: bool) -> bool:
 
 
 def _is_one(var) -> bool:
+    while isinstance(var.owner_op, DimShuffle):
+        var = var.owner.inputs[0]
     return isinstance(var, Constant) and bool(np.all(var.data == 1)) and all(var.type.broadcastable)
 
 
