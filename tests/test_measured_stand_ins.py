@@ -102,7 +102,10 @@ STAND_INS = {
         symmetric=True,
     ),
     "congruence, by a factor": Problem(
-        (Request("solve", 1, form="cholesky", checked=True), Request("logdet", form="cholesky", checked=True)),
+        (
+            Request("solve", 1, form="cholesky", checked=True),
+            Request("logdet", form="cholesky", checked=True),
+        ),
         Term("congruence", children=(LOWER,), facts=(("symmetric", True),), order="same"),
         symmetric=True,
     ),

@@ -71,7 +71,16 @@ GENERAL = {
     "indefinite": packed @ pt.diag(d) @ packed.T,
 }
 FORMS = SYMMETRIC | GENERAL
-PARTS = ("product", "congruence", "triangular", "spectrum", "known_inverse", "diagonal", "kronecker", "woodbury")
+PARTS = (
+    "product",
+    "congruence",
+    "triangular",
+    "spectrum",
+    "known_inverse",
+    "diagonal",
+    "kronecker",
+    "woodbury",
+)
 DENSE = ["keep", "cholesky", "cholesky_or_lu", "lu", "cg", "lanczos"]
 # Dense matrices are factorised as parts alone.
 BY_PARTS = {
@@ -123,13 +132,15 @@ def assert_equal(mine, plain, tolerance=1e-9):
     for one, other in zip(mine, plain, strict=True):
         assert one.dtype == other.dtype
         assert np.array_equal(np.isnan(one), np.isnan(other))
-        assert np.isnan(other).any() or relative_error(one, other) < tolerance or not np.abs(one - other).any()
+        assert (
+            np.isnan(other).any() or relative_error(one, other) < tolerance or not np.abs(one - other).any()
+        )
 
 
 CASES = [(form, requests) for form in FORMS] + [(form, factor_requests) for form in SYMMETRIC]
 
 
-@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=4))
+@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=6))
 def test_values(form, make):
     asked = list(make(FORMS[form]).values())
     fn = compile_with(INPUTS, asked, BY_PARTS)
@@ -144,7 +155,7 @@ def loss_of(outputs):
 
 
 @pytest.mark.parametrize("taken", ["by the user", "of what is tuned"])
-@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=8))
+@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=12))
 def test_gradients(form, make, taken):
     loss = loss_of(make(FORMS[form]).values())
     value = loss if taken == "by the user" else autotune.tune(loss, BY_PARTS)

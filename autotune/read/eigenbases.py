@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import permutations
+from itertools import permutations, product
 from math import prod
 from typing import Any
 
@@ -34,6 +34,7 @@ from pytensor.tensor.math import Sum
 
 # Entries of the random vectors for which a form is computed, at most, and how close it must come.
 MOST, CLOSE = 10**6, 1e-8
+MOST_FACTORS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +118,8 @@ def _sums_of_logarithms(fgraph, above) -> Iterator[tuple[Any, Any]]:
 def _factors(e, used: Sequence[Eigenproblem], above) -> tuple[list[Eigenproblem], Any, Sample] | None:
     """The eigenproblems in the order of the factors, and c or None, with which ``e`` is made; a sample."""
     products, c = _without_added(e, above)
-    orders = [p.order for p in used]
-    if len(used) > 4 or prod(orders) != e.type.shape[-1] * prod(e.type.shape[:-1]) or prod(orders) > MOST:
+    n = _size(e)
+    if n is None or n > MOST:
         return None
     rng = np.random.default_rng(0)
     values: dict[Any, np.ndarray] = {}
@@ -131,11 +132,19 @@ def _factors(e, used: Sequence[Eigenproblem], above) -> tuple[list[Eigenproblem]
     computed = _computed([products], values)
     if computed is None:
         return None
-    for order in permutations(used):
+    for order in _arrangements(used, n):
         w = _outer([bases[p][0] for p in order])
         if np.allclose(computed[0].ravel(), w, rtol=CLOSE):
             return list(order), c, Sample(values, [bases[p][1] for p in order])
     return None
+
+
+def _arrangements(used: Sequence[Eigenproblem], n: int) -> Iterator[tuple[Eigenproblem, ...]]:
+    """The orders in which they may be factors of a matrix of order n, some of them more than once."""
+    for count in range(len(used), MOST_FACTORS + 1):
+        for order in product(used, repeat=count):
+            if {*order} == {*used} and prod(p.order for p in order) == n:
+                yield order
 
 
 def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:

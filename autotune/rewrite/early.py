@@ -19,6 +19,7 @@ from pytensor.tensor.basic import AllocDiag, ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
+from pytensor.tensor.linalg.decomposition.eigen import Eigh
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.summary import Det, slogdet
 from pytensor.tensor.math import Dot
@@ -47,6 +48,17 @@ def guard_structure(fgraph) -> None:
     """Keep identities, and what is made of thin constants, from being folded or indexed."""
     _swap(fgraph, Eye, lambda node: Identity(dtype=node.op.dtype) if _keeps_dtype(fgraph, node) else None)
     _hide_constants(fgraph)
+    _hide_bases(fgraph)
+
+
+def _hide_bases(fgraph) -> None:
+    """Mark the constants of which eigenvectors are asked beside those of other matrices: of a density that is
+    written in the eigenvectors of several (`autotune.read.eigenbases`) all must be seen."""
+    known: dict[Any, bool] = {}
+    nodes = [node for node in fgraph.toposort() if isinstance(_core_op(node.outputs[0]), Eigh)]
+    constant = [node for node in nodes if _is_constant(node.inputs[0], known)]
+    for node in constant if len(constant) < len(nodes) else ():
+        fgraph.change_node_input(node, 0, AsWritten()(node.inputs[0]), reason="autotune_structure")
 
 
 def _hide_constants(fgraph) -> None:

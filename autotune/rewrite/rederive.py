@@ -30,6 +30,7 @@ from pytensor.graph.null_type import NullType
 from pytensor.graph.rewriting.basic import copy_stack_trace, get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.linalg.decomposition.eigen import Eigh
 from pytensor.tensor.type import TensorType, float_dtypes
 
 from autotune.algebra.guarded import Guarded
@@ -81,7 +82,8 @@ class DecideTakenGradients(GuardedPass):
         mode = get_active_mode(fgraph)
         new = decided([*costs, *others], self.policy, self.examples, given=given, mode=mode)
         asked = [op.spec for op in _requests(new)]
-        if not asked or any(_reads_one_triangle(spec) for spec in asked):
+        mended = _eigenproblems(new) < _eigenproblems([*costs, *others])
+        if not (asked or mended) or any(_reads_one_triangle(spec) for spec in asked):
             return []
         values = dict(zip(costs, new, strict=False))
         gradients = _gradients_of(values, taken)
@@ -100,6 +102,13 @@ class DecideTakenGradients(GuardedPass):
 
     def give_up(self, fgraph, plan, failure):
         """The gradient is read as it stands."""
+
+
+def _eigenproblems(variables: Iterable[Any]) -> int:
+    """How many there are: fewer once densities in eigenvectors are written with their covariance, whose
+    gradient is another where eigenvalues repeat."""
+    nodes = {var.owner for var in ancestors(variables) if var.owner is not None}
+    return sum(isinstance(core_of(node.op), Eigh) for node in nodes)
 
 
 def _requests(variables: Iterable[Any]) -> Iterator[RequestOp]:
