@@ -131,4 +131,5 @@ def test_where_there_is_no_density_there_is_none():
     """Of negative eigenvalues the logarithm is NaN, and so is the log-determinant by a factor."""
     value = written([SMOOTH, s * EXCHANGEABLE], None, rows_of(FACTORS["two"], 1))
     fn, plain = compile_with(INPUTS, value), compile_plain(INPUTS, value)
-    assert np.isnan(fn(0.4, -0.7, 0.3)) and np.isnan(plain(0.4, -0.7, 0.3))
+    assert np.isnan(fn(0.4, -0.7, 0.3))
+    assert np.isnan(plain(0.4, -0.7, 0.3))

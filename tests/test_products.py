@@ -193,7 +193,8 @@ def test_a_factor_of_a_singular_product_is_nan(entry):
     singular = VALUES[v].copy()
     singular[5] = entry  # a diagonal entry
     *numbers, definite = fn(*{**VALUES, v: singular}.values())
-    assert all(np.isnan(x).all() for x in numbers) and not definite
+    assert all(np.isnan(x).all() for x in numbers)
+    assert not definite
 
 
 def test_a_factor_of_an_indefinite_product_is_nan():

@@ -1,5 +1,6 @@
 """Dense matrices, definite or not, at times given by one triangle; and Gram products that are singular."""
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.assumptions import assume
 
@@ -77,6 +78,73 @@ def _pencil(p):
     )
 
 
+def _factor(p):
+    """A lower triangular matrix in the ways it is made."""
+    M = p.square("lower")
+    forms = [lambda: pt.tril(M), lambda: pt.tril(M, -1) + pt.diag(pt.exp(0.3 * p.y()))]
+    if p.known:
+        rows, columns = np.tril_indices(p.g.length(p.dim))
+        forms += [lambda: pt.zeros((p.order, p.order))[rows, columns].set(M[rows, columns])] * 2
+    return p.g.one_of(*forms)
+
+
+def _definite_product(p):
+    """``L L'`` and what stands around and between."""
+    L, d, s = _factor(p), p.d("positive"), p.s() + 0.1
+    return p.g.one_of(
+        lambda: L @ L.T,
+        lambda: L.T @ L,
+        lambda: s * (L @ L.T),
+        lambda: L @ pt.diag(d) @ L.T,
+        lambda: pt.diag(d) @ L @ L.T @ pt.diag(d),
+        lambda: d[:, None] * (L @ L.T) * d[None, :],
+        lambda: (L @ L.T) * pt.outer(d, d) / s,
+    )
+
+
+def _general_product(p):
+    """Products that are not symmetric, or indefinite."""
+    A, L, d = p.square(), _factor(p), p.d("signed")
+    return p.g.one_of(
+        lambda: Matrix(A @ p.square(), p.dim),
+        lambda: Matrix(L @ A, p.dim),
+        lambda: Matrix(A @ pt.diag(d) @ p.square(), p.dim),
+        lambda: Matrix(d[:, None] * (A @ L), p.dim),
+        lambda: Matrix((L @ p.square("spd")).T, p.dim),
+        lambda: Matrix(L @ pt.diag(d) @ L.T, p.dim, False, True),
+        lambda: Matrix(A @ p.square("indefinite") @ A.T, p.dim, False, True),
+    )
+
+
+def _scaled_constant(p):
+    if not p.known:
+        return None
+    C, d = p.constant((p.dim, p.dim), "spd"), p.d("signed")
+    return p.g.one_of(
+        lambda: pt.diag(d) @ C @ pt.diag(d),
+        lambda: d[:, None] * C * d[None, :],
+        lambda: d[:, None] * (p.s() * C + 0.5 * pt.eye(p.order)) * d,
+    )
+
+
+def _pencil_and_more(p):
+    """A pencil plus low rank, and rows of constants that are scaled."""
+    if not p.known:
+        return None
+    C, s, t = p.constant((p.dim, p.dim), "spd"), p.s() + 0.1, p.s() + 0.1
+    weights = np.abs(C.data) * (1 - np.eye(len(C.data)))
+    W = (weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-3)).astype(C.dtype)
+    rows = pt.eye(p.order) - 0.5 * pt.tanh(s) * W
+    return p.g.one_of(
+        lambda: s * C + t * pt.eye(p.order) + low_rank(p.g, p.dim, "psd"),
+        lambda: s * C + low_rank(p.g, p.dim, "psd") + pt.diag(t * pt.ones(p.order)),
+        lambda: s * C + t * pt.eye(p.order) + s,
+        lambda: rows.T @ rows / t,
+        lambda: Matrix(rows, p.dim),
+        lambda: Matrix(rows.T * s, p.dim),
+    )
+
+
 def _toeplitz(p):
     i = pt.arange(p.order)
     return 0.1 * p.y()[pt.abs(_distances(p, i))] + 2.0 * pt.eye(p.order)
@@ -130,6 +198,10 @@ DENSE = {
     "spd+low rank": (1.5, SPD, _plus_low_rank),
     "toeplitz": (0.4, SYM, _toeplitz),
     "pencil": (2, SYM, _pencil),
+    "definite product": (1.5, SPD, _definite_product),
+    "general product": (1.2, GENERAL, _general_product),
+    "scaled constant": (1, SPD, _scaled_constant),
+    "pencil and more": (1.5, SPD, _pencil_and_more),
     "integer": (0.5, GENERAL, _integer),
     "squashed": (0.5, SYM, _squashed),
     "product of spd": (0.5, SPD, lambda p: p.square("spd") * p.square("spd")),
