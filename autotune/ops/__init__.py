@@ -27,6 +27,7 @@ from autotune.ops.woodbury import (
     LowRankInverseDiagonal,
     LowRankSolve,
     LowRankSolveColumns,
+    LowRankSolveInRange,
 )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "LowRankInverseDiagonal",
     "LowRankSolve",
     "LowRankSolveColumns",
+    "LowRankSolveInRange",
     "PartialCholesky",
     "SharedCholesky",
     "SharedLU",

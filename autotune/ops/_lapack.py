@@ -15,7 +15,7 @@ from autotune.ops._by_address import by_address, c_array
 __all__ = ["_vectors"]
 
 ROUTINES = {
-    "blas": ("gemm", "symm", "symv", "syrk", "trsm"),
+    "blas": ("gemm", "gemv", "symm", "symv", "syrk", "trsm"),
     "lapack": ("getrf", "getri", "getrs", "potrf", "potri", "potrs"),
 }
 POINTER = ir.PointerType(ir.IntType(8))
@@ -66,7 +66,7 @@ def routine(name):
     return call
 
 
-gemm, symm, symv, syrk, trsm = map(routine, ROUTINES["blas"])
+gemm, gemv, symm, symv, syrk, trsm = map(routine, ROUTINES["blas"])
 getrf, getri, getrs, potrf, potri, potrs = map(routine, ROUTINES["lapack"])
 
 

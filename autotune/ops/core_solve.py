@@ -206,6 +206,26 @@ def symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     return refine(X, U, apply, d, U, U * c)
 
 
+def symmetric_solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
+    """``K^-1 U Z = D^-1 Ue C^-1 Z / root``, pushed through as in `symmetric_solve_columns`."""
+    if mode != CHOLESKY or S.size or not (c > 0).all():
+        return symmetric_solve(d, U, c, mode, w, F, pivots, S, FS, kernels.matmul(U, Z))
+    root = np.sqrt(c)
+    start = np.ascontiguousarray(Z.T / root)
+    T = start.copy()
+    kernels.solve_lower(F, T, False)
+    kernels.solve_lower(F, T, True)
+    X = scale_rows(w, kernels.outer(U, T * root))
+    if are_independent(F):
+        return X
+    X = cholesky_correct(U, c, w, F, X, start - T)
+
+    def apply(B):
+        return cholesky_apply(U, c, w, F, S, FS, B)[0]
+
+    return refine(X, kernels.matmul(U, Z), apply, d, U, U * c)
+
+
 def exact_where_cancelled(diagonal, w, solve):
     """In place: entries of ``diag(K^-1)`` that cancelled, ``diagonal = w - w^2 h``, from solutions instead.
 

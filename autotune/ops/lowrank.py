@@ -47,6 +47,15 @@ def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
         return kernels.c_layout(core_solve.symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS))
 
 
+def solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
+    """``K^-1 U Z``."""
+    check_low_rank_factor(d, U, c, mode, w, F, pivots, S, FS)
+    check_rhs(c.shape[0], Z)
+    d, U, c, w, F, pivots, S, FS, Z = (kernels.c_layout(x) for x in (d, U, c, w, F, pivots, S, FS, Z))
+    with np.errstate(all="ignore"):
+        return kernels.c_layout(core_solve.symmetric_solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z))
+
+
 def inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):
     """``diag(K^-1)``."""
     check_low_rank_factor(d, U, last, mode, w, F, pivots, S, FS)

@@ -85,6 +85,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.LowRankFactor: linalg.low_rank_factor,
     ops.LowRankSolve: linalg.low_rank_solve,
     ops.LowRankSolveColumns: linalg.low_rank_solve,
+    ops.LowRankSolveInRange: linalg.low_rank_solve,
     ops.LowRankInverseDiagonal: linalg.low_rank_diagonal,
     ops.BlockCG: linalg.block_cg,
     ops.PartialCholesky: linalg.partial_cholesky,

@@ -42,6 +42,7 @@ from autotune.rewrite.early import (
     guard_structure,
     read_diagonals_back,
     release_structure,
+    solve_few_columns,
     split_determinants,
     sum_diagonals_of_products,
 )
@@ -106,6 +107,7 @@ class ProtectStructure(GuardedPass):
         if has_roots(fgraph):
             split_determinants(fgraph)
             sum_diagonals_of_products(fgraph)
+            solve_few_columns(fgraph)
             guard_structure(fgraph)
             guard_composites(fgraph)
 

@@ -49,6 +49,7 @@ CASES = {
     "LowRankFactor": (ops.LowRankFactor(symmetric=True, positive_definite=True), [*PARTS]),
     "LowRankSolve": (ops.LowRankSolve(symmetric=True), [*PARTS, *SYMMETRIC, B]),
     "LowRankSolveColumns": (ops.LowRankSolveColumns(), [*PARTS, *SYMMETRIC]),
+    "LowRankSolveInRange": (ops.LowRankSolveInRange(), [*PARTS, *SYMMETRIC, U.T @ B]),
     "LowRankInverseDiagonal": (ops.LowRankInverseDiagonal(symmetric=True), [*PARTS, *SYMMETRIC]),
     "BlockCG": (
         ops.BlockCG(),
@@ -65,6 +66,7 @@ FREE = {
     "CholeskyOrLUSolve": {(3, 1)},
     "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
+    "LowRankSolveInRange": {(9, 1)},
     "BlockCG": {(1, 1)},
     "ExchangeSign": {(0, 0)},
 }
@@ -80,6 +82,7 @@ MORE = {
         (ops.LowRankSolve(symmetric=False, transposed=True), [ELIMINATED_D, U, V, *DENSE, B]),
     ],
     "LowRankSolveColumns": [(ops.LowRankSolveColumns(), [ELIMINATED_D, U, C, *ELIMINATED])],
+    "LowRankSolveInRange": [(ops.LowRankSolveInRange(), [ELIMINATED_D, U, C, *ELIMINATED, U.T @ B])],
     "LowRankInverseDiagonal": [
         (ops.LowRankInverseDiagonal(symmetric=True), [ELIMINATED_D, U, C, *ELIMINATED]),
         (ops.LowRankInverseDiagonal(symmetric=False), [D, U, V, *GENERAL]),
