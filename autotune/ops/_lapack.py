@@ -111,6 +111,19 @@ def _symv(A, upper, x, out):
     return implementation
 
 
+@overload(kernels.syrk)
+def _syrk(M, turned):
+    def implementation(M, turned):
+        rows, columns = M.shape
+        n, p = (columns, rows) if turned else (rows, columns)
+        out = np.zeros((n, n), M.dtype)
+        if M.size:
+            syrk(LOWER, PLAIN if turned else TRANSPOSED, n, p, 1.0, M, columns, 0.0, out, n)
+        return out
+
+    return implementation
+
+
 @overload(kernels.rows_times)
 def _rows_times(X, A, out):
     def implementation(X, A, out):

@@ -73,6 +73,7 @@ COSTS: dict[type, linalg.Rule] = {
     # Ours.
     ops.SharedCholesky: linalg.on_matrix(ops.SharedCholesky),
     ops.SharedLU: linalg.on_matrix(ops.SharedLU),
+    ops.Gram: linalg.gram,
     ops.CholeskyInverse: linalg.on_matrix(ops.CholeskyInverse),
     ops.CholeskySolveMany: linalg.solve_many,
     ops.LUInverse: linalg.on_matrix(ops.LUInverse),

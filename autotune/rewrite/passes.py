@@ -46,7 +46,8 @@ from autotune.rewrite.early import (
     split_determinants,
     sum_diagonals_of_products,
 )
-from autotune.rewrite.products import thin_products
+from autotune.rewrite.products import form_gram_products, thin_products
+from autotune.strategies.base import OWN_OPS
 
 if TYPE_CHECKING:
     from autotune.evidence.stand_ins import Modes
@@ -183,6 +184,8 @@ class AutotunePass(GuardedPass):
             changed = tune_graph(
                 fgraph, self.policy, commit, differentiated=False, dispatch=dispatch, **known
             )
+            if changed and known["linker"] in OWN_OPS:
+                form_gram_products(fgraph)
         finally:
             release_structure(fgraph, in_expressions=changed)
         join_branches(fgraph)

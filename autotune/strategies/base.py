@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from autotune.algebra import kind_of
 from autotune.algebra.solver import Solver
+from autotune.ops.gram import Gram, pays
 from autotune.problem import REQUEST_KINDS, Problem, Request, known
 from cost_models import KernelCall, call
 
@@ -161,12 +162,27 @@ def with_backward(problem: Problem, *, structured: bool) -> Problem:
     return problem.only([*problem.requests, *dict.fromkeys(extra)])
 
 
-def forming(problem: Problem) -> list[KernelCall]:
-    """Kernels that form the dense matrix of its parts, forward and (if to come) backward."""
+def forming(problem: Problem, *, plain: bool = False) -> list[KernelCall]:
+    """Kernels that form the dense matrix of its parts, forward and (if to come) backward.
+
+    ``plain``: as PyTensor does, by general products where a Gram product is one.
+    """
     if problem.shared:
         return []
     term, kind = problem.term, kind_of(problem.term.kind)
-    return [*kind.forming(term), *(kind.unforming(term) if problem.differentiated else ())]
+    forward = kind.forming(term) if plain or problem.linker not in OWN_OPS else _by_gram(problem)
+    return [*forward, *(kind.unforming(term) if problem.differentiated else ())]
+
+
+def _by_gram(problem: Problem) -> list[KernelCall]:
+    """The kernels that form it, those of a low-rank term that is symmetric and semidefinite by syrk."""
+    term = problem.term
+    calls, low_rank = kind_of(term.kind).forming(term), term.find("low_rank")
+    if low_rank is None or not (low_rank.fact("symmetric") and low_rank.fact("nonnegative_weights")):
+        return calls
+    n, k = (known(size) for _, size in low_rank.dims)
+    product = call("gemm", m=n, n=n, k=k)
+    return [c for made in calls for c in (Gram.kernels(n, k) if made == product and pays(k) else [made])]
 
 
 def outer_products(problem: Problem) -> list[KernelCall]:
