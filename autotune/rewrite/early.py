@@ -91,8 +91,8 @@ def release_structure(fgraph, *, in_expressions: bool = False) -> None:
     row and column numbers, which fuses with them: no n x n constant in memory, and none in the way
     of PyTensor's cache of compiled code.
     """
-    if in_expressions:
-        _swap(fgraph, Identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
+    for identity in (Identity, Eye) if in_expressions else ():
+        _swap(fgraph, identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
     _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
 
 

@@ -170,8 +170,10 @@ def forming(problem: Problem, *, plain: bool = False) -> list[KernelCall]:
     if problem.shared:
         return []
     term, kind = problem.term, kind_of(problem.term.kind)
-    forward = kind.forming(term) if plain or problem.linker not in OWN_OPS else _by_gram(problem)
-    return [*forward, *(kind.unforming(term) if problem.differentiated else ())]
+    if plain or problem.linker not in OWN_OPS:
+        return [*kind.forming(term), *(kind.unforming(term) if problem.differentiated else ())]
+    backward = problem.differentiated and not has_thin_cotangents(problem)
+    return [*_by_gram(problem), *(kind.unforming(term) if backward else ())]
 
 
 def _by_gram(problem: Problem) -> list[KernelCall]:
@@ -185,12 +187,40 @@ def _by_gram(problem: Problem) -> list[KernelCall]:
     return [c for made in calls for c in (Gram.kernels(n, k) if made == product and pays(k) else [made])]
 
 
+THIN = 4
+"""So many times more rows than columns have the solutions where a cotangent is kept as their product."""
+
+
+def has_thin_cotangents(problem: Problem) -> bool:
+    """Whether a dense factor serves a diagonal plus low rank whose cotangent is of lower rank still.
+
+    Then request Ops keep its parts, and the backward pass makes no matrix of its order: solves alone give
+    ``A_bar = -b_bar x.T``.
+    """
+    columns = [r.columns for r in problem.requests]
+    if problem.structure != ("diagonal", "low_rank") or problem.shared or problem.batch != 1:
+        return False
+    if any(r.kind not in ("solve", "inv_quad") for r in problem.requests) or None in (problem.n, *columns):
+        return False
+    return THIN * sum(columns) <= problem.n
+
+
 def outer_products(problem: Problem) -> list[KernelCall]:
-    """Backward pass of solves on a dense operator: ``A_bar = -b_bar x.T`` per right-hand side."""
+    """Backward pass of solves on a dense operator: ``A_bar = -b_bar x.T`` per right-hand side.
+
+    Of a low-rank term with few of them: their products with U, twice for each side.
+    """
     if not problem.differentiated:
         return []
     n = known(problem.n)
     columns = [known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad")]
+    if has_thin_cotangents(problem):
+        k = known(dict(problem.term.find("low_rank").dims)["rank"])
+        return [
+            c
+            for m in columns
+            for c in (call("gemm", m=m, n=k, k=n, count=2), call("gemm", m=n, n=k, k=m, count=2))
+        ]
     return [call("gemm", m=n, n=n, k=m) for m in columns]
 
 
