@@ -262,7 +262,8 @@ def _solved_last(fgraph, product, z, *, mirrored: bool) -> Any:
 
     None if it has no inverse, or z is not known to have fewer columns, or precision would be lost.
     """
-    op, inputs = _core_op(product), product.owner.inputs if product.owner else ()
+    op: Any = _core_op(product)
+    inputs: Any = product.owner.inputs if product.owner else ()
     times = (lambda a, b: b @ a) if mirrored else (lambda a, b: a @ b)
     if isinstance(op, MatrixInverse):
         return times(product, z)

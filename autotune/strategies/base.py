@@ -197,12 +197,12 @@ def has_thin_cotangents(problem: Problem) -> bool:
     Then request Ops keep its parts, and the backward pass makes no matrix of its order: solves alone give
     ``A_bar = -b_bar x.T``.
     """
-    columns = [r.columns for r in problem.requests]
     if problem.structure != ("diagonal", "low_rank") or problem.shared or problem.batch != 1:
         return False
+    columns = [r.columns for r in problem.requests]
     if any(r.kind not in ("solve", "inv_quad") for r in problem.requests) or None in (problem.n, *columns):
         return False
-    return THIN * sum(columns) <= problem.n
+    return THIN * sum(map(known, columns)) <= known(problem.n)
 
 
 def outer_products(problem: Problem) -> list[KernelCall]:
@@ -215,7 +215,7 @@ def outer_products(problem: Problem) -> list[KernelCall]:
     n = known(problem.n)
     columns = [known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad")]
     if has_thin_cotangents(problem):
-        k = known(dict(problem.term.find("low_rank").dims)["rank"])
+        k = known(problem.term.sizes()["rank"])
         return [
             c
             for m in columns
