@@ -12,7 +12,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.conditional.op import IfElse
-from pytensor.graph.rewriting.basic import get_active_mode
+from pytensor.graph.rewriting.basic import MergeOptimizer, get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 
 from autotune.algebra.guarded import BRANCHES, either
@@ -117,8 +117,11 @@ def branches(reading, decision, existing) -> list[tuple[Any, Any]]:
 def join_branches(fgraph) -> None:
     """Make one ``ifelse`` of all of ours that ask the same, where nothing large would be computed twice.
 
-    PyTensor's Numba linker computes what two of them share whatever the condition says.
+    PyTensor's Numba linker computes what two of them share whatever the condition says. Those of a value and
+    of its gradient ask the same by variables of their own, until equal ones are merged.
     """
+    if len({node.inputs[0] for node in fgraph.apply_nodes if _is_ours(node)}) > 1:
+        MergeOptimizer().rewrite(fgraph)
     alike: dict[Any, list[Any]] = {}
     for node in fgraph.toposort():
         if _is_ours(node):
