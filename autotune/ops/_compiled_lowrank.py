@@ -12,7 +12,7 @@ from autotune.ops import kernels, lowrank, shapes
 from autotune.ops._by_address import by_address, c_array, python_by_address, readable, readable_c
 from autotune.ops._thin import FAST, gram, gram_symmetric, product, solve_lower
 from autotune.ops.core_factor import CHOLESKY, SEPARATION
-from autotune.ops.core_solve import CANCELLATION_LIMIT, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
+from autotune.ops.core_solve import CANCELLATION_LIMIT, CORRECTED, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
 
 
 def _matrix(T, last=1):
@@ -52,10 +52,6 @@ def _with_last(last):
     )
 
 
-def _columns(T):
-    return c_array(T, 2)(*_matrix(T), *_factor(T))
-
-
 def _range(T):
     return c_array(T, 2)(*_matrix(T), *_factor(T), readable(T, 2))
 
@@ -63,7 +59,6 @@ def _range(T):
 IN_PYTHON = lowrank.factorise, lowrank.solve, lowrank.inverse_diagonal
 factor_general, solve_general, inverse_diagonal_general = map(python_by_address, IN_PYTHON, _with_last(2))
 factor_rest, solve_rest, inverse_diagonal_rest = map(python_by_address, IN_PYTHON, _with_last(1))
-solve_columns_rest = python_by_address(lowrank.solve_columns, _columns)
 solve_in_range_rest = python_by_address(lowrank.solve_in_range, _range)
 check_factor = by_address(
     shapes.check_low_rank_factor,
@@ -280,14 +275,14 @@ def _any_above(limit, n, size, length):
     return found
 
 
-def _refine(d, U, turned, c, root, w, F, B, X):
+def _refine(d, U, turned, c, root, w, F, B, X, corrected):
     """`core_solve.refine` in place, without its dense solve; whether that is not needed."""
     scale = row_norms(U, turned, c)
     for i in range(d.size):
         scale[i] = 1 / (d[i] + scale[i])
     R, size, length = residual(d, U, turned, c, scale, B, X)
     for _ in range(REFINEMENTS):
-        if not _any_above(GOOD_ENOUGH, d.size, size, length):
+        if not _any_above(CORRECTED if corrected else GOOD_ENOUGH, d.size, size, length):
             break
         _, refined = solve_once(U, turned, root, w, F, R)
         for i in range(d.size):
@@ -309,7 +304,7 @@ def _refine(d, U, turned, c, root, w, F, B, X):
 
 refine = by_address(
     _refine,
-    lambda T: types.boolean(*_matrix_c(T), *_formula(T)[2:], readable_c(T, 2), c_array(T, 2)),
+    lambda T: types.boolean(*_matrix_c(T), *_formula(T)[2:], readable_c(T, 2), c_array(T, 2), types.boolean),
 )
 
 
@@ -335,41 +330,12 @@ def _solve(transposed, d, U, c, mode, w, F, pivots, S, FS, B):
         accurate, X = solve_once(M, turned, root, c_w, c_F, c_B)
         if accurate and _are_independent(c_F):
             return X
-        if refine(c_d, M, turned, c_c, root, c_w, c_F, c_B, X):
+        if refine(c_d, M, turned, c_c, root, c_w, c_F, c_B, X, False):
             return X
     return solve_rest(transposed, d, U, c, mode, w, F, pivots, S, FS, B)
 
 
 solve = by_address(_solve, _with_last(1)[1])
-
-
-def _push_through(U, turned, root, w, F):
-    """``K^-1 Ue = W Ue C^-1``."""
-    X = kernels.owned(U.T if turned else U, False)
-    _scale_columns(X, root)
-    solve_lower(F, X, False)
-    solve_lower(F, X, True)
-    for i in range(w.size):
-        for a in range(root.size):
-            X[i, a] *= w[i]
-    return X
-
-
-push_through = by_address(_push_through, lambda T: c_array(T, 2)(*_formula(T)))
-
-
-@register_jitable
-def _gram_of_solution(F):
-    """``Ue' K^-1 Ue = I - C^-1``."""
-    k = F.shape[0]
-    T = np.zeros_like(F)
-    for a in range(k):
-        T[a, a] = -1
-    solve_lower(F, T, False)
-    solve_lower(F, T, True)
-    for a in range(k):
-        T[a, a] += 1
-    return T
 
 
 @register_jitable
@@ -380,30 +346,8 @@ def _are_positive(c):
     return positive
 
 
-def _solve_columns(d, U, c, mode, w, F, pivots, S, FS):
-    """See `core_solve.symmetric_solve_columns`."""
-    check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
-    c_c = kernels.c_layout(c)
-    if not (mode.item() == CHOLESKY and S.size == 0 and _are_positive(c_c)):
-        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
-    c_d, (M, turned) = kernels.c_layout(d), kernels.either_order(U)
-    c_w, c_F = kernels.c_layout(w), kernels.c_layout(F)
-    root = _roots(c_c)
-    X = push_through(M, turned, root, c_w, c_F)
-    independent = _are_independent(c_F)
-    if not independent:
-        correct(M, turned, root, c_w, c_F, X, _gram_of_solution(c_F))
-    _scale_columns(X, 1 / root)
-    if independent or refine(c_d, M, turned, c_c, root, c_w, c_F, kernels.c_layout(U), X):
-        return X
-    return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
-
-
-solve_columns = by_address(_solve_columns, _columns)
-
-
-def _solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
-    """See `core_solve.symmetric_solve_in_range`."""
+def _pushed_through(of_columns, d, U, c, mode, w, F, pivots, S, FS, Z):
+    """`core_solve.symmetric_solve_in_range`; ``of_columns``: Z is the identity."""
     check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
     shapes.check_rhs(c.shape[0], Z)
     c_c = kernels.c_layout(c)
@@ -422,13 +366,23 @@ def _solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
     if _are_independent(c_F):
         return X
     correct(M, turned, root, c_w, c_F, X, kept - T)
-    B = product(M, kernels.owned(Z.T, False), turned)
-    if refine(c_d, M, turned, c_c, root, c_w, c_F, B, X):
+    B = kernels.c_layout(U) if of_columns else product(M, kernels.owned(Z.T, False), turned)
+    if refine(c_d, M, turned, c_c, root, c_w, c_F, B, X, True):
         return X
     return solve_in_range_rest(d, U, c, mode, w, F, pivots, S, FS, Z)
 
 
-solve_in_range = by_address(_solve_in_range, _range)
+pushed_through = by_address(_pushed_through, lambda T: _range(T).return_type(types.boolean, *_range(T).args))
+
+
+@register_jitable
+def solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
+    return pushed_through(False, d, U, c, mode, w, F, pivots, S, FS, Z)
+
+
+@register_jitable
+def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+    return pushed_through(True, d, U, c, mode, w, F, pivots, S, FS, np.eye(c.size, dtype=d.dtype))
 
 
 def _inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):

@@ -41,10 +41,7 @@ def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):
 
 def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """``K^-1 U``."""
-    check_low_rank_factor(d, U, c, mode, w, F, pivots, S, FS)
-    d, U, c, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, c, w, F, pivots, S, FS))
-    with np.errstate(all="ignore"):
-        return kernels.c_layout(core_solve.symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS))
+    return solve_in_range(d, U, c, mode, w, F, pivots, S, FS, np.eye(c.shape[0], dtype=d.dtype))
 
 
 def solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):

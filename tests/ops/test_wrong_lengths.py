@@ -35,6 +35,7 @@ PARTS = D, U, C
 
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
+    "Gram": (ops.Gram(), [U]),
     "CholeskyInverse": (ops.CholeskyInverse(), [np.linalg.cholesky(SPD)]),
     "CholeskySolveMany": (ops.CholeskySolveMany(), [np.linalg.cholesky(SPD), B]),
     "LUInverse": (ops.LUInverse(), [*LU_IN_ROWS]),
@@ -63,6 +64,7 @@ CASES = {
 }
 # The only lengths that are nobody else's: (input, axis) of columns to solve for.
 FREE = {
+    "Gram": {(0, 0), (0, 1)},
     "CholeskyOrLUSolve": {(3, 1)},
     "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
