@@ -5,6 +5,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from helpers import chosen, compile_plain, compile_with, in_turn, python_mode, relative_error
+from pytensor.conditional.op import IfElse, LazyIfElse
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.linalg import cholesky, inv, slogdet, solve, solve_triangular
@@ -190,3 +191,15 @@ def test_it_is_chosen_for_large_matrices_and_not_for_tiny_ones():
 
     assert decided(200) == NAME
     assert decided(3) != NAME
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_value_and_gradient_share_one_branch_that_gives_what_is_used(loss):
+    """What two branches share PyTensor computes whatever is asked, and all that one returns."""
+    v = variables()
+    value = LOSSES[loss](named("constant columns", v), v["y"])
+    fgraph = compile_with(
+        [v["w"], v["d"], v["y"]], [value, *pt.grad(value, [v["w"], v["d"]])], FORCED
+    ).maker.fgraph
+    [branch] = [node for node in fgraph.apply_nodes if isinstance(node.op, IfElse | LazyIfElse)]
+    assert all(fgraph.clients[out] for out in branch.outputs)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.raise_op import Assert
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.math import Dot
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.operator import Operator, congruence_diagonal, length, of_each
@@ -201,3 +203,32 @@ def equal_weights(U: TensorVariable, value: Any = 1.0) -> TensorVariable:
 def scale_columns(u: TensorVariable, c: TensorVariable | None) -> TensorVariable:
     """``U diag(c)``; ``None`` stands for ``c = 1``."""
     return u if c is None else u * c[..., None, :]
+
+
+def is_same_matrix(a: TensorVariable, b: TensorVariable) -> bool:
+    """Whether two matrices are one variable, or transposes of one."""
+    return _untransposed(a) == _untransposed(b)
+
+
+def in_range(rhs: TensorVariable, U: TensorVariable) -> TensorVariable | None:
+    """Z of right-hand sides (n, m) that are written as a product ``U Z``, else None."""
+    core, transposed = _untransposed(rhs)
+    while rhs.type.broadcastable == (False, True) and isinstance(core.owner_op, DimShuffle):
+        core, transposed = core.owner.inputs[0], False  # one column, whatever axes of length 1 are put to it
+    if not isinstance(getattr(core.owner_op, "core_op", core.owner_op), Dot) or core.type.ndim != 2:
+        return None
+    left, right = core.owner.inputs
+    Z = None
+    if not transposed and is_same_matrix(left, U):
+        Z = right
+    elif (transposed or core.type.broadcastable == (True, False)) and is_same_matrix(right, U.mT):
+        Z = left.mT
+    return Z if Z is not None and Z.type.dtype == U.type.dtype else None
+
+
+def _untransposed(var: TensorVariable) -> tuple[TensorVariable, bool]:
+    """What a matrix is a view of, and whether it is the transpose of that."""
+    transposed = False
+    while isinstance(var.owner_op, DimShuffle) and var.owner.op.new_order == (1, 0):
+        var, transposed = var.owner.inputs[0], not transposed
+    return var, transposed

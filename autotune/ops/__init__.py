@@ -1,6 +1,6 @@
 """Ops of our own: factorisations, solves and inverses that PyTensor does not have.
 
-A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`factor`, `inverse`,
+A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`gram`, `factor`, `inverse`,
 `cholesky_or_lu`, `woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in
 Python) and `small` (without it), `numba_dispatch`, `numba_low_rank` and `numba_iterative` (what they run
 under Numba), `_by_address` (how compiled code is shared), `_batches` and `_threads`, and `_lapack`, `_layout`
@@ -19,6 +19,7 @@ from autotune.ops.cholesky_or_lu import (
     FactorSlogdet,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
+from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse, are_many
 from autotune.ops.lanczos import LanczosLogdet
 from autotune.ops.woodbury import (
@@ -27,6 +28,7 @@ from autotune.ops.woodbury import (
     LowRankInverseDiagonal,
     LowRankSolve,
     LowRankSolveColumns,
+    LowRankSolveInRange,
 )
 
 __all__ = [
@@ -40,12 +42,14 @@ __all__ = [
     "ExchangeSign",
     "FactorOrNaN",
     "FactorSlogdet",
+    "Gram",
     "LUInverse",
     "LanczosLogdet",
     "LowRankFactor",
     "LowRankInverseDiagonal",
     "LowRankSolve",
     "LowRankSolveColumns",
+    "LowRankSolveInRange",
     "PartialCholesky",
     "SharedCholesky",
     "SharedLU",

@@ -12,7 +12,7 @@ from autotune.ops import kernels, lowrank, shapes
 from autotune.ops._by_address import by_address, c_array, python_by_address, readable, readable_c
 from autotune.ops._thin import FAST, gram, gram_symmetric, product, solve_lower
 from autotune.ops.core_factor import CHOLESKY, SEPARATION
-from autotune.ops.core_solve import CANCELLATION_LIMIT, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
+from autotune.ops.core_solve import CANCELLATION_LIMIT, CORRECTED, GOOD_ENOUGH, REFINEMENTS, TOO_LARGE
 
 
 def _matrix(T, last=1):
@@ -21,12 +21,13 @@ def _matrix(T, last=1):
 
 
 def _matrix_c(T):
-    return readable_c(T, 1), readable_c(T, 2), readable_c(T, 1)
+    """``d, U, turned, c``, U as in `_thin`."""
+    return readable_c(T, 1), readable_c(T, 2), types.boolean, readable_c(T, 1)
 
 
 def _formula(T):
-    """``U, root, w, F`` of the formula of Woodbury."""
-    return readable_c(T, 2), readable_c(T, 1), readable_c(T, 1), readable_c(T, 2)
+    """``U, turned, root, w, F`` of the formula of Woodbury."""
+    return readable_c(T, 2), types.boolean, readable_c(T, 1), readable_c(T, 1), readable_c(T, 2)
 
 
 def _factor(T):
@@ -51,24 +52,46 @@ def _with_last(last):
     )
 
 
-def _columns(T):
-    return c_array(T, 2)(*_matrix(T), *_factor(T))
+def _range(T):
+    return c_array(T, 2)(*_matrix(T), *_factor(T), readable(T, 2))
 
 
 IN_PYTHON = lowrank.factorise, lowrank.solve, lowrank.inverse_diagonal
 factor_general, solve_general, inverse_diagonal_general = map(python_by_address, IN_PYTHON, _with_last(2))
 factor_rest, solve_rest, inverse_diagonal_rest = map(python_by_address, IN_PYTHON, _with_last(1))
-solve_columns_rest = python_by_address(lowrank.solve_columns, _columns)
+solve_in_range_rest = python_by_address(lowrank.solve_in_range, _range)
 check_factor = by_address(
     shapes.check_low_rank_factor,
     lambda T: types.void(*_matrix(T), types.int8, *_factor(T)[1:]),
 )
 
 
-def _weights(d, U, c):
+def _row_norms(U, turned, c):
+    """``sum_a U[i, a]^2 c[a]`` for every row i."""
+    n = U.shape[1] if turned else U.shape[0]
+    out = np.zeros(n, U.dtype)
+    if turned:
+        for a in range(c.size):
+            for i in range(n):
+                out[i] += U[a, i] * U[a, i] * c[a]
+    else:
+        for i in range(n):
+            for a in range(c.size):
+                out[i] += U[i, a] * U[i, a] * c[a]
+    return out
+
+
+row_norms = by_address(
+    _row_norms,
+    lambda T: c_array(T, 1)(readable_c(T, 2), types.boolean, readable_c(T, 1)),
+    fastmath=FAST,
+)
+
+
+def _weights(d, norms, c):
     """``(well_scaled, 1/d, sum log d)``; see `core_factor.ill_scaled_rows` for what it means to be well
     scaled."""
-    n, k = U.shape
+    n, k = d.size, c.size
     tiny = np.finfo(d.dtype).tiny
     w, rho = np.empty_like(d), np.empty_like(d)
     logdet, largest = 0.0, d.dtype.type(0)
@@ -78,11 +101,8 @@ def _weights(d, U, c):
     for i in range(n):
         if not d[i] > tiny:
             return False, w, logdet
-        total = d.dtype.type(0)
-        for a in range(k):
-            total += U[i, a] * U[i, a] * c[a]
         w[i] = 1 / d[i]
-        rho[i] = total * w[i]
+        rho[i] = norms[i] * w[i]
         if not np.isfinite(rho[i]):
             return False, w, logdet
         largest = max(largest, rho[i])
@@ -99,7 +119,7 @@ def _weights(d, U, c):
 weights = by_address(
     _weights,
     lambda T: types.Tuple((types.boolean, c_array(T, 1), types.float64))(
-        readable_c(T, 1), readable_c(T, 2), readable_c(T, 1)
+        readable_c(T, 1), readable_c(T, 1), readable_c(T, 1)
     ),
     fastmath=FAST,
 )
@@ -108,10 +128,11 @@ weights = by_address(
 def _factorise(positive_definite, d, U, c):
     shapes.check_low_rank(d, U, c)
     k, one = c.size, d.dtype.type(1)
-    d, U, c = kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
-    done, w, logdet = weights(d, U, c)
+    d, c = kernels.c_layout(d), kernels.c_layout(c)
+    M, turned = kernels.either_order(U)
+    done, w, logdet = weights(d, row_norms(M, turned, c), c)
     if done:
-        F = gram_symmetric(U, w)
+        F = gram_symmetric(M, w, turned)
         for a in range(k):
             for b in range(a + 1):
                 F[a, b] *= np.sqrt(c[a]) * np.sqrt(c[b])
@@ -170,7 +191,7 @@ def _scale_columns(T, factors):
 
 
 @register_jitable
-def _into_range(U, root, F, T):
+def _into_range(U, turned, root, F, T):
     """``Ue C^-1 T'``, and T becomes ``T C^-1``."""
     solve_lower(F, T, False)
     solve_lower(F, T, True)
@@ -178,19 +199,16 @@ def _into_range(U, root, F, T):
     for j in range(T.shape[0]):
         for a in range(T.shape[1]):
             scaled[j, a] = T[j, a] * root[a]
-    return product(U, scaled)
+    return product(U, scaled, turned)
 
 
-def _correct(U, root, w, F, X, T):
+def _correct(U, turned, root, w, F, X, T):
     """In place ``X - W Ue C^-1 (Ue' X - T')``; see `core_solve` for why."""
-    ones = np.empty_like(w)
-    for i in range(w.size):
-        ones[i] = 1
-    gap = gram(X, ones, U)
+    gap = gram(X, np.ones_like(w), U, turned)
     for j in range(T.shape[0]):
         for a in range(T.shape[1]):
             gap[j, a] = gap[j, a] * root[a] - T[j, a]
-    step = _into_range(U, root, F, gap)
+    step = _into_range(U, turned, root, F, gap)
     for i in range(X.shape[0]):
         for j in range(X.shape[1]):
             X[i, j] -= w[i] * step[i, j]
@@ -202,16 +220,16 @@ correct = by_address(
 )
 
 
-def _solve_once(U, root, w, F, B):
+def _solve_once(U, turned, root, w, F, B):
     """``(accurate, X)`` by the formula of Woodbury (1950), corrected where ``D^-1/2 Ue`` is large."""
-    T = gram(B, w, U)
+    T = gram(B, w, U, turned)
     _scale_columns(T, root)
-    X = _into_range(U, root, F, T)
+    X = _into_range(U, turned, root, F, T)
     accurate, large = finish_solve(w, B, X), False
     for a in range(F.shape[0]):
         large = large or F[a, a] * F[a, a] > CANCELLATION_LIMIT * w.size
     if large:
-        correct(U, root, w, F, X, T)
+        correct(U, turned, root, w, F, X, T)
     return accurate, X
 
 
@@ -220,15 +238,12 @@ solve_once = by_address(
 )
 
 
-def _residual(d, U, c, scale, B, X):
+def _residual(d, U, turned, c, scale, B, X):
     """`core_solve.residual`, the squared backward errors without their division."""
     n, m = B.shape
-    ones = np.empty_like(d)
-    for i in range(n):
-        ones[i] = 1
-    T = gram(X, ones, U)
+    T = gram(X, np.ones_like(d), U, turned)
     _scale_columns(T, c)
-    R = product(U, T)
+    R = product(U, T, turned)
     size, length = np.zeros(m, X.dtype), np.zeros(m, X.dtype)
     for i in range(n):
         for j in range(m):
@@ -260,23 +275,20 @@ def _any_above(limit, n, size, length):
     return found
 
 
-def _refine(d, U, c, root, w, F, B, X):
+def _refine(d, U, turned, c, root, w, F, B, X, corrected):
     """`core_solve.refine` in place, without its dense solve; whether that is not needed."""
-    scale = np.empty_like(d)
+    scale = row_norms(U, turned, c)
     for i in range(d.size):
-        total = d[i]
-        for a in range(c.size):
-            total += U[i, a] * U[i, a] * c[a]
-        scale[i] = 1 / total
-    R, size, length = residual(d, U, c, scale, B, X)
+        scale[i] = 1 / (d[i] + scale[i])
+    R, size, length = residual(d, U, turned, c, scale, B, X)
     for _ in range(REFINEMENTS):
-        if not _any_above(GOOD_ENOUGH, d.size, size, length):
+        if not _any_above(CORRECTED if corrected else GOOD_ENOUGH, d.size, size, length):
             break
-        _, refined = solve_once(U, root, w, F, R)
+        _, refined = solve_once(U, turned, root, w, F, R)
         for i in range(d.size):
             for j in range(size.size):
                 refined[i, j] += X[i, j]
-        refined_R, refined_size, refined_length = residual(d, U, c, scale, B, refined)
+        refined_R, refined_size, refined_length = residual(d, U, turned, c, scale, B, refined)
         improved = False
         for j in range(size.size):
             if refined_size[j] * length[j] < size[j] * refined_length[j]:
@@ -292,7 +304,7 @@ def _refine(d, U, c, root, w, F, B, X):
 
 refine = by_address(
     _refine,
-    lambda T: types.boolean(*_matrix_c(T), *_formula(T)[1:], readable_c(T, 2), c_array(T, 2)),
+    lambda T: types.boolean(*_matrix_c(T), *_formula(T)[2:], readable_c(T, 2), c_array(T, 2), types.boolean),
 )
 
 
@@ -312,13 +324,13 @@ def _solve(transposed, d, U, c, mode, w, F, pivots, S, FS, B):
     check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
     shapes.check_rhs(d.shape[0], B)
     if mode.item() == CHOLESKY and S.size == 0:
-        c_d, c_U, c_c = kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
+        c_d, c_c, (M, turned) = kernels.c_layout(d), kernels.c_layout(c), kernels.either_order(U)
         c_w, c_F, c_B = kernels.c_layout(w), kernels.c_layout(F), kernels.c_layout(B)
         root = _roots(c_c)
-        accurate, X = solve_once(c_U, root, c_w, c_F, c_B)
+        accurate, X = solve_once(M, turned, root, c_w, c_F, c_B)
         if accurate and _are_independent(c_F):
             return X
-        if refine(c_d, c_U, c_c, root, c_w, c_F, c_B, X):
+        if refine(c_d, M, turned, c_c, root, c_w, c_F, c_B, X, False):
             return X
     return solve_rest(transposed, d, U, c, mode, w, F, pivots, S, FS, B)
 
@@ -327,54 +339,50 @@ solve = by_address(_solve, _with_last(1)[1])
 
 
 @register_jitable
-def _push_through(U, root, w, F):
-    """``K^-1 Ue = W Ue C^-1``."""
-    X = kernels.owned(U, False)
-    _scale_columns(X, root)
-    solve_lower(F, X, False)
-    solve_lower(F, X, True)
-    for i in range(w.size):
-        for a in range(root.size):
-            X[i, a] *= w[i]
-    return X
+def _are_positive(c):
+    positive = True
+    for a in range(c.size):
+        positive = positive and c[a] > 0
+    return positive
+
+
+def _pushed_through(of_columns, d, U, c, mode, w, F, pivots, S, FS, Z):
+    """`core_solve.symmetric_solve_in_range`; ``of_columns``: Z is the identity."""
+    check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
+    shapes.check_rhs(c.shape[0], Z)
+    c_c = kernels.c_layout(c)
+    if not (mode.item() == CHOLESKY and S.size == 0 and _are_positive(c_c)):
+        return solve_in_range_rest(d, U, c, mode, w, F, pivots, S, FS, Z)
+    c_d, (M, turned) = kernels.c_layout(d), kernels.either_order(U)
+    c_w, c_F = kernels.c_layout(w), kernels.c_layout(F)
+    root = _roots(c_c)
+    T = kernels.owned(Z.T, False)
+    _scale_columns(T, 1 / root)
+    kept = T.copy()
+    X = _into_range(M, turned, root, c_F, T)
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            X[i, j] *= c_w[i]
+    if _are_independent(c_F):
+        return X
+    correct(M, turned, root, c_w, c_F, X, kept - T)
+    B = kernels.c_layout(U) if of_columns else product(M, kernels.owned(Z.T, False), turned)
+    if refine(c_d, M, turned, c_c, root, c_w, c_F, B, X, True):
+        return X
+    return solve_in_range_rest(d, U, c, mode, w, F, pivots, S, FS, Z)
+
+
+pushed_through = by_address(_pushed_through, lambda T: _range(T).return_type(types.boolean, *_range(T).args))
 
 
 @register_jitable
-def _gram_of_solution(F):
-    """``Ue' K^-1 Ue = I - C^-1``."""
-    k = F.shape[0]
-    T = np.zeros_like(F)
-    for a in range(k):
-        T[a, a] = -1
-    solve_lower(F, T, False)
-    solve_lower(F, T, True)
-    for a in range(k):
-        T[a, a] += 1
-    return T
+def solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
+    return pushed_through(False, d, U, c, mode, w, F, pivots, S, FS, Z)
 
 
-def _solve_columns(d, U, c, mode, w, F, pivots, S, FS):
-    """See `core_solve.symmetric_solve_columns`."""
-    check_factor(d, U, c, mode.item(), w, F, pivots, S, FS)
-    positive = mode.item() == CHOLESKY and S.size == 0
-    for a in range(c.size):
-        positive = positive and c[a] > 0
-    if not positive:
-        return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
-    c_d, c_U, c_c = kernels.c_layout(d), kernels.c_layout(U), kernels.c_layout(c)
-    c_w, c_F = kernels.c_layout(w), kernels.c_layout(F)
-    root = _roots(c_c)
-    X = _push_through(c_U, root, c_w, c_F)
-    independent = _are_independent(c_F)
-    if not independent:
-        correct(c_U, root, c_w, c_F, X, _gram_of_solution(c_F))
-    _scale_columns(X, 1 / root)
-    if independent or refine(c_d, c_U, c_c, root, c_w, c_F, c_U, X):
-        return X
-    return solve_columns_rest(d, U, c, mode, w, F, pivots, S, FS)
-
-
-solve_columns = by_address(_solve_columns, _columns)
+@register_jitable
+def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
+    return pushed_through(True, d, U, c, mode, w, F, pivots, S, FS, np.eye(c.size, dtype=d.dtype))
 
 
 def _inverse_diagonal(d, U, c, mode, w, F, pivots, S, FS):

@@ -15,7 +15,7 @@ from autotune.ops._by_address import by_address, c_array
 __all__ = ["_vectors"]
 
 ROUTINES = {
-    "blas": ("gemm", "symm", "symv", "syrk", "trsm"),
+    "blas": ("gemm", "gemv", "symm", "symv", "syrk", "trsm"),
     "lapack": ("getrf", "getri", "getrs", "potrf", "potri", "potrs"),
 }
 POINTER = ir.PointerType(ir.IntType(8))
@@ -66,7 +66,7 @@ def routine(name):
     return call
 
 
-gemm, symm, symv, syrk, trsm = map(routine, ROUTINES["blas"])
+gemm, gemv, symm, symv, syrk, trsm = map(routine, ROUTINES["blas"])
 getrf, getri, getrs, potrf, potri, potrs = map(routine, ROUTINES["lapack"])
 
 
@@ -107,6 +107,19 @@ def _symv(A, upper, x, out):
     def implementation(A, upper, x, out):
         n = A.shape[0]
         symv(LOWER if upper else UPPER, n, 1.0, A, max(1, n), x, 1, 0.0, out, 1)
+
+    return implementation
+
+
+@overload(kernels.syrk)
+def _syrk(M, turned):
+    def implementation(M, turned):
+        rows, columns = M.shape
+        n, p = (columns, rows) if turned else (rows, columns)
+        out = np.zeros((n, n), M.dtype)
+        if M.size:
+            syrk(LOWER, PLAIN if turned else TRANSPOSED, n, p, 1.0, M, columns, 0.0, out, n)
+        return out
 
     return implementation
 

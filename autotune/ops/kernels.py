@@ -123,11 +123,7 @@ def potri(A, upper):
 
 def mirror(A, upper):
     """In place: copy one triangle of square ``A`` (the upper one if ``upper``) onto the other."""
-    triangle = np.tril_indices(A.shape[0], -1)
-    if upper:
-        A[triangle] = A.T[triangle]
-    else:
-        A.T[triangle] = A[triangle]
+    A[:, :] = np.triu(A) + np.triu(A, 1).T if upper else np.tril(A) + np.tril(A, -1).T
 
 
 def getri(A, pivots):
@@ -192,6 +188,14 @@ def matmul(X, Y):
 def _as_fortran(M):
     """``(F, transposed)``: M, or its transpose, in Fortran order; a copy where it has neither order."""
     return (M.T, True) if M.flags.c_contiguous and not M.flags.f_contiguous else (M, False)
+
+
+def syrk(M, turned):
+    """The upper triangle of ``M M'``, or of ``M' M`` if ``turned``, for C-ordered M; what is below is any."""
+    n = M.shape[1] if turned else M.shape[0]
+    if not M.size:
+        return np.zeros((n, n), M.dtype)
+    return get_blas_funcs("syrk", (M,))(1.0, M.T, trans=not turned, lower=True).T
 
 
 def symv(A, upper, x, out):

@@ -41,10 +41,16 @@ def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):
 
 def solve_columns(d, U, c, mode, w, F, pivots, S, FS):
     """``K^-1 U``."""
+    return solve_in_range(d, U, c, mode, w, F, pivots, S, FS, np.eye(c.shape[0], dtype=d.dtype))
+
+
+def solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
+    """``K^-1 U Z``."""
     check_low_rank_factor(d, U, c, mode, w, F, pivots, S, FS)
-    d, U, c, w, F, pivots, S, FS = (kernels.c_layout(x) for x in (d, U, c, w, F, pivots, S, FS))
+    check_rhs(c.shape[0], Z)
+    d, U, c, w, F, pivots, S, FS, Z = (kernels.c_layout(x) for x in (d, U, c, w, F, pivots, S, FS, Z))
     with np.errstate(all="ignore"):
-        return kernels.c_layout(core_solve.symmetric_solve_columns(d, U, c, mode, w, F, pivots, S, FS))
+        return kernels.c_layout(core_solve.symmetric_solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z))
 
 
 def inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):

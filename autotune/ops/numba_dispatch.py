@@ -9,7 +9,16 @@ from numba.core import types
 from numba.core.extending import intrinsic, register_jitable
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from autotune.ops import _batches, _lapack, _layout, core_cholesky, core_cholesky_or_lu, core_inverse, shapes
+from autotune.ops import (
+    _batches,
+    _lapack,
+    _layout,
+    core_cholesky,
+    core_cholesky_or_lu,
+    core_gram,
+    core_inverse,
+    shapes,
+)
 from autotune.ops._by_address import VERSION, by_address, c_array, readable
 from autotune.ops._layout import cast as _cast
 from autotune.ops.cholesky_or_lu import (
@@ -21,6 +30,7 @@ from autotune.ops.cholesky_or_lu import (
     FactorSlogdet,
 )
 from autotune.ops.factor import SharedCholesky, SharedLU
+from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse
 
 # Imported for their effect: they give Numba functions of `kernels`, and `_batches` loops to PyTensor.
@@ -77,6 +87,7 @@ inverse_by_either = by_address(
     core_cholesky_or_lu.inverse,
     lambda T: _f_matrix(T)(readable(T, 2), readable(types.int32, 1), FLAG, FLAG),
 )
+gram = by_address(core_gram.gram, lambda T: c_array(T, 2)(readable(T, 2)))
 
 
 @intrinsic
@@ -92,6 +103,17 @@ def _is_writable(typing_context, x):
 def _casts(node, *indices):
     """The same for inputs of an Op, to the dtype of its first output."""
     return (_cast(node.inputs[i], node.outputs[0].type.numpy_dtype) for i in indices)
+
+
+@register_funcify_default_op_cache_key(Gram)
+def funcify_gram(op, node, **kwargs):
+    (cast,) = _casts(node, 0)
+
+    @numba_njit
+    def gram_product(X):
+        return gram(cast(X))
+
+    return gram_product, VERSION
 
 
 @register_funcify_default_op_cache_key(CholeskyInverse)

@@ -4,7 +4,13 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_defa
 
 from autotune.ops import _compiled_lowrank, _layout
 from autotune.ops._by_address import VERSION
-from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, LowRankSolveColumns
+from autotune.ops.woodbury import (
+    LowRankFactor,
+    LowRankInverseDiagonal,
+    LowRankSolve,
+    LowRankSolveColumns,
+    LowRankSolveInRange,
+)
 
 # Imported for its effect: it gives Numba functions of `kernels`.
 __all__ = ["_layout"]
@@ -43,6 +49,17 @@ def funcify_low_rank_solve_columns(op, node, **kwargs):
         return solve_columns(d, U, c, mode, w, F, pivots, S, FS)
 
     return low_rank_solve_columns, VERSION
+
+
+@register_funcify_default_op_cache_key(LowRankSolveInRange)
+def funcify_low_rank_solve_in_range(op, node, **kwargs):
+    solve_in_range = _compiled_lowrank.solve_in_range
+
+    @numba_njit
+    def low_rank_solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
+        return solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z)
+
+    return low_rank_solve_in_range, VERSION
 
 
 @register_funcify_default_op_cache_key(LowRankInverseDiagonal)

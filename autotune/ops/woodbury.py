@@ -155,6 +155,35 @@ class LowRankSolveColumns(_LowRankOp):
         outputs[0][0] = lowrank.solve_columns(*inputs)
 
 
+class LowRankSolveInRange(_LowRankOp):
+    """``K^-1 U Z`` (n, m) of a symmetric K from (d, U, c), the factor's `FACTOR_FIELDS` and Z (k, m);
+    O(n k m).
+
+    A right-hand side that is written as a product with U is in its range, where `LowRankSolve` would cancel.
+    """
+
+    __props__ = ()
+    symmetric = True
+
+    def make_node(self, d, U, c, *factor_and_coefficients):
+        inputs, n = self.matrix_inputs(d, U, c)
+        *factor, Z = factor_and_coefficients
+        if len(factor) != len(FACTOR_FIELDS):
+            raise TypeError(
+                f"{self} got {len(factor) + 1} inputs after the matrix. It takes {FACTOR_FIELDS} and Z."
+            )
+        *inputs, Z = as_real(self, (1, 2, 1, 2), *inputs, Z)
+        merge_lengths(self, inputs[1].type.shape[1], Z.type.shape[0])
+        out = tensor(shape=(n, Z.type.shape[1]), dtype=Z.type.dtype)
+        return Apply(self, [*inputs, *factor_inputs(self, factor, Z.type.dtype), Z], [out])
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[0][0], shapes[-1][1])]
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = lowrank.solve_in_range(*inputs)
+
+
 class LowRankInverseDiagonal(_LowRankOp):
     """``diag(K^-1)`` (n,) in O(n k^2), from (d, U, c) or (d, U, V) and the factor's `FACTOR_FIELDS`."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorSlogdet
+from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskySolveMany
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
 from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
@@ -130,6 +131,11 @@ def product(sized: SizedNode) -> Cost:
     inner = x.length(-1)
     columns = y.length(-1) if len(y.shape) > 1 else 1
     return cost(_product(rows, columns, inner))
+
+
+def gram(sized: SizedNode) -> Cost:
+    x = sized.inputs[0]
+    return cost(*Gram.kernels(x.length(0), x.length(1)))
 
 
 def _product(m: int, n: int, k: int) -> KernelCall:

@@ -73,6 +73,7 @@ COSTS: dict[type, linalg.Rule] = {
     # Ours.
     ops.SharedCholesky: linalg.on_matrix(ops.SharedCholesky),
     ops.SharedLU: linalg.on_matrix(ops.SharedLU),
+    ops.Gram: linalg.gram,
     ops.CholeskyInverse: linalg.on_matrix(ops.CholeskyInverse),
     ops.CholeskySolveMany: linalg.solve_many,
     ops.LUInverse: linalg.on_matrix(ops.LUInverse),
@@ -85,6 +86,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.LowRankFactor: linalg.low_rank_factor,
     ops.LowRankSolve: linalg.low_rank_solve,
     ops.LowRankSolveColumns: linalg.low_rank_solve,
+    ops.LowRankSolveInRange: linalg.low_rank_solve,
     ops.LowRankInverseDiagonal: linalg.low_rank_diagonal,
     ops.BlockCG: linalg.block_cg,
     ops.PartialCholesky: linalg.partial_cholesky,

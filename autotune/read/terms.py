@@ -183,6 +183,10 @@ class Terms:
         congruent = self._congruent_terms(left, right)
         if congruent:
             return congruent
+        return [symmetric_term(self.weighted_product(left, right))]
+
+    def weighted_product(self, left, right) -> LowRank:
+        """``left @ right`` as ``U diag(c) V.T``, and whether V is U."""
         U, c_left = split_weights(left, axis="row")
         Vt, c_right = split_weights(right, axis="column")
         U, c_middle = self._split_middle(U)
@@ -190,7 +194,7 @@ class Terms:
         U, V = factors_of(U, Vt)
         V = U if alike else V
         weights = [_as_weights(c, U) for c in (c_left, c_middle, c_right) if c is not None]
-        return [symmetric_term(LowRank(U, prod(weights[1:], start=weights[0]) if weights else None, V))]
+        return LowRank(U, prod(weights[1:], start=weights[0]) if weights else None, V)
 
     def _congruent_terms(self, left, right):
         """``B A B'`` for symmetric terms of A, not all of them diagonal."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.conditional.op import IfElse
-from pytensor.graph.rewriting.basic import get_active_mode
+from pytensor.graph.rewriting.basic import MergeOptimizer, get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 
 from autotune.algebra.guarded import BRANCHES, either
@@ -117,19 +117,25 @@ def branches(reading, decision, existing) -> list[tuple[Any, Any]]:
 def join_branches(fgraph) -> None:
     """Make one ``ifelse`` of all of ours that ask the same, where nothing large would be computed twice.
 
-    PyTensor's Numba linker computes what two of them share whatever the condition says.
+    PyTensor's Numba linker computes what two of them share whatever the condition says. Those of a value and
+    of its gradient ask the same by variables of their own, until equal ones are merged.
     """
+    if len({node.inputs[0] for node in fgraph.apply_nodes if _is_ours(node)}) > 1:
+        MergeOptimizer().rewrite(fgraph)
     alike: dict[Any, list[Any]] = {}
     for node in fgraph.toposort():
         if _is_ours(node):
             alike.setdefault(node.inputs[0], []).append(node)
     for condition, nodes in alike.items():
+        old = [out for node in nodes for out in node.outputs]
+        used = [out for out in old if fgraph.clients[out]]  # not the cotangents of constants
+        if len(nodes) == 1 and len(used) == len(old):
+            continue
         needed = _needed_beside(fgraph, nodes)
         fast, direct = (_side(nodes, which, needed) for which in (0, 1))
-        if len(nodes) > 1 and fast is not None and direct is not None:
-            old = [out for node in nodes for out in node.outputs]
-            new = either(condition, fast, direct)
-            fgraph.replace_all_validate(list(zip(old, new, strict=True)), reason="autotune_branches")
+        if fast is not None and direct is not None:
+            new = either(condition, *([side[out] for out in used] for side in (fast, direct)))
+            fgraph.replace_all_validate(list(zip(used, new, strict=True)), reason="autotune_branches")
 
 
 def _needed_beside(fgraph, nodes) -> set[Any]:
@@ -144,9 +150,9 @@ def _needed_beside(fgraph, nodes) -> set[Any]:
     return needed
 
 
-def _side(nodes, which: int, needed: set[Any]) -> list[Any] | None:
-    """The first or second branch of several nodes in order, in terms of none of their results; None if that
-    would compute anew what is ``needed`` beside it and takes long."""
+def _side(nodes, which: int, needed: set[Any]) -> dict[Any, Any] | None:
+    """All results of several nodes by their first or second branch, in terms of none of their results; None
+    if that would compute anew what is ``needed`` beside it and takes long."""
     found: dict[Any, Any] = {}
     for node in nodes:
         count = len(node.outputs)
@@ -155,7 +161,7 @@ def _side(nodes, which: int, needed: set[Any]) -> list[Any] | None:
         if any(n in needed and (is_root(n) or isinstance(n.op, IfElse)) for n in anew):
             return None
         found |= dict(zip(node.outputs, substitute(values, found), strict=True))
-    return list(found.values())
+    return found
 
 
 def _that_use(values, variables) -> list[Any]:

@@ -15,6 +15,7 @@ from autotune.choose import strategy
 from autotune.choose.candidates import options_of
 from autotune.read.views import drop_leading_ones
 from autotune.strategies import System
+from autotune.strategies.base import has_thin_cotangents
 
 
 def lower(reading, decision, assignment) -> dict:
@@ -96,7 +97,7 @@ def _requested(name, decision, operator, carried, path, facts, matrix=None) -> S
             known = {"positive_definite": part.positive_definite, "symmetric": part.symmetric}
             solvers.append(_requested_part(own, part.operator, carried, (*path, place), known))
         return chosen.solver(System(operator, solvers=tuple(solvers), before_autodiff=True, **facts), None)
-    keeps_structure = decision.undecided or chosen.structured
+    keeps_structure = decision.undecided or chosen.structured or has_thin_cotangents(decision.problem)
     return RequestedSystem(
         operator if keeps_structure else _dense(operator, matrix),
         strategy=None if decision.undecided else name,

@@ -3,7 +3,7 @@
 ``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is ``X @ X.T`` of
 a constant X and ``g[:, None] == g[None, :]`` of a constant g; a product with a constant one-hot matrix
 becomes an index; the determinant of a Kronecker product or block-diagonal matrix becomes a product of powers
-that overflows.
+that overflows; ``inv(A) @ B @ z`` becomes a solve with all columns of B.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pytensor.graph.basic import Constant
 from pytensor.scalar import EQ, Abs, Add, Log, Mul, Sign, Sub
 from pytensor.tensor.basic import AllocDiag, ARange, ExtractDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.decomposition.eigen import Eigh
+from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
+from pytensor.tensor.linalg.solvers.general import Solve
 from pytensor.tensor.linalg.summary import Det, slogdet
 from pytensor.tensor.math import Dot
 
@@ -101,8 +103,8 @@ def release_structure(fgraph, *, in_expressions: bool = False) -> None:
     row and column numbers, which fuses with them: no n x n constant in memory, and none in the way
     of PyTensor's cache of compiled code.
     """
-    if in_expressions:
-        _swap(fgraph, Identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
+    for identity in (Identity, Eye) if in_expressions else ():
+        _swap(fgraph, identity, lambda node: _comparison(node) if _is_in_expressions(fgraph, node) else None)
     _swap(fgraph, Identity, lambda node: Eye(dtype=node.op.dtype))
 
 
@@ -245,6 +247,64 @@ def read_diagonals_back(fgraph) -> None:
                 pairs.append((node.outputs[0], node.inputs[0].owner.inputs[0]))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_diagonals")
+
+
+def solve_few_columns(fgraph) -> None:
+    """``(A^-1 B) z -> A^-1 (B z)`` and ``z (B A^-1) -> (z B) A^-1`` where that solves with fewer columns.
+
+    Before canonicalize, which makes ``inv(A) @ B`` a solve. A product that is used elsewhere too is computed
+    anyway.
+    """
+    for node in reversed(fgraph.toposort()):
+        out = node.outputs[0]
+        if isinstance(_core_op(out), Dot) and out.type.ndim == 2 and node in fgraph.apply_nodes:
+            for product, z, mirrored in (*node.inputs, False), (*reversed(node.inputs), True):
+                inverse = isinstance(
+                    _core_op(product), MatrixInverse
+                )  # a solve with the columns of z as it is
+                new = None if inverse else _solved_last(fgraph, product, z, mirrored=mirrored)
+                if new is not None and new.type.dtype == out.type.dtype:
+                    new = out.type.filter_variable(new, allow_convert=True)
+                    fgraph.replace(out, new, reason="autotune_few_columns")
+                    break
+
+
+def _solved_last(fgraph, product, z, *, mirrored: bool) -> Any:
+    """``product @ z`` (``mirrored``: ``z @ product``) by a solve with few columns.
+
+    None if it has no inverse, or z is not known to have fewer columns, or precision would be lost.
+    """
+    op: Any = _core_op(product)
+    inputs: Any = product.owner.inputs if product.owner else ()
+    times = (lambda a, b: b @ a) if mirrored else (lambda a, b: a @ b)
+    if isinstance(op, MatrixInverse):
+        return times(product, z)
+    if len(fgraph.clients[product]) > 1 or not _is_narrow(z.type.shape[-2 if mirrored else -1], product):
+        return None
+    match op, inputs:
+        case DimShuffle(is_matrix_transpose=True), [inner]:
+            solved = _solved_last(fgraph, inner, z.mT, mirrored=not mirrored)
+            return None if solved is None else solved.mT
+        case Solve(b_ndim=2), [A, B] if not mirrored:
+            rhs = B @ z
+            return product.owner.op(A, rhs) if rhs.type.dtype == product.type.dtype else None
+        case Dot(), _:
+            outer, inner = inputs[::-1] if mirrored else inputs
+            solved = _solved_last(fgraph, inner, z, mirrored=mirrored)
+            if solved is not None:
+                return times(outer, solved)
+            z = times(inner, z)
+            if z.type.dtype == product.type.dtype:
+                return _solved_last(fgraph, outer, z, mirrored=mirrored)
+    return None
+
+
+def _is_narrow(columns: int | None, product) -> bool:
+    """Whether so many columns are known to be fewer than a matrix has rows, and than it has columns."""
+    lengths = product.type.shape
+    if columns is None or product.type.ndim != 2:
+        return False
+    return all(columns == 1 if n is None else columns < n for n in lengths)
 
 
 def _is_product_of_one_dtype(var) -> bool:

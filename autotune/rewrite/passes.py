@@ -43,10 +43,12 @@ from autotune.rewrite.early import (
     guard_structure,
     read_diagonals_back,
     release_structure,
+    solve_few_columns,
     split_determinants,
     sum_diagonals_of_products,
 )
-from autotune.rewrite.products import thin_products
+from autotune.rewrite.products import form_gram_products, thin_products
+from autotune.strategies.base import OWN_OPS
 
 if TYPE_CHECKING:
     from autotune.evidence.stand_ins import Modes
@@ -107,6 +109,7 @@ class ProtectStructure(GuardedPass):
         if has_roots(fgraph):
             split_determinants(fgraph)
             sum_diagonals_of_products(fgraph)
+            solve_few_columns(fgraph)
             guard_structure(fgraph)
             guard_composites(fgraph)
 
@@ -182,6 +185,8 @@ class AutotunePass(GuardedPass):
             changed = tune_graph(
                 fgraph, self.policy, commit, differentiated=False, dispatch=dispatch, **known
             )
+            if changed and known["linker"] in OWN_OPS:
+                form_gram_products(fgraph)
         finally:
             release_structure(fgraph, in_expressions=changed)
         join_branches(fgraph)

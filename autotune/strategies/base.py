@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from autotune.algebra import kind_of
 from autotune.algebra.solver import Solver
+from autotune.ops.gram import Gram, pays
 from autotune.problem import REQUEST_KINDS, Problem, Request, known
 from cost_models import KernelCall, call
 
@@ -161,20 +162,65 @@ def with_backward(problem: Problem, *, structured: bool) -> Problem:
     return problem.only([*problem.requests, *dict.fromkeys(extra)])
 
 
-def forming(problem: Problem) -> list[KernelCall]:
-    """Kernels that form the dense matrix of its parts, forward and (if to come) backward."""
+def forming(problem: Problem, *, plain: bool = False) -> list[KernelCall]:
+    """Kernels that form the dense matrix of its parts, forward and (if to come) backward.
+
+    ``plain``: as PyTensor does, by general products where a Gram product is one.
+    """
     if problem.shared:
         return []
     term, kind = problem.term, kind_of(problem.term.kind)
-    return [*kind.forming(term), *(kind.unforming(term) if problem.differentiated else ())]
+    if plain or problem.linker not in OWN_OPS:
+        return [*kind.forming(term), *(kind.unforming(term) if problem.differentiated else ())]
+    backward = problem.differentiated and not has_thin_cotangents(problem)
+    return [*_by_gram(problem), *(kind.unforming(term) if backward else ())]
+
+
+def _by_gram(problem: Problem) -> list[KernelCall]:
+    """The kernels that form it, those of a low-rank term that is symmetric and semidefinite by syrk."""
+    term = problem.term
+    calls, low_rank = kind_of(term.kind).forming(term), term.find("low_rank")
+    if low_rank is None or not (low_rank.fact("symmetric") and low_rank.fact("nonnegative_weights")):
+        return calls
+    n, k = (known(size) for _, size in low_rank.dims)
+    product = call("gemm", m=n, n=n, k=k)
+    return [c for made in calls for c in (Gram.kernels(n, k) if made == product and pays(k) else [made])]
+
+
+THIN = 4
+"""So many times more rows than columns have the solutions where a cotangent is kept as their product."""
+
+
+def has_thin_cotangents(problem: Problem) -> bool:
+    """Whether a dense factor serves a diagonal plus low rank whose cotangent is of lower rank still.
+
+    Then request Ops keep its parts, and the backward pass makes no matrix of its order: solves alone give
+    ``A_bar = -b_bar x.T``.
+    """
+    if problem.structure != ("diagonal", "low_rank") or problem.shared or problem.batch != 1:
+        return False
+    columns = [r.columns for r in problem.requests]
+    if any(r.kind not in ("solve", "inv_quad") for r in problem.requests) or None in (problem.n, *columns):
+        return False
+    return THIN * sum(map(known, columns)) <= known(problem.n)
 
 
 def outer_products(problem: Problem) -> list[KernelCall]:
-    """Backward pass of solves on a dense operator: ``A_bar = -b_bar x.T`` per right-hand side."""
+    """Backward pass of solves on a dense operator: ``A_bar = -b_bar x.T`` per right-hand side.
+
+    Of a low-rank term with few of them: their products with U, twice for each side.
+    """
     if not problem.differentiated:
         return []
     n = known(problem.n)
     columns = [known(r.columns) for r in problem.requests if r.kind in ("solve", "inv_quad")]
+    if has_thin_cotangents(problem):
+        k = known(problem.term.sizes()["rank"])
+        return [
+            c
+            for m in columns
+            for c in (call("gemm", m=m, n=k, k=n, count=2), call("gemm", m=n, n=k, k=m, count=2))
+        ]
     return [call("gemm", m=n, n=n, k=m) for m in columns]
 
 

@@ -39,7 +39,7 @@ class KeepStrategy(Strategy):
         return None
 
     def work(self, problem: Problem, options) -> Work:
-        calls = [*_factorisations(problem), *forming(problem)]
+        calls = [*_factorisations(problem), *forming(problem, plain=True)]
         if problem.differentiated:
             calls += [*_backward(problem), *outer_products(problem)]
         held = 1 + _copies(problem)

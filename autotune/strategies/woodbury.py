@@ -8,13 +8,14 @@ from functools import cached_property
 import pytensor.tensor as pt
 
 from autotune.algebra.diagonal import Diagonal
-from autotune.algebra.low_rank import LowRank
+from autotune.algebra.low_rank import LowRank, in_range, is_same_matrix
 from autotune.algebra.sum import Sum
 from autotune.ops.woodbury import (
     LowRankFactor,
     LowRankInverseDiagonal,
     LowRankSolve,
     LowRankSolveColumns,
+    LowRankSolveInRange,
 )
 from autotune.problem import Problem, known
 from autotune.strategies.base import No, Solver, Strategy, System, Work, times, with_backward
@@ -117,8 +118,12 @@ class WoodburySolver(Solver):
         return checked
 
     def solve(self, rhs, transposed=False):
-        if self.symmetric and rhs is self.parts[1]:
+        U = self.parts[1]
+        if self.symmetric and is_same_matrix(rhs, U):
             return LowRankSolveColumns()(*self.parts, *self.factor)
+        coefficients = in_range(rhs, U) if self.symmetric else None
+        if coefficients is not None:
+            return LowRankSolveInRange()(*self.parts, *self.factor, coefficients)
         op = LowRankSolve(symmetric=self.symmetric, transposed=transposed and not self.symmetric)
         return op(*self.parts, *self.factor, rhs)
 

@@ -10,7 +10,13 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
 
-from autotune.ops import FACTOR_FIELDS, LowRankFactor, LowRankInverseDiagonal, LowRankSolve
+from autotune.ops import (
+    FACTOR_FIELDS,
+    LowRankFactor,
+    LowRankInverseDiagonal,
+    LowRankSolve,
+    LowRankSolveInRange,
+)
 
 EPS = np.finfo(np.float64).eps
 
@@ -30,6 +36,15 @@ def low_rank_function(symmetric, positive_definite=False, transposed=False, dtyp
     diagonal = LowRankInverseDiagonal(symmetric=symmetric)(d, U, last, *parts)
     mode = plain_mode() if linker == "py" else "NUMBA"
     return pytensor.function([d, U, last, B], [solution, diagonal, sign, logabsdet, factor[0]], mode=mode)
+
+
+@cache
+def in_range_function(linker):
+    """``f(d, U, c, Z) -> K^-1 U Z`` of a positive definite K."""
+    d, U, c, Z = pt.vector("d"), pt.matrix("U"), pt.vector("c"), pt.matrix("Z")
+    *factor, _, _ = LowRankFactor(symmetric=True, positive_definite=True)(d, U, c, return_list=True)
+    mode = plain_mode() if linker == "py" else "NUMBA"
+    return pytensor.function([d, U, c, Z], LowRankSolveInRange()(d, U, c, *factor, Z), mode=mode)
 
 
 def exact(array):
@@ -95,7 +110,11 @@ def relative_error(found, reference):
 def low_rank():
     """The tools above, under one name."""
     return SimpleNamespace(
-        function=low_rank_function, reference=low_rank_reference, relative_error=relative_error, eps=EPS
+        function=low_rank_function,
+        in_range=in_range_function,
+        reference=low_rank_reference,
+        relative_error=relative_error,
+        eps=EPS,
     )
 
 

@@ -21,6 +21,7 @@ from autotune.ops import (
     LowRankInverseDiagonal,
     LowRankSolve,
     LowRankSolveColumns,
+    LowRankSolveInRange,
     LUInverse,
     PartialCholesky,
 )
@@ -40,6 +41,7 @@ OPS = [
     LowRankSolve(symmetric=False, transposed=True),
     LowRankInverseDiagonal(symmetric=True),
     LowRankSolveColumns(),
+    LowRankSolveInRange(),
     BlockCG(),
     PartialCholesky(),
     LanczosLogdet(),

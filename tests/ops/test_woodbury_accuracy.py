@@ -166,6 +166,22 @@ def test_compiled_code_and_python_obey_one_law(low_rank, kind, linker):
         assert backward_error(d, U, c, B, X) < 64 * np.finfo(float).eps
 
 
+@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("kind", ["random", "groups", "nearly collinear columns", "several tiny entries"])
+def test_coefficients_of_a_right_hand_side_in_the_range_obey_it_too(low_rank, kind, linker):
+    """Of U in either memory order."""
+    fn = low_rank.in_range(linker)
+    for noise in (1.0, 1e-4, 1e-8, 1e-11, 1e-14):
+        values = problem(kind, noise, 0)
+        U, c, d, *_ = (values[name] for name in NAMES)
+        Z = np.random.default_rng(1).normal(size=(U.shape[1], 3))
+        B = U.astype(np.longdouble) @ Z
+        for order in "CF":
+            assert (
+                backward_error(d, U, c, B, fn(d, np.array(U, order=order), c, Z)) < 64 * np.finfo(float).eps
+            )
+
+
 def backward_error(d, U, c, B, X):
     """The largest ``|b - K x| / |x|`` of the columns, rows in the scale of K; the residual in long double."""
     d, U, c, B, X = (array.astype(np.longdouble) for array in (d, U, c, B, X))

@@ -35,6 +35,7 @@ PARTS = D, U, C
 
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
+    "Gram": (ops.Gram(), [U]),
     "CholeskyInverse": (ops.CholeskyInverse(), [np.linalg.cholesky(SPD)]),
     "CholeskySolveMany": (ops.CholeskySolveMany(), [np.linalg.cholesky(SPD), B]),
     "LUInverse": (ops.LUInverse(), [*LU_IN_ROWS]),
@@ -49,6 +50,7 @@ CASES = {
     "LowRankFactor": (ops.LowRankFactor(symmetric=True, positive_definite=True), [*PARTS]),
     "LowRankSolve": (ops.LowRankSolve(symmetric=True), [*PARTS, *SYMMETRIC, B]),
     "LowRankSolveColumns": (ops.LowRankSolveColumns(), [*PARTS, *SYMMETRIC]),
+    "LowRankSolveInRange": (ops.LowRankSolveInRange(), [*PARTS, *SYMMETRIC, U.T @ B]),
     "LowRankInverseDiagonal": (ops.LowRankInverseDiagonal(symmetric=True), [*PARTS, *SYMMETRIC]),
     "BlockCG": (
         ops.BlockCG(),
@@ -62,9 +64,11 @@ CASES = {
 }
 # The only lengths that are nobody else's: (input, axis) of columns to solve for.
 FREE = {
+    "Gram": {(0, 0), (0, 1)},
     "CholeskyOrLUSolve": {(3, 1)},
     "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
+    "LowRankSolveInRange": {(9, 1)},
     "BlockCG": {(1, 1)},
     "ExchangeSign": {(0, 0)},
 }
@@ -80,6 +84,7 @@ MORE = {
         (ops.LowRankSolve(symmetric=False, transposed=True), [ELIMINATED_D, U, V, *DENSE, B]),
     ],
     "LowRankSolveColumns": [(ops.LowRankSolveColumns(), [ELIMINATED_D, U, C, *ELIMINATED])],
+    "LowRankSolveInRange": [(ops.LowRankSolveInRange(), [ELIMINATED_D, U, C, *ELIMINATED, U.T @ B])],
     "LowRankInverseDiagonal": [
         (ops.LowRankInverseDiagonal(symmetric=True), [ELIMINATED_D, U, C, *ELIMINATED]),
         (ops.LowRankInverseDiagonal(symmetric=False), [D, U, V, *GENERAL]),
