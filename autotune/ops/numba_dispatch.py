@@ -9,7 +9,15 @@ from numba.core import types
 from numba.core.extending import intrinsic, register_jitable
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from autotune.ops import _batches, _lapack, _layout, core_cholesky, core_cholesky_or_lu, core_inverse, shapes
+from autotune.ops import (
+    _lapack,
+    _layout,
+    core_cholesky,
+    core_cholesky_or_lu,
+    core_inverse,
+    numba_batches,
+    shapes,
+)
 from autotune.ops._by_address import VERSION, by_address, c_array, readable
 from autotune.ops._layout import cast as _cast
 from autotune.ops.cholesky_or_lu import (
@@ -23,8 +31,8 @@ from autotune.ops.cholesky_or_lu import (
 from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse
 
-# Imported for their effect: they give Numba functions of `kernels`, and `_batches` loops to PyTensor.
-__all__ = ["_batches", "_lapack", "_layout"]
+# Imported for their effect: they give Numba functions of `kernels`, and `numba_batches` loops to PyTensor.
+__all__ = ["_lapack", "_layout", "numba_batches"]
 
 for function in (
     core_inverse.cholesky_inverse,
