@@ -83,7 +83,8 @@ def rounds(case):
 
 
 def misfit(case, c):
-    """Values of which one input has another length than the rest, and what was changed; None if none is free.
+    """Values of which one input has another length than the rest, what was changed, and whether a length of
+    one was or became another; None if none is free.
 
     The changed axis has no static length: only the graph can refuse it.
     """
@@ -104,4 +105,5 @@ def misfit(case, c):
         return None
     values[at] = np.resize(old, shape) if old.size else np.ones(shape, old.dtype)
     name = case.variables[at].name or f"input {at}"
-    return values, f"{name} {case.variables[at].type}: {old.shape} made {tuple(shape)}"
+    what = f"{name} {case.variables[at].type}: {old.shape} made {tuple(shape)}"
+    return values, what, 1 in (shape[axis], old.shape[axis])
