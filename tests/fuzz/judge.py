@@ -200,7 +200,7 @@ def _few(x):
 
 def natural_noise(run, values, results, eps, r):
     """What becomes of the results of ``run`` when inputs move by a rounding error; it is None where it
-    raises."""
+    raises. The moves that it survives tell little then: exact zeros, of a matrix that stays singular."""
     noise = [Noise() for _ in results]
     for _ in range(MOVES):
         moved = [
@@ -215,4 +215,4 @@ def natural_noise(run, values, results, eps, r):
                 with np.errstate(all="ignore"):
                     d = np.abs(p - q)
                 found.size = max(found.size, float(d[np.isfinite(d)].max(initial=0.0)))
-    return noise
+    return [Noise(max(found.size, eps), True) if found.lost else found for found in noise]

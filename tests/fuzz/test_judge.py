@@ -114,6 +114,14 @@ def test_a_result_is_lost_where_rounding_of_the_inputs_loses_it(singular):
     assert noise.lost
 
 
+def test_exact_zeros_beside_what_raises_may_be_roundings():
+    zero, r = np.array(0.0), np.random.RandomState(0)
+    run = lambda v: None if v[0] > 1 else [zero]  # noqa: E731
+    [noise] = natural_noise(run, [np.array(1.0)], [zero], 2.2e-16, r)
+    for error, kinds in ((1e-32, []), (1e-3, ["value"])):
+        assert judged(np.array(error), zero, zero, noise=noise.size, lost=noise.lost) == kinds
+
+
 def test_plain_is_wrong_only_where_there_is_no_doubt():
     evidence = Evidence(lambda: [RIGHT, np.array(1.0)], lambda: 10.0, lambda: [Noise(), Noise(0.01)], 2.2e-16)
     assert wrong([RIGHT + 1, np.array(1.0)], evidence)
