@@ -43,6 +43,7 @@ from autotune.rewrite.early import (
     guard_structure,
     read_diagonals_back,
     release_structure,
+    solve_as_given,
     split_determinants,
     sum_diagonals_of_products,
 )
@@ -105,6 +106,7 @@ class ProtectStructure(GuardedPass):
 
     def attempt(self, fgraph):
         if has_roots(fgraph):
+            solve_as_given(fgraph)
             split_determinants(fgraph)
             sum_diagonals_of_products(fgraph)
             guard_structure(fgraph)
