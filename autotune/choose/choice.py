@@ -171,7 +171,9 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
         parts=tuple(decide(part, policy, profile) for part in _parts_of(problem, names)),
     )
     crossover = getattr(ruled[0].force_rule, "crossover", None)
-    return decision if crossover is None else _crossing(decision, crossover, f"{crossover}, {reason}")
+    if crossover is None or problem.differentiated:  # sizes are looked at when that is over
+        return decision
+    return _crossing(decision, crossover, f"{crossover}, {reason}")
 
 
 def _ruled(problem: Problem, policy: Policy, n: int | None = None) -> list[Resolved]:
