@@ -130,7 +130,7 @@ def _judged(p, a, evidence, i, label, tags):
         reason = "NaN, as plain's is or raises after rounding of the inputs"
     elif evidence.beyond_judging:
         reason = "ill-conditioned beyond judging"
-    elif _symmetric_part_right(a, right, allowed, error_a > 1e-6 * scale):
+    elif _symmetric_part_right(a, right, allowed):
         reason = "gradient of a symmetric matrix, spread otherwise over the triangles"
     elif not np.isfinite(error_a):
         return Fault("nan", text)
@@ -185,8 +185,8 @@ def _eps(p, evidence):
     return max(evidence.eps, np.finfo(p.dtype).eps) if p.dtype.kind in "fc" else evidence.eps
 
 
-def _symmetric_part_right(a, right, allowed, far):
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or not far:
+def _symmetric_part_right(a, right, allowed):
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         return False
     a, right = (x + np.swapaxes(x, -1, -2) for x in (a, right))
     return distance(a, right) <= 2 * allowed

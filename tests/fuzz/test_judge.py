@@ -57,9 +57,17 @@ def test_only_plain_being_wrong_is_no_fault():
 
 
 def test_ten_times_the_error_of_plain_is_allowed_and_more_is_not():
-    plain = RIGHT * (1 + 1e-9)
-    assert judged(RIGHT * (1 + 9e-9), plain) == []
-    assert judged(RIGHT * (1 + 12e-9), plain) == ["accuracy"]
+    right = RIGHT.ravel()  # no matrix: the gradient of one is judged by its symmetric part
+    plain = right * (1 + 1e-9)
+    assert judged(right * (1 + 9e-9), plain, right) == []
+    assert judged(right * (1 + 12e-9), plain, right) == ["accuracy"]
+
+
+def test_a_gradient_of_a_symmetric_matrix_is_known_up_to_an_antisymmetric_part():
+    turned = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    for size in (1.0, 1e-9):
+        assert judged(RIGHT + size * turned) == []
+        assert judged(RIGHT + size * turned.T @ turned)
 
 
 def test_condition_and_noise_excuse_what_they_explain():
