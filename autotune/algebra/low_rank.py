@@ -110,6 +110,11 @@ class LowRank(Operator):
         return [call("gemm", m=n, n=k, k=n, count=2)]
 
     @staticmethod
+    def multiplying(term, columns):
+        n, k = (known(size) for _, size in term.dims)
+        return [call("gemm", m=k, n=columns, k=n), call("gemm", m=n, n=columns, k=k)]
+
+    @staticmethod
     def logdet_pullback(term, checked):
         return [Request("solve", dict(term.dims)["rank"], checked=checked)]
 
