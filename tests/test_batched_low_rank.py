@@ -131,6 +131,17 @@ def test_value_and_gradient_are_plain_ones(form, loss):
         assert not full_arrays(fn)
 
 
+def test_an_inverse_is_differentiated_after_tune():
+    value = LOSSES["inverse"](named("U U' + diag(d)", variables()), None)
+    tuned = autotune.tune(value, FORCED)
+    inputs, wanted = outputs(value)
+    mine = compile_with(inputs, [tuned, *pt.grad(tuned, inputs, disconnected_inputs="ignore")], FORCED)
+    assert NAME in chosen(mine)
+    given = [values()[i.name] for i in inputs]
+    for found, plain in zip(mine(*given), compile_plain(inputs, wanted)(*given), strict=True):
+        assert relative_error(found, plain) < 1e-10
+
+
 @pytest.mark.parametrize("form", in_turn(list(FORMS), 13))
 def test_without_static_lengths(form):
     """If columns are few: by default, that has to be known."""

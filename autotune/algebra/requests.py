@@ -326,11 +326,13 @@ class SandwichCotangent:
 
 
 def summed_to(var, bar, ndim):
-    """The cotangent of ``var``: ``bar`` summed over the batch axes, all but the last ``ndim``, along which
-    ``var`` has length 1.
+    """The cotangent of ``var``: ``bar`` summed over the batch axes, all but the last ``ndim``, that ``var``
+    lacks, and over those along which it has length 1.
 
     PyTensor broadcasts no axis whose length 1 it learns when the function runs.
     """
+    lacking = bar.type.ndim - var.type.ndim
+    bar = bar.sum(axis=tuple(range(lacking))) if lacking else bar
     lengths = zip(var.type.shape[:-ndim], bar.type.shape[:-ndim], strict=True)
     axes = [axis for axis, (one, broadcast) in enumerate(lengths) if one == 1 and broadcast != 1]
     return bar.sum(axis=axes, keepdims=True) if axes else bar
