@@ -35,11 +35,11 @@ class Noise:
 
 class Evidence:
     """What decides, computed when first needed. The functions give per output a truth, for all the condition
-    number, per output the noise."""
+    number, per output the noise. ``switched``: positions of outputs in which a NaN may be dropped."""
 
-    def __init__(self, truth, condition, noise, eps, iterative=False, mixed=False):
+    def __init__(self, truth, condition, noise, eps, iterative=False, mixed=False, switched=frozenset()):
         self._truth, self._condition, self._noise = truth, condition, noise
-        self.eps, self.iterative, self.mixed = eps, iterative, mixed
+        self.eps, self.iterative, self.mixed, self.switched = eps, iterative, mixed, switched
 
     @cached_property
     def truth(self):
@@ -128,6 +128,8 @@ def _judged(p, a, evidence, i, label, tags):
         reason = "plain's NaN pattern is not right either"
     elif np.isfinite(right).all() and np.isnan(a).any() and evidence.noise[i].lost:
         reason = "NaN, as plain's is or raises after rounding of the inputs"
+    elif i in evidence.switched and np.isnan(p).any() and np.isfinite(a).all():
+        reason = "without the 0 * NaN of a branch that is not taken"
     elif evidence.beyond_judging:
         reason = "ill-conditioned beyond judging"
     elif _symmetric_part_right(a, right, allowed):

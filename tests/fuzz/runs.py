@@ -85,6 +85,7 @@ class Runs:
             lambda: [Noise()] * len(raw),
             evidence.eps,
             evidence.iterative,
+            switched=evidence.switched,
         )
         return not judge(raw, tuned, quiet, labels, self.outcome.tags)
 
@@ -154,6 +155,7 @@ class Runs:
             eps,
             iterative,
             checks.mixed(case, self.setting),
+            case.through_switches,
         )
 
     def noise(self, before, results, eps):

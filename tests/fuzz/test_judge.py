@@ -41,6 +41,13 @@ def test_a_lost_nan_is_a_fault():
     assert judged(np.zeros(3), nan, nan) == ["nan"]
 
 
+def test_the_nan_of_a_branch_that_is_not_taken_may_be_lost():
+    nan, number = np.full(3, np.nan), np.zeros(3)
+    for plain, tuned, faults in ((nan, number, 0), (number, nan, 1)):
+        evidence = Evidence(lambda p=plain: [p], lambda: 1.0, lambda: [Noise()], 1e-16, switched={0})
+        assert len(judge([plain], [tuned], evidence, [""], Counter())) == faults
+
+
 def test_nan_in_place_of_minus_infinity_is_a_fault():
     assert judged(np.array(np.nan), np.array(-np.inf), np.array(-np.inf)) == ["nan"]
 
