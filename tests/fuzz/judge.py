@@ -85,7 +85,9 @@ def judge(plain, tuned, evidence, labels, tags):
 
 
 def wrong(results, evidence):
-    """Whether some result is far from its value in long double, beyond what condition and noise explain."""
+    """Whether some result is far from its value in long double, beyond what condition and noise explain, or
+    a number where that is NaN: PyTensor believes what a solve promises of its matrix, and nothing beside it
+    is right then."""
     return any(_is_wrong(p, evidence, i) for i, p in enumerate(results))
 
 
@@ -93,6 +95,8 @@ def _is_wrong(p, evidence, i):
     right = _true(evidence, i, p)
     if right is None or isinstance(right, str) or p.dtype.kind != "f" or evidence.beyond_judging:
         return False
+    if np.any(np.isnan(right) & np.isfinite(p)):
+        return True
     error, finite = distance(p, right), np.isfinite(right)
     scale = float(np.abs(right[finite]).max(initial=0.0))
     return FAR * scale < error < np.inf and error > _allowed(0.0, scale, _eps(p, evidence), evidence, i)

@@ -142,3 +142,6 @@ def test_plain_is_wrong_only_where_there_is_no_doubt():
     assert wrong([RIGHT + 1, np.array(1.0)], evidence)
     for one, other in ((RIGHT * 1.001, 1.0), (RIGHT, 1.1), (RIGHT * np.nan, 1.0)):
         assert not wrong([one, np.array(other)], evidence)
+    evidence = Evidence(lambda: [RIGHT * np.nan], lambda: 10.0, lambda: [Noise()], 2.2e-16)
+    assert wrong([RIGHT], evidence)
+    assert not wrong([RIGHT * np.nan], evidence)
