@@ -106,7 +106,7 @@ STAND_INS = {
         Term("congruence", children=(LOWER,), facts=(("symmetric", True),), order="same"),
         symmetric=True,
     ),
-    "inverse": Problem(
+    "precision": Problem(
         (Request("solve", 2), Request("logdet", form="lu")),
         Term("inverse", children=(diagonal_plus_low_rank(8, 2),), order="same"),
     ),
