@@ -1,6 +1,7 @@
 """Measuring what the kernels of `cost_models` cost on this machine.
 
-- `graphs`: one small PyTensor graph per kernel, run through the linker that users run.
+- `timing_graph`: a small PyTensor graph that times a kernel, run through the linker that users run.
+- `graphs`: one for each kernel; those of `dense_graphs`, `batch_graphs` and `structured_graphs` too.
 - `grids`: the sizes at which each kernel is timed.
 - `measure`: honest timing: warm-up, enough loops, interleaved repeats, the minimum, a budget.
 - `worker`: a child process that compiles and times, so that a crash or a hang costs one kernel.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
-from calibration.graphs import EIGENVALUES
+from calibration.structured_graphs import EIGENVALUES
 from cost_models.kernels import KERNEL_BY_NAME, Dims
 
 _SQUARE_QUICK = (2, 5, 12, 24, 40, 60, 90, 140, 200, 300, 450, 700, 1000, 1400)

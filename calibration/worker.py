@@ -18,16 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from calibration.graphs import (
-    GRAPH_BY_KERNEL,
-    OPS,
-    TimingGraph,
-    arguments,
-    compile_graph,
-    compile_idle,
-    compile_ops,
-)
+from calibration.graphs import GRAPH_BY_KERNEL, OPS, compile_ops
 from calibration.measure import Case, measure
+from calibration.timing_graph import TimingGraph, arguments, compile_graph, compile_idle
 from cost_models import fingerprint
 
 TOLERANCE = {"float64": 1e-8, "float32": 1e-2}

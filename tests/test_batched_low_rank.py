@@ -22,9 +22,9 @@ SHAPES = {"Z": (N, K), "U": (J, N, K), "w": (J, K), "s": (J,), "t": (), "d": (J,
 CHOLESKY = pt.as_tensor(np.tril(np.random.default_rng(2).uniform(1, 2, size=(J, K, K))))
 
 
-def variables(known=True):
-    rank = {"Z": K, "U": K, "w": K}  # columns are few: that has to be known
-    free = {name: (None,) * (len(shape) - 1) + (rank.get(name),) for name, shape in SHAPES.items() if shape}
+def variables(known=True, rank=K):
+    ranks = {"Z": rank, "U": rank, "w": rank}
+    free = {name: (None,) * (len(shape) - 1) + (ranks.get(name),) for name, shape in SHAPES.items() if shape}
     return {
         name: pt.tensor(name, shape=shape if known else free.get(name, ())) for name, shape in SHAPES.items()
     }
@@ -132,9 +132,27 @@ def test_value_and_gradient_are_plain_ones(form, loss):
         assert not full_arrays(fn)
 
 
+def test_an_inverse_is_differentiated_after_tune():
+    value = LOSSES["inverse"](named("U U' + diag(d)", variables()), None)
+    tuned = autotune.tune(value, FORCED)
+    inputs, wanted = outputs(value)
+    mine = compile_with(inputs, [tuned, *pt.grad(tuned, inputs, disconnected_inputs="ignore")], FORCED)
+    assert NAME in chosen(mine)
+    given = [values()[i.name] for i in inputs]
+    for found, plain in zip(mine(*given), compile_plain(inputs, wanted)(*given), strict=True):
+        assert relative_error(found, plain) < 1e-10
+
+
 @pytest.mark.parametrize("form", in_turn(list(FORMS), 13))
 def test_without_static_lengths(form):
+    """If columns are few: by default, that has to be known."""
     assert NAME in chosen(compared(by_factor(named(form, v := variables(known=False)), v["y"])))
+
+
+@pytest.mark.parametrize("form", in_turn(list(FORMS), 5))
+def test_columns_of_unknown_number(form):
+    fn = compared(LOSSES["solve"](named(form, v := variables(known=False, rank=None)), v["y"]))
+    assert NAME in chosen(fn)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what is not used

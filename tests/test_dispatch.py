@@ -111,6 +111,19 @@ def test_the_plan_states_the_crossover_and_pins_repeat_it_without_a_profile(tmp_
     assert sorted(op_names(again)) == sorted(op_names(fn))
 
 
+@pytest.mark.parametrize("tuned", [False, True])
+def test_pins_of_a_crossover_wait_for_the_sizes_before_autodiff(tmp_path, tuned):
+    def compiled_by(policy):
+        loss = sum(out.sum() for out in LOW_RANK)
+        loss = autotune.tune(loss, policy) if tuned else loss
+        return compiled([U, d, b], [loss, *pt.grad(loss, [U, d])], policy)
+
+    fn = compiled_by(None)
+    again = compiled_by(autotune.explain(fn).save(tmp_path / "pins.yaml"))
+    assert decision_of(again).crossover == decision_of(fn).crossover
+    assert sorted(op_names(again)) == sorted(op_names(fn))
+
+
 @pytest.mark.parametrize(
     "policy",
     [

@@ -122,13 +122,6 @@ def by_tau(rows, matrix):
     return model
 
 
-def by_potential():
-    with pm.Model() as made:
-        tau, r = smooth(*scales()), ROWS
-        pm.Potential("y", 0.5 * (3 * slogdet(tau)[1] - ((r @ tau) * r).sum()))
-    return made
-
-
 def smooth(s, t):
     return s * pt.exp(-((T[:, None] - T) ** 2) / t) + 0.1 * pt.eye(N)
 
@@ -167,12 +160,6 @@ def tagged_data(value):
 
 
 HINTS = {
-    "precision of rows": (
-        by_tau(ROWS, smooth),
-        by_potential,
-        "PyMC inverts the tau of y and factorises the inverse",
-        'pm.Potential("y", 0.5 * (3 * pt.linalg.slogdet(tau)[1] - ((r @ tau) * r).sum()))',
-    ),
     "shape of data": (
         product(lambda: pm.Data("B", B)),
         product(lambda: pm.Data("B", B, shape=B.shape)),
@@ -229,6 +216,7 @@ NOTHING_TO_GAIN = {
     "factor analysis": factor_analysis,
     "two uses": two_uses,
     "precision of one row": by_tau(Y, smooth),
+    "precision of rows": by_tau(ROWS, smooth),
     "data that need no shape": covariance(lambda s, t: (X := pm.Data("X", ROWS.T)) @ X.T * s + t * pt.eye(N)),
     "a constant": covariance(lambda s, t: A),
 }

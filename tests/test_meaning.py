@@ -249,6 +249,17 @@ def test_a_symmetric_solve_reads_the_triangle_it_is_given(assume_a, lower):
         np.testing.assert_allclose(result, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("door", ["mode", "tune"])
+@pytest.mark.parametrize("assume_a", ["sym", "her"])
+def test_the_gradient_of_a_symmetric_solve_reads_that_triangle_too(assume_a, door):
+    s = pt.scalar("s")
+    found = solve(s[None, None, None] * A[None], b[None], assume_a=assume_a, b_ndim=1).sum()
+    found = autotune.tune(found) if door == "tune" else found
+    S = MATRICES["indefinite"]
+    fn = compile_with([s, A, b], pt.grad(found, b))
+    np.testing.assert_allclose(fn(0.5, np.triu(S), b_value), np.linalg.solve(0.5 * S, np.ones(N)), rtol=1e-9)
+
+
 # -- dtypes of pieces ---------------------------------------------------------------------------------
 
 S_VALUE, COUNTS = 2.7, np.arange(N) % 5 + 100

@@ -109,6 +109,10 @@ STAND_INS = {
         Term("congruence", children=(LOWER,), facts=(("symmetric", True),), order="same"),
         symmetric=True,
     ),
+    "precision": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("inverse", children=(diagonal_plus_low_rank(8, 2),), order="same"),
+    ),
     "orthonormal columns": Problem(
         (Request("solve", 2), Request("logdet", form="lu")),
         sum_term(diagonal_term(8), Term("low_rank", (("n", 8), ("rank", 2)), ORTHONORMAL)),

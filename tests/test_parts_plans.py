@@ -5,6 +5,7 @@ import sys
 from itertools import product
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from helpers import compile_plain, compile_with, in_turn, op_names, python_mode, relative_error, spd
@@ -58,6 +59,22 @@ def test_a_saved_plan_with_gradients_compiles_again(form, loss, known, policy, t
     plain = compile_plain(inputs, outputs, base)
     for mine, right in zip(again(*VALUES), plain(*VALUES), strict=True):
         assert relative_error(mine, right) < 1e-9
+
+
+def test_pins_of_parts_whose_order_is_known_after_autodiff_only(tmp_path, caplog):
+    like = pytensor.shared(np.ones(4), name="like")
+    B, d, u, y = pt.matrix("B", shape=(3, 3)), pt.vector("d"), pt.vector("u"), pt.vector("y")
+    K = kron(B, pt.eye(like.shape[0]) * d + pt.outer(u, u))
+    value = solve(K, y).sum()
+    outputs = [value, pt.grad(value, B)]
+    fn = compile_with([B, d, u, y], outputs, {"rules": [{"match": {"part": "B"}, "forbid": "keep"}]})
+    [whole] = autotune.explain(fn).decisions
+    assert [(part.problem.part, part.problem.n) for part in whole.parts] == [("A", 3), ("B", 4)]
+    assert whole.parts[1].chosen != "keep"
+    pins = autotune.explain(fn).save(tmp_path / "pins.yaml")
+    again = compile_with([B, d, u, y], outputs, pins)
+    assert "finds nothing" not in caplog.text
+    assert not autotune.explain(fn).diff(autotune.explain(again))
 
 
 FIRST_COMPILE = """

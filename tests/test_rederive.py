@@ -2,8 +2,6 @@
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytensor
@@ -20,109 +18,26 @@ from helpers import (
     relative_error,
 )
 from pytensor.compile.builders import OpFromGraph
-from pytensor.gradient import disconnected_grad, zero_grad
-from pytensor.graph.basic import Apply
-from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.op import Op
-from pytensor.tensor.linalg import cholesky, inv, slogdet, solve, solve_triangular
+from pytensor.tensor.linalg import inv, slogdet, solve
+from taken_gradients import (
+    EXACT,
+    LOSSES,
+    LOW_RANK_VALUES,
+    MATRICES,
+    STYLES,
+    Y_VALUE,
+    N,
+    a_case,
+    assert_same,
+    by_factor,
+    by_inverse,
+    by_solve,
+    dense,
+    low_rank,
+)
 
 import autotune
-from autotune.algebra.requests import RequestOp
 from autotune.ops._base import LinalgOp
-from autotune.rewrite.rederive import DecideTakenGradients
-
-N, K = 40, 2
-RNG = np.random.default_rng(12)
-EXACT = {"margin": 0, "rules": [{"forbid": ["keep", "cg", "lanczos"]}]}
-X_VALUE, Y_VALUE = RNG.normal(size=(N, 2)), RNG.normal(size=N)
-# length, scale, noise; loadings, diagonal
-DENSE_VALUES = [np.array(0.8), np.array(1.2), np.array(0.5)]
-LOW_RANK_VALUES = [RNG.normal(size=(N, K)), RNG.uniform(1, 2, N)]
-
-
-@dataclass
-class Case:
-    """A loss, what it is differentiated by, and the inputs with values."""
-
-    inputs: list[Any]
-    loss: Any
-    wrt: list[Any]
-    values: list[Any]
-
-    def outputs(self, loss=None):
-        loss = self.loss if loss is None else loss
-        return [loss, *pt.grad(loss, self.wrt)]
-
-
-def dense(X, length, scale, noise):
-    squares = ((X[:, None, :] - X[None, :, :]) ** 2).sum(axis=-1)
-    return scale**2 * pt.exp(-0.5 * squares / length**2) + noise**2 * pt.eye(X.shape[0])
-
-
-def low_rank(X, U, d):
-    return U @ U.T + pt.diag(d)
-
-
-MATRICES = {"dense": (dense, DENSE_VALUES), "low_rank": (low_rank, LOW_RANK_VALUES)}
-
-
-def by_inverse(A, y):
-    return 0.5 * y @ inv(A) @ y + 0.5 * slogdet(A)[1]
-
-
-def by_factor(A, y):
-    L = cholesky(A)
-    return 0.5 * pt.sqr(solve_triangular(L, y, lower=True)).sum() + pt.log(pt.diagonal(L)).sum()
-
-
-def by_solve(A, y):
-    return 0.5 * y @ solve(A, y, assume_a="pos") + 0.5 * slogdet(A)[1]
-
-
-LOSSES = {"inverse": by_inverse, "factor": by_factor, "solve": by_solve}
-
-
-def separate(values, known):
-    inputs = [variable(f"p{i}", v, known) for i, v in enumerate(values)]
-    return [inputs, inputs, inputs, values]
-
-
-def logarithms(values, known):
-    logs = [variable(f"log_p{i}", v, known) for i, v in enumerate(values)]
-    return [logs, [pt.exp(v) for v in logs], logs, [np.log(np.abs(v)) for v in values]]
-
-
-def flat(values, known):
-    """One vector that is cut into pieces."""
-    total = np.concatenate([v.ravel() for v in values])
-    theta, pieces, start = variable("theta", total, known), [], 0
-    for v in values:
-        piece = theta[start : start + v.size]
-        pieces.append(piece.reshape(v.shape) if v.ndim else piece[0])
-        start += v.size
-    return [[theta], pieces, [theta], [total]]
-
-
-def pieces_of_flat(values, known):
-    """The same, differentiated by its pieces."""
-    inputs, pieces, _, given = flat(values, known)
-    return [inputs, pieces, pieces, given]
-
-
-STYLES = {f.__name__: f for f in (separate, logarithms, flat, pieces_of_flat)}
-
-
-def variable(name, value, known=True):
-    return pt.tensor(name, dtype="float64", shape=value.shape if known else (None,) * value.ndim)
-
-
-def a_case(matrix="dense", loss="inverse", style="separate", known=True):
-    form, values = MATRICES[matrix]
-    inputs, parameters, wrt, given = STYLES[style](values, known)
-    X, y = variable("X", X_VALUE, known), variable("y", Y_VALUE, known)
-    value = LOSSES[loss](form(X, *parameters), y)
-    return Case([X, y, *inputs], value, wrt, [X_VALUE, Y_VALUE, *given])
-
 
 FORMS = {
     "value and gradient": lambda c: c.outputs(),
@@ -130,10 +45,7 @@ FORMS = {
     "negated afterwards": lambda c: [-c.loss, *(-g for g in pt.grad(c.loss, c.wrt))],
     "negated before": lambda c: c.outputs(-c.loss),
     "mean over data": lambda c: c.outputs(c.loss / c.inputs[1].shape[0]),
-    "one flat gradient": lambda c: [
-        c.loss,
-        pt.concatenate([g.ravel() for g in pt.grad(c.loss, c.wrt)]),
-    ],
+    "one flat gradient": lambda c: [c.loss, pt.concatenate([g.ravel() for g in pt.grad(c.loss, c.wrt)])],
     "with a prior": lambda c: c.outputs(c.loss + sum((v**2).sum() for v in c.wrt)),
     "norm of the gradient": lambda c: [sum((g**2).sum() for g in pt.grad(c.loss, c.wrt))],
     "one step": lambda c: [v - 0.1 * g for v, g in zip(c.wrt, pt.grad(c.loss, c.wrt), strict=True)],
@@ -160,12 +72,6 @@ def algebra(fn) -> Counter:
         if isinstance(core, LinalgOp) or ".linalg" in module or "blas" in module or "autotune.ops" in module:
             counted[str(core)] += 1
     return counted
-
-
-def assert_same(fn, plain, values, tolerance=1e-9):
-    for ours, expected in zip(fn(*values), plain(*values), strict=True):
-        assert (ours.shape, ours.dtype) == (expected.shape, expected.dtype)
-        assert relative_error(ours, expected) < tolerance
 
 
 @pytest.mark.parametrize(("matrix", "loss", "style", "form"), in_turn(CASES, 7))
@@ -323,145 +229,6 @@ def test_beside_graphs_inside(wrap):
         fn = compile_with(case.inputs, outputs, EXACT)
         assert any(d.before_autodiff for d in autotune.explain(fn).decisions)
         assert_same(fn, compile_plain(case.inputs, outputs), case.values)
-
-
-# -- what stays as it is ----------------------------------------------------------------------------------
-
-
-class WithoutGradient(Op):
-    __props__ = ()
-
-    def make_node(self, x):
-        return Apply(self, [x], [x.type()])
-
-    def perform(self, node, inputs, outputs):
-        outputs[0][0] = inputs[0]
-
-
-def hessian_product(case):
-    [first] = pt.grad(case.loss, case.wrt[-1:])
-    return [case.loss, first, pt.grad(first.sum(), case.wrt[-1])]
-
-
-def by_the_matrix(case):
-    A = low_rank(case.inputs[0], *case.inputs[2:])
-    return [pt.grad(by_inverse(A, case.inputs[1]), A)]
-
-
-def part_of_the_gradient(case):
-    A = low_rank(case.inputs[0], *case.inputs[2:])
-    logdet = slogdet(A)[1]
-    loss = case.inputs[1] @ inv(A) @ case.inputs[1] + logdet
-    return [loss, *pt.grad(loss, case.wrt, consider_constant=[logdet])]
-
-
-def jacobian_by_hand(case):
-    A = low_rank(case.inputs[0], *case.inputs[2:])
-    x = solve(A, case.inputs[1])
-    return [pt.grad(x[i], case.wrt[1]) for i in range(6)]
-
-
-def a_product_with_the_jacobian(case):
-    x = solve(low_rank(case.inputs[0], *case.inputs[2:]), case.inputs[1])
-    return pt.grad(None, case.wrt, known_grads={x: pt.cos(case.inputs[1])})
-
-
-LEFT = {
-    f.__name__: f
-    for f in (
-        hessian_product,
-        by_the_matrix,
-        part_of_the_gradient,
-        jacobian_by_hand,
-        a_product_with_the_jacobian,
-    )
-}
-
-
-@pytest.mark.parametrize("name", LEFT)
-def test_in_doubt_the_graph_stays(name):
-    case = a_case("low_rank")
-    outputs = LEFT[name](case)
-    assert not changes(case.inputs, outputs)
-    fn = compile_with(case.inputs, outputs, EXACT)
-    assert not any(d.before_autodiff for d in autotune.explain(fn).decisions)
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
-
-
-def changes(inputs, outputs) -> bool:
-    """Whether the rewrite changes the graph of a function."""
-    return rewritten(FunctionGraph(inputs, outputs, clone=True))
-
-
-def rewritten(fgraph) -> bool:
-    before = pytensor.dprint(fgraph, file="str")
-    DecideTakenGradients(EXACT).rewrite(fgraph)
-    return before != pytensor.dprint(fgraph, file="str")
-
-
-@pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("style", STYLES)
-def test_the_second_time_nothing_is_left_to_do(matrix, style):
-    case = a_case(matrix, "inverse", style)
-    fgraph = FunctionGraph(case.inputs, [*case.outputs(), case.loss * 2], clone=True)
-    assert rewritten(fgraph)
-    assert any(isinstance(node.op, RequestOp) for node in fgraph.apply_nodes)
-    assert not rewritten(fgraph)
-
-
-def test_what_is_kept_stays_as_it_was_written():
-    case = a_case("low_rank")
-    fgraph = FunctionGraph(case.inputs, case.outputs(), clone=True)
-    before = pytensor.dprint(fgraph, file="str")
-    DecideTakenGradients(forced("keep")).rewrite(fgraph)
-    assert pytensor.dprint(fgraph, file="str") == before
-
-
-def test_values_alone_are_not_touched():
-    case = a_case("low_rank")
-    assert not changes(case.inputs, [case.loss, pt.ones_like(case.loss) * 3])
-
-
-def test_an_op_that_cannot_be_differentiated_is_no_obstacle_elsewhere():
-    case = a_case("low_rank")
-    outputs = [*case.outputs(), WithoutGradient()(case.inputs[1]).sum()]
-    fn = compile_with(case.inputs, outputs, EXACT)
-    assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
-
-
-def test_an_op_that_cannot_be_differentiated_where_nobody_did():
-    case = a_case("low_rank")
-    case.loss = case.loss + (WithoutGradient()(case.inputs[0]) ** 2).sum()
-    outputs = [case.loss, *pt.grad(case.loss, case.wrt, consider_constant=[case.inputs[0]])]
-    assert_same(compile_with(case.inputs, outputs, EXACT), compile_plain(case.inputs, outputs), case.values)
-
-
-def test_a_failure_leaves_the_gradient_to_be_read(monkeypatch, caplog):
-    def fail(*args):
-        raise RuntimeError("on purpose")
-
-    monkeypatch.setattr("autotune.rewrite.rederive.taken_gradients", fail)
-    case = a_case("low_rank")
-    fn = compile_with(case.inputs, case.outputs(), EXACT)
-    assert "on purpose" in caplog.text
-    assert chosen(fn) == ["woodbury"]
-    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
-
-
-@pytest.mark.parametrize("stop", [zero_grad, disconnected_grad])
-def test_a_gradient_that_is_stopped_stays_stopped(stop):
-    """In a graph that was differentiated, and in one that is tuned before."""
-    case = a_case("low_rank")
-    X, y, U, d = case.inputs
-    loss = by_inverse(low_rank(X, U, stop(d) + d**2), y)
-    outputs = [loss, *pt.grad(loss, case.wrt)]
-    tuned = autotune.tune(loss, EXACT)
-    plain = compile_plain(case.inputs, outputs)
-    for ours in (outputs, [tuned, *pt.grad(tuned, case.wrt)]):
-        fn = compile_with(case.inputs, ours, EXACT)
-        assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
-        assert_same(fn, plain, case.values)
 
 
 # -- plans --------------------------------------------------------------------------------------------------

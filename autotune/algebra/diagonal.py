@@ -47,6 +47,10 @@ class Diagonal(Operator):
         return [call("diagonal", n=known(term.n))]
 
     @staticmethod
+    def multiplying(term, columns):
+        return [call("stream", n=known(term.n) * columns)]
+
+    @staticmethod
     def logdet_pullback(term, checked):
         return [Request("inverse_diagonal", checked=checked)]
 

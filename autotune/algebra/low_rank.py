@@ -112,6 +112,11 @@ class LowRank(Operator):
         return [call("gemm", m=n, n=k, k=n, count=2)]
 
     @staticmethod
+    def multiplying(term, columns):
+        n, k = (known(size) for _, size in term.dims)
+        return [call("gemm", m=k, n=columns, k=n), call("gemm", m=n, n=columns, k=k)]
+
+    @staticmethod
     def logdet_pullback(term, checked):
         return [Request("solve", dict(term.dims)["rank"], checked=checked)]
 
@@ -160,10 +165,16 @@ class LowRank(Operator):
 
 def _beside(arrays: Sequence[Any], ndim: int) -> TensorVariable:
     """Vectors (``ndim`` 1) or matrices joined along their last axis; what has no batch is repeated."""
-    last = (..., *(slice(1) for _ in range(ndim)))
     widest = max(arrays, key=lambda x: x.type.ndim)
-    repeated = [x if x.type.ndim == widest.type.ndim else pt.second(widest[last], x) for x in arrays]
-    return pt.concatenate(repeated, axis=-1)
+    return pt.concatenate([repeated_for(widest, x, ndim) for x in arrays], axis=-1)
+
+
+def repeated_for(batch: TensorVariable, x: TensorVariable, ndim: int) -> TensorVariable:
+    """``x``, a vector (``ndim`` 1) or a matrix, once for each in ``batch``, if that has more axes."""
+    if x.type.ndim == batch.type.ndim:
+        return x
+    # only the shape of the sum is computed; its type says 1, which that of ``batch[..., :1]`` does not
+    return pt.second(batch.sum(axis=tuple(range(-ndim, 0)), keepdims=True), x)
 
 
 def _of_one_rank(term: LowRank) -> LowRank:

@@ -22,8 +22,8 @@ from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.example import Draft
-from autotune.problem import Request, Term
-from cost_models import KernelCall
+from autotune.problem import Request, Term, known
+from cost_models import KernelCall, call
 
 Size = Callable[[Any, int], int | None]
 """The length of a variable along an axis, None where it is not known."""
@@ -143,6 +143,12 @@ class Operator:
     def unforming(term: Term) -> list[KernelCall]:
         """The kernels that take a dense cotangent back to the parts."""
         return []
+
+    @staticmethod
+    def multiplying(term: Term, columns: int) -> list[KernelCall]:
+        """The kernels of a product with so many columns."""
+        n = known(term.n)
+        return [call("gemm", m=n, n=columns, k=n)]
 
     @staticmethod
     def logdet_pullback(term: Term, checked: bool) -> list[Request]:

@@ -327,12 +327,12 @@ class SandwichCotangent:
 
 def summed_to(var, bar, ndim):
     """The cotangent of ``var``: ``bar`` summed over the batch axes, all but the last ``ndim``, that ``var``
-    has not, or along which it has length 1.
+    lacks, and over those along which it has length 1.
 
     PyTensor broadcasts no axis whose length 1 it learns when the function runs.
     """
-    more = bar.type.ndim - var.type.ndim
-    bar = bar.sum(axis=tuple(range(more))) if more > 0 else bar
+    lacking = bar.type.ndim - var.type.ndim
+    bar = bar.sum(axis=tuple(range(lacking))) if lacking else bar
     lengths = zip(var.type.shape[:-ndim], bar.type.shape[:-ndim], strict=True)
     axes = [axis for axis, (one, broadcast) in enumerate(lengths) if one == 1 and broadcast != 1]
     return bar.sum(axis=axes, keepdims=True) if axes else bar

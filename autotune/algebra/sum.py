@@ -66,6 +66,10 @@ class Sum(Operator):
         return [*parts, call("stream", n=known(term.n) ** 2)]
 
     @staticmethod
+    def multiplying(term, columns):
+        return [c for child in term.children for c in kind_of(child.kind).multiplying(child, columns)]
+
+    @staticmethod
     def logdet_pullback(term, checked):
         asked = [r for child in term.children for r in kind_of(child.kind).logdet_pullback(child, checked)]
         return list(dict.fromkeys(asked))

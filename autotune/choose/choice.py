@@ -147,7 +147,9 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
     if not policy.pins:
         return None
     ruled = _ruled(problem, policy)
-    if all(r.force_rule is not None and r.force_rule.pin for r in ruled):
+    if problem.part and problem.differentiated and problem.n is None:
+        ruled = _of_some_order(problem, policy) or ruled
+    if _are_pins(ruled):
         _check_forced(problem, ruled, replace(_options(problem, policy, ruled), forced=True))
         names = tuple(r.force or "" for r in ruled)
         reason = f"pinned by {place(ruled[0].force_rule).rstrip(': ')}"
@@ -169,13 +171,26 @@ def pinned(problem: Problem, policy: Policy, profile: Callable[[], Profile]) -> 
         parts=tuple(decide(part, policy, profile) for part in _parts_of(problem, names)),
     )
     crossover = getattr(ruled[0].force_rule, "crossover", None)
-    return decision if crossover is None else _crossing(decision, crossover, f"{crossover}, {reason}")
+    if crossover is None or problem.differentiated:  # sizes are looked at when that is over
+        return decision
+    return _crossing(decision, crossover, f"{crossover}, {reason}")
 
 
-def _ruled(problem: Problem, policy: Policy) -> list[Resolved]:
-    """What the policy demands of each request."""
-    asked = (problem.structure, problem.n, problem.traits)
+def _ruled(problem: Problem, policy: Policy, n: int | None = None) -> list[Resolved]:
+    """What the policy demands of each request; ``n``: the order, if the problem does not know it."""
+    asked = (problem.structure, problem.n if n is None else n, problem.traits)
     return [policy.resolve(problem.name, r.kind, *asked) for r in problem.requests]
+
+
+def _are_pins(ruled: list[Resolved]) -> bool:
+    return all(r.force_rule is not None and r.force_rule.pin for r in ruled)
+
+
+def _of_some_order(problem: Problem, policy: Policy) -> list[Resolved] | None:
+    """The pins of a part whose order was known after autodiff only, when they were saved."""
+    orders = dict.fromkeys(rule.match.min_n for rule in policy.pins)
+    found = (_ruled(problem, policy, n) for n in orders if n is not None)
+    return next((ruled for ruled in found if _are_pins(ruled)), None)
 
 
 def _options(problem, policy, ruled) -> Options:

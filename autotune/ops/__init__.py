@@ -2,10 +2,10 @@
 
 A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`gram`, `factor`, `inverse`,
 `cholesky_or_lu`, `woodbury`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in
-Python) and `small` (without it), `numba_dispatch`, `numba_low_rank` and `numba_iterative` (what they run
-under Numba), `_by_address` (how compiled code is shared), `_batches` and `_threads`, and `_lapack`, `_layout`
-and `_vectors` (`kernels` under Numba). What a direct Op runs is told by its method ``kernels``, for
-strategies and for the prices of whole functions.
+Python) and `small` (without it), `numba_dispatch`, `numba_batches`, `numba_low_rank` and `numba_iterative`
+(what they run under Numba), `_by_address` (how compiled code is shared), `_batches`, `_batch_loops` and
+`_threads`, and `_lapack`, `_layout` and `_vectors` (`kernels` under Numba). What a direct Op runs is told by
+its method ``kernels``, for strategies and for the prices of whole functions.
 """
 
 from autotune.ops._base import compile_all

@@ -10,13 +10,13 @@ from numba.core.extending import intrinsic, register_jitable
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from autotune.ops import (
-    _batches,
     _lapack,
     _layout,
     core_cholesky,
     core_cholesky_or_lu,
     core_gram,
     core_inverse,
+    numba_batches,
     shapes,
 )
 from autotune.ops._by_address import VERSION, by_address, c_array, readable
@@ -33,8 +33,8 @@ from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse
 
-# Imported for their effect: they give Numba functions of `kernels`, and `_batches` loops to PyTensor.
-__all__ = ["_batches", "_lapack", "_layout"]
+# Imported for their effect: they give Numba functions of `kernels`, and `numba_batches` loops to PyTensor.
+__all__ = ["_lapack", "_layout", "numba_batches"]
 
 for function in (
     core_inverse.cholesky_inverse,

@@ -19,15 +19,12 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.traversal import ancestors, toposort
-from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
 
 from autotune.plan.model import Hint
 from autotune.plan.session import switched_off
 from autotune.plan.table import called
 from autotune.policy import Policy
-from autotune.read.scan import core_of
-from autotune.read.views import strip_view
 from autotune.rewrite.before_autodiff import simplify
 from autotune.rewrite.passes import problems_on
 
@@ -68,22 +65,6 @@ class Looked:
     def with_read(self, pairs: Mapping[Any, Any]) -> Any:
         """The log-probability with variables replaced as they are read."""
         return _remade(self.graph.outputs[0], pairs)
-
-    def with_term(self, rv: Any, term: Any) -> Any:
-        """The log-probability with another term of one variable."""
-        model = self.model
-        variables = [*model.free_RVs, *model.observed_RVs, *model.potentials]
-        factors = dict(zip(variables, model.logp(sum=False), strict=True))
-        term.name = factors[rv].name
-        return pt.add(*(factor.sum() for factor in (factors | {rv: term}).values()))
-
-    def in_values(self, *variables: Any) -> list[Any]:
-        """Parameters of random variables as functions of the model's values, simplified."""
-        graph = FunctionGraph(
-            outputs=self.model.replace_rvs_by_values(list(variables)), clone=True, copy_inputs=False
-        )
-        simplify(graph)
-        return list(graph.outputs)
 
     def at_initial_point(self, variable: Any) -> np.ndarray:
         """Its value there."""
@@ -168,38 +149,10 @@ def missing_tags(looked: Looked) -> Iterator[Proposal]:
             yield Hint(_where(problem), found, line), looked.with_read({matrix: tagged})
 
 
-# -- multivariate normal variables ------------------------------------------------------------------------
-
-
-def normal_variables(looked: Looked) -> Iterator[Proposal]:
-    """Multivariate normal variables of several rows given their precision."""
-    for rv in looked.model.basic_RVs:
-        if getattr(rv.owner.op, "name", "") == "multivariate_normal":
-            *_, mu, matrix = rv.owner.inputs
-            core = strip_view(matrix)[0]
-            inverted = isinstance(core_of(core.owner_op), MatrixInverse)
-            mean, core = looked.in_values(mu, core.owner.inputs[0] if inverted else core)
-            residual = looked.model.rvs_to_values[rv] - mean
-            if inverted and core.ndim == 2:
-                yield _by_precision(rv, residual), looked.with_term(rv, _precision_term(residual, core))
-
-
-def _by_precision(rv: Any, residual: Any) -> Hint:
-    found = f"PyMC inverts the tau of {rv.name} and factorises the inverse"
-    rows = f"{residual.type.shape[0]} * " if residual.ndim > 1 else ""
-    term = f"0.5 * ({rows}pt.linalg.slogdet(tau)[1] - ((r @ tau) * r).sum())"
-    return Hint(rv.name, found, f'r = y - mu\npm.Potential("{rv.name}", {term})  # the same up to a constant')
-
-
-def _precision_term(r: Any, T: Any) -> Any:
-    return 0.5 * (pt.linalg.slogdet(T)[1] - ((r @ T) * r).sum(axis=-1) - r.shape[-1] * np.log(2 * np.pi))
-
-
 FINDERS: tuple[Callable[[Looked], Iterator[Proposal]], ...] = (
     unknown_shapes,
     mixed_precision,
     missing_tags,
-    normal_variables,
 )
 
 

@@ -30,11 +30,11 @@ def told_apart(fgraph, found: list[tuple]) -> list[tuple]:
 
 
 def _origin(fgraph, reading) -> dict[str, Any]:
-    """The PyMC variables and the line of code."""
+    """The PyMC variables, the line of code, and the letter of a part that is decided by itself."""
     if not reading.deferred:
         of = {"rv": rv_of(fgraph, reading.matrix), "terms": terms_of(fgraph, reading.matrix)}
         return of | {"source": source_of(reading.matrix)}
-    return {key: _before(reading, key) for key in ("rv", "source")} | {
+    return {key: _before(reading, key) for key in ("rv", "source", "part")} | {
         "terms": _before(reading, "terms") or ()
     }
 

@@ -3,7 +3,8 @@
 ``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is ``X @ X.T`` of
 a constant X and ``g[:, None] == g[None, :]`` of a constant g; a product with a constant one-hot matrix
 becomes an index; the determinant of a Kronecker product or block-diagonal matrix becomes a product of powers
-that overflows; ``inv(A) @ B @ z`` becomes a solve with all columns of B.
+that overflows; ``inv(A) @ B @ z`` becomes a solve with all columns of B; a symmetric solve with the
+transpose reads another triangle.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pytensor.tensor.math import Dot
 
 from autotune.algebra.marks import AsWritten, Mark
 from autotune.read.idioms import log_of_determinant
-from autotune.read.scan import is_root
+from autotune.read.scan import core_of, is_root
 from autotune.read.views import strip_view
 
 
@@ -219,6 +220,22 @@ def sum_diagonals_of_products(fgraph) -> None:
                     pairs.append((out, _row_products(*product.owner.inputs).astype(out.type.dtype)))
     if pairs:
         fgraph.replace_all(pairs, reason="autotune_traces")
+
+
+def solve_as_given(fgraph) -> None:
+    """``solve(A.T, b, "sym", lower) -> solve(A, b, "sym", not lower)``: one triangle of A, maybe all of it.
+
+    Gradients have the transpose. PyTensor drops it where a solve with A itself promises that A is symmetric.
+    """
+    for node in list(fgraph.apply_nodes):
+        core = core_of(node.op)
+        if isinstance(core, Solve) and core.assume_a in ("sym", "her"):
+            match node.inputs[0].owner_op_and_inputs:
+                case (DimShuffle(is_matrix_transpose=True), A) if not A.type.dtype.startswith("complex"):
+                    other = type(core)(**{**core._props_dict(), "lower": not core.lower})
+                    op = other if core is node.op else Blockwise(other, signature=node.op.signature)
+                    [out] = node.outputs
+                    fgraph.replace(out, op(A, node.inputs[1]), reason="autotune_triangle")
 
 
 def cast_terms(fgraph) -> None:

@@ -43,6 +43,7 @@ from autotune.rewrite.early import (
     guard_structure,
     read_diagonals_back,
     release_structure,
+    solve_as_given,
     solve_few_columns,
     split_determinants,
     sum_diagonals_of_products,
@@ -107,6 +108,7 @@ class ProtectStructure(GuardedPass):
 
     def attempt(self, fgraph):
         if has_roots(fgraph):
+            solve_as_given(fgraph)
             split_determinants(fgraph)
             sum_diagonals_of_products(fgraph)
             solve_few_columns(fgraph)

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 
 from autotune.algebra.composite import Part, part_problem
 from autotune.algebra.guarded import either, guarded
-from autotune.algebra.low_rank import LowRank, scale_columns
+from autotune.algebra.low_rank import LowRank, repeated_for, scale_columns
 from autotune.algebra.plain import PlainSolver
 from autotune.problem import Problem, Request, Term, known
 from autotune.strategies.base import No, Solver, Strategy, System, Work, dense_bytes, times
@@ -162,9 +162,7 @@ class LowRankUpdateSolver(Solver):
         self.direct = DirectSolver(dense, system.positive_definite, system.symmetric)
         self.U, self.c, self.V = update.low_rank.U, update.low_rank.c, update.low_rank.V
         k = self.U.shape[-1]
-        probes = _probes(self.U.shape[-2], self.U.dtype)
-        if self.U.type.ndim > 2:
-            probes = pt.second(self.U[..., :, :1], probes)
+        probes = repeated_for(self.U, _probes(self.U.shape[-2], self.U.dtype), 2)
         columns = self._base("solve", pt.concatenate([self.U, probes], axis=-1))
         self.Z, of_probes = columns[..., :k], columns[..., k:]
         self.S = pt.eye(k, dtype=self.U.dtype) + self._weighted(self.V.mT @ self.Z)

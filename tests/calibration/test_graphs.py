@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from calibration.graphs import GRAPH_BY_KERNEL, GRAPHS, TimingGraph, arguments, compile_graph
+from calibration.graphs import GRAPH_BY_KERNEL, GRAPHS
+from calibration.timing_graph import TimingGraph, arguments, compile_graph
 from calibration.worker import WrongResult, check, silence_numpy_threads
 from cost_models import KERNEL_BY_NAME, KERNELS, fingerprint
 

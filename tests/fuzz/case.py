@@ -44,6 +44,16 @@ class Case:
         outs = [*values, *extra] if self.keep_values or not extra else extra
         return outs if self.only is None else [outs[i] for i in self.only if i < len(outs)]
 
+    @property
+    def through_switches(self):
+        """Positions of derivatives through a switch on NaN: PyTensor drops the 0 * NaN of the branch that is
+        not taken, or keeps it, as the graph beside it allows."""
+        if self.derivatives is None or not self.g.tags["ask:fallback"]:
+            return frozenset()
+        first = len(self.values) if self.keep_values else 0
+        kept = range(len(self.outputs)) if self.only is None else self.only
+        return frozenset(at for at, i in enumerate(kept) if i >= first)
+
     def without_shared(self, values):
         return [v for i, v in zip(self.g.inputs, values, strict=True) if not i.shared]
 
@@ -83,7 +93,8 @@ def rounds(case):
 
 
 def misfit(case, c):
-    """Values of which one input has another length than the rest, and what was changed; None if none is free.
+    """Values of which one input has another length than the rest, what was changed, and whether a length of
+    one was or became another; None if none is free.
 
     The changed axis has no static length: only the graph can refuse it.
     """
@@ -104,4 +115,5 @@ def misfit(case, c):
         return None
     values[at] = np.resize(old, shape) if old.size else np.ones(shape, old.dtype)
     name = case.variables[at].name or f"input {at}"
-    return values, f"{name} {case.variables[at].type}: {old.shape} made {tuple(shape)}"
+    what = f"{name} {case.variables[at].type}: {old.shape} made {tuple(shape)}"
+    return values, what, 1 in (shape[axis], old.shape[axis])

@@ -35,11 +35,11 @@ class Noise:
 
 class Evidence:
     """What decides, computed when first needed. The functions give per output a truth, for all the condition
-    number, per output the noise."""
+    number, per output the noise. ``switched``: positions of outputs in which a NaN may be dropped."""
 
-    def __init__(self, truth, condition, noise, eps, iterative=False, mixed=False):
+    def __init__(self, truth, condition, noise, eps, iterative=False, mixed=False, switched=frozenset()):
         self._truth, self._condition, self._noise = truth, condition, noise
-        self.eps, self.iterative, self.mixed = eps, iterative, mixed
+        self.eps, self.iterative, self.mixed, self.switched = eps, iterative, mixed, switched
 
     @cached_property
     def truth(self):
@@ -85,7 +85,9 @@ def judge(plain, tuned, evidence, labels, tags):
 
 
 def wrong(results, evidence):
-    """Whether some result is far from its value in long double, beyond what condition and noise explain."""
+    """Whether some result is far from its value in long double, beyond what condition and noise explain, or
+    a number where that is NaN: PyTensor believes what a solve promises of its matrix, and nothing beside it
+    is right then."""
     return any(_is_wrong(p, evidence, i) for i, p in enumerate(results))
 
 
@@ -93,6 +95,8 @@ def _is_wrong(p, evidence, i):
     right = _true(evidence, i, p)
     if right is None or isinstance(right, str) or p.dtype.kind != "f" or evidence.beyond_judging:
         return False
+    if np.any(np.isnan(right) & np.isfinite(p)):
+        return True
     error, finite = distance(p, right), np.isfinite(right)
     scale = float(np.abs(right[finite]).max(initial=0.0))
     return FAR * scale < error < np.inf and error > _allowed(0.0, scale, _eps(p, evidence), evidence, i)
@@ -128,9 +132,11 @@ def _judged(p, a, evidence, i, label, tags):
         reason = "plain's NaN pattern is not right either"
     elif np.isfinite(right).all() and np.isnan(a).any() and evidence.noise[i].lost:
         reason = "NaN, as plain's is or raises after rounding of the inputs"
+    elif i in evidence.switched and np.isnan(p).any() and np.isfinite(a).all():
+        reason = "without the 0 * NaN of a branch that is not taken"
     elif evidence.beyond_judging:
         reason = "ill-conditioned beyond judging"
-    elif _symmetric_part_right(a, right, allowed, error_a > 1e-6 * scale):
+    elif _symmetric_part_right(a, right, allowed):
         reason = "gradient of a symmetric matrix, spread otherwise over the triangles"
     elif not np.isfinite(error_a):
         return Fault("nan", text)
@@ -185,8 +191,8 @@ def _eps(p, evidence):
     return max(evidence.eps, np.finfo(p.dtype).eps) if p.dtype.kind in "fc" else evidence.eps
 
 
-def _symmetric_part_right(a, right, allowed, far):
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or not far:
+def _symmetric_part_right(a, right, allowed):
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         return False
     a, right = (x + np.swapaxes(x, -1, -2) for x in (a, right))
     return distance(a, right) <= 2 * allowed
@@ -200,7 +206,7 @@ def _few(x):
 
 def natural_noise(run, values, results, eps, r):
     """What becomes of the results of ``run`` when inputs move by a rounding error; it is None where it
-    raises."""
+    raises. The moves that it survives tell little then: exact zeros, of a matrix that stays singular."""
     noise = [Noise() for _ in results]
     for _ in range(MOVES):
         moved = [
@@ -215,4 +221,4 @@ def natural_noise(run, values, results, eps, r):
                 with np.errstate(all="ignore"):
                     d = np.abs(p - q)
                 found.size = max(found.size, float(d[np.isfinite(d)].max(initial=0.0)))
-    return noise
+    return [Noise(max(found.size, eps), True) if found.lost else found for found in noise]

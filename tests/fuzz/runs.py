@@ -85,6 +85,7 @@ class Runs:
             lambda: [Noise()] * len(raw),
             evidence.eps,
             evidence.iterative,
+            switched=evidence.switched,
         )
         return not judge(raw, tuned, quiet, labels, self.outcome.tags)
 
@@ -154,6 +155,7 @@ class Runs:
             eps,
             iterative,
             checks.mixed(case, self.setting),
+            case.through_switches,
         )
 
     def noise(self, before, results, eps):
@@ -178,7 +180,7 @@ class Runs:
         found = misfit(self.case, self.c)
         if found is None:
             return
-        values, what = found
+        values, what, of_one = found
         self.trial.sent.append(values)
         with limit(self.seconds):
             refused = self.plain.run(values, "raw") is None
@@ -189,7 +191,9 @@ class Runs:
         except Hang:
             self.fault("hang", f"{what}: a run took more than {self.seconds} s of processor time")
         except Exception as error:
-            if not refused and not limitations(error) and self.plain_result(values) is not None:
+            # SciPy divides by a matrix of one entry whatever the length of the right-hand side is
+            served = not refused and not of_one and self.plain_result(values) is not None
+            if served and not limitations(error):
                 self.fault("raises", f"{what}: {type(error).__name__}: {str(error)[:500]}")
         else:
             # PyTensor's Gemm adds a matrix of one entry to any

@@ -41,6 +41,13 @@ def test_a_lost_nan_is_a_fault():
     assert judged(np.zeros(3), nan, nan) == ["nan"]
 
 
+def test_the_nan_of_a_branch_that_is_not_taken_may_be_lost():
+    nan, number = np.full(3, np.nan), np.zeros(3)
+    for plain, tuned, faults in ((nan, number, 0), (number, nan, 1)):
+        evidence = Evidence(lambda p=plain: [p], lambda: 1.0, lambda: [Noise()], 1e-16, switched={0})
+        assert len(judge([plain], [tuned], evidence, [""], Counter())) == faults
+
+
 def test_nan_in_place_of_minus_infinity_is_a_fault():
     assert judged(np.array(np.nan), np.array(-np.inf), np.array(-np.inf)) == ["nan"]
 
@@ -57,9 +64,17 @@ def test_only_plain_being_wrong_is_no_fault():
 
 
 def test_ten_times_the_error_of_plain_is_allowed_and_more_is_not():
-    plain = RIGHT * (1 + 1e-9)
-    assert judged(RIGHT * (1 + 9e-9), plain) == []
-    assert judged(RIGHT * (1 + 12e-9), plain) == ["accuracy"]
+    right = RIGHT.ravel()  # no matrix: the gradient of one is judged by its symmetric part
+    plain = right * (1 + 1e-9)
+    assert judged(right * (1 + 9e-9), plain, right) == []
+    assert judged(right * (1 + 12e-9), plain, right) == ["accuracy"]
+
+
+def test_a_gradient_of_a_symmetric_matrix_is_known_up_to_an_antisymmetric_part():
+    turned = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    for size in (1.0, 1e-9):
+        assert judged(RIGHT + size * turned) == []
+        assert judged(RIGHT + size * turned.T @ turned)
 
 
 def test_condition_and_noise_excuse_what_they_explain():
@@ -114,8 +129,19 @@ def test_a_result_is_lost_where_rounding_of_the_inputs_loses_it(singular):
     assert noise.lost
 
 
+def test_exact_zeros_beside_what_raises_may_be_roundings():
+    zero, r = np.array(0.0), np.random.RandomState(0)
+    run = lambda v: None if v[0] > 1 else [zero]  # noqa: E731
+    [noise] = natural_noise(run, [np.array(1.0)], [zero], 2.2e-16, r)
+    for error, kinds in ((1e-32, []), (1e-3, ["value"])):
+        assert judged(np.array(error), zero, zero, noise=noise.size, lost=noise.lost) == kinds
+
+
 def test_plain_is_wrong_only_where_there_is_no_doubt():
     evidence = Evidence(lambda: [RIGHT, np.array(1.0)], lambda: 10.0, lambda: [Noise(), Noise(0.01)], 2.2e-16)
     assert wrong([RIGHT + 1, np.array(1.0)], evidence)
     for one, other in ((RIGHT * 1.001, 1.0), (RIGHT, 1.1), (RIGHT * np.nan, 1.0)):
         assert not wrong([one, np.array(other)], evidence)
+    evidence = Evidence(lambda: [RIGHT * np.nan], lambda: 10.0, lambda: [Noise()], 2.2e-16)
+    assert wrong([RIGHT], evidence)
+    assert not wrong([RIGHT * np.nan], evidence)
