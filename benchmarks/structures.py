@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.assumptions import assume
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dtrtrs
 from tables import MarkdownTable
@@ -221,6 +222,76 @@ def fixed_effects(n: int, rng) -> Case:
     return Case(values, density(K, y), by_hand)
 
 
+def symmetric_solver(A):
+    """What solves with a positive definite A, and its log-determinant, by hand."""
+    factor = cho_factor(A, lower=True, check_finite=False)
+    return (lambda b: cho_solve(factor, b, check_finite=False)), 2 * np.log(np.diag(factor[0])).sum()
+
+
+def kronecker_low_rank(n: int, rng) -> Case:
+    """``kron(A, B) + X X'``, A and B given, X of three columns."""
+    p = max(2, round(np.sqrt(n)))
+    q, k = max(2, n // p), 3
+    A, B = pt.matrix("A", shape=(p, p)), pt.matrix("B", shape=(q, q))
+    X, y = pt.matrix("X", shape=(p * q, k)), pt.vector("y", shape=(p * q,))
+
+    def by_hand(A, B, X, y):
+        solve_A, log_A = symmetric_solver(A)
+        solve_B, log_B = symmetric_solver(B)
+
+        def base(b):  # (A kron B)^-1 b
+            m = b.shape[1]
+            half = solve_A(b.reshape(p, q * m)).reshape(p, q, m).transpose(1, 0, 2).reshape(q, p * m)
+            return solve_B(half).reshape(q, p, m).transpose(1, 0, 2).reshape(p * q, m)
+
+        columns = base(np.column_stack([X, y]))
+        Z, z = columns[:, :k], columns[:, k]
+        solve_S, log_S = symmetric_solver(np.eye(k) + X.T @ Z)
+        alpha = z - Z @ solve_S(X.T @ z)
+        value = -0.5 * (q * log_A + p * log_B + log_S + y @ alpha)
+        ZS = solve_S(Z.T).T
+        a = alpha.reshape(p, q)
+        inverse_A, inverse_B = solve_A(np.eye(p)), solve_B(np.eye(q))
+        Zt, ZSt = Z.reshape(p, q, k), ZS.reshape(p, q, k)
+        left = np.einsum("ijk,jl->ilk", ZSt, B).reshape(p, q * k)
+        A_bar = -0.5 * (q * inverse_A - left @ Zt.reshape(p, q * k).T - a @ B @ a.T)
+        right = np.einsum("ijk,il->ljk", ZSt, A).transpose(1, 0, 2).reshape(q, p * k)
+        B_bar = -0.5 * (p * inverse_B - right @ Zt.transpose(1, 0, 2).reshape(q, p * k).T - a.T @ A @ a)
+        return value, A_bar, B_bar, -ZS + np.outer(alpha, X.T @ alpha), -alpha
+
+    K = pt.linalg.kron(assume(A, positive_definite=True), assume(B, positive_definite=True)) + X @ X.T
+    given = [np.corrcoef(rng.normal(size=(m, 2 * m))) for m in (p, q)]
+    values = {A: given[0], B: given[1], X: rng.normal(size=(p * q, k)), y: rng.normal(size=p * q)}
+    return Case(values, density(K, y), by_hand)
+
+
+def blocks_low_rank(n: int, rng) -> Case:
+    """Four blocks plus ``X X'``, X of three columns."""
+    m, k = n // 4, 3
+    blocks = [pt.matrix(f"A{i}", shape=(m, m)) for i in range(4)]
+    X, y = pt.matrix("X", shape=(4 * m, k)), pt.vector("y", shape=(4 * m,))
+
+    def by_hand(*arguments):
+        *given, X, y = arguments
+        solvers = [symmetric_solver(A) for A in given]
+        right = np.column_stack([X, y])
+        columns = np.vstack([solve(right[i * m : (i + 1) * m]) for i, (solve, _) in enumerate(solvers)])
+        Z, z = columns[:, :k], columns[:, k]
+        solve_S, log_S = symmetric_solver(np.eye(k) + X.T @ Z)
+        alpha = z - Z @ solve_S(X.T @ z)
+        value = -0.5 * (sum(log for _, log in solvers) + log_S + y @ alpha)
+        ZS, bars = solve_S(Z.T).T, []
+        for i, (solve, _) in enumerate(solvers):
+            own = slice(i * m, (i + 1) * m)
+            bars.append(-0.5 * (solve(np.eye(m)) - ZS[own] @ Z[own].T - np.outer(alpha[own], alpha[own])))
+        return value, *bars, -ZS + np.outer(alpha, X.T @ alpha), -alpha
+
+    K = pt.linalg.block_diag(*(assume(A, positive_definite=True) for A in blocks)) + X @ X.T
+    values = {A: np.corrcoef(rng.normal(size=(m, 2 * m))) for A in blocks}
+    values |= {X: rng.normal(size=(4 * m, k)), y: rng.normal(size=4 * m)}
+    return Case(values, density(K, y), by_hand)
+
+
 CASES = {
     "packed L L'": packed,
     "diag(s) R diag(s)": scaled,
@@ -230,6 +301,8 @@ CASES = {
     "exchangeable": exchangeable,
     "Kronecker + noise": kronecker_noise,
     "a A + b I + X diag(c) X'": fixed_effects,
+    "kron(A, B) + X X'": kronecker_low_rank,
+    "blocks + X X'": blocks_low_rank,
 }
 
 

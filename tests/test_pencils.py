@@ -5,7 +5,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import in_turn, python_mode, relative_error
+from helpers import in_turn, op_names, python_mode, relative_error
 from pytensor.assumptions import assume
 
 import autotune
@@ -175,6 +175,17 @@ def test_the_dtype_is_that_of_the_graph(dtype):
     found = fn(np.asarray(0.7, dtype))
     assert found.dtype == dtype
     assert relative_error(found, np.linalg.slogdet(0.7 * A + np.eye(N))[1]) < 100 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_constant_that_is_not_symmetric_is_factorised_when_it_is_compiled(transposed):
+    M = pt.constant(np.tril(A) + np.eye(N) + 0.1 * W)
+    x = pt.linalg.solve(M.T if transposed else M, y)
+    outputs = [x, pt.grad((x**2).sum(), y)]
+    tuned, plain = compiled(outputs)
+    for found, expected in zip(tuned(*VALUES.values()), plain(*VALUES.values()), strict=True):
+        assert relative_error(found, expected) < 1e-12
+    assert not any(name in "".join(op_names(tuned)) for name in ("SharedLU", "CholeskyOrLU{", "Solve{"))
 
 
 # -- accuracy ------------------------------------------------------------------------------------------

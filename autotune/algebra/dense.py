@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.operator import Cotangent, Operator
@@ -38,6 +39,10 @@ class Dense(Operator):
 
     def dims(self):
         return {"n": (self.matrix, -1)}
+
+    @property
+    def facts(self):
+        return {"constant": True} if isinstance(self.matrix, Constant) else {}
 
     @staticmethod
     def symmetric_part(term):

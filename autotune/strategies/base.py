@@ -120,12 +120,17 @@ def in_own_loops(problem: Problem) -> bool:
     return problem.batch != 1 and problem.linker in OWN_OPS
 
 
+def factorising(problem: Problem, calls: Iterable[KernelCall]) -> list[KernelCall]:
+    """The kernels of a factorisation; none of a constant one, which PyTensor folds when it compiles."""
+    return [] if problem.term.fact("constant") else list(calls)
+
+
 def shares_nothing(problem: Problem) -> No | None:
     """Of one request alone PyTensor's own routine factorises and solves in one pass, and keeps no factor.
 
     In Numba's code its loop over a batch is slower than ours all the same.
     """
-    if in_own_loops(problem) and problem.linker == "numba":
+    if (in_own_loops(problem) and problem.linker == "numba") or problem.term.fact("constant"):
         return None
     full = with_backward(problem, structured=False)
     if len(full.requests) == 1 and full.requests[0].form in ("gen", "lu"):

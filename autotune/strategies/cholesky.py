@@ -15,6 +15,7 @@ from autotune.strategies.base import (
     Solver,
     Strategy,
     Work,
+    factorising,
     forming,
     in_own_loops,
     outer_products,
@@ -46,7 +47,8 @@ class CholeskyStrategy(Strategy):
         n = known(problem.n)
         full = with_backward(problem, structured=False)
         batched = in_own_loops(problem)
-        calls = [*SharedCholesky.kernels(n, batched=batched), *forming(problem), *outer_products(problem)]
+        factor = factorising(problem, SharedCholesky.kernels(n, batched=batched))
+        calls = [*factor, *forming(problem), *outer_products(problem)]
         for r in full.requests:
             if r.kind == "solve":
                 calls += CholeskySolveMany.kernels(n, known(r.columns), batched=batched)

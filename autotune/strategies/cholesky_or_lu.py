@@ -12,6 +12,7 @@ from autotune.problem import REQUEST_KINDS, Problem, known
 from autotune.strategies.base import (
     Strategy,
     Work,
+    factorising,
     forming,
     in_own_loops,
     outer_products,
@@ -49,7 +50,7 @@ class CholeskyOrLUStrategy(Strategy):
         full = with_backward(problem, structured=False)
         definite = may_be_definite(problem)
         kind = {"definite": definite, "batched": in_own_loops(problem)}
-        calls = CholeskyOrLU.kernels(n, **kind)
+        calls = factorising(problem, CholeskyOrLU.kernels(n, **kind))
         calls += [*forming(problem), *outer_products(problem)]
         for r in full.requests:
             if r.kind in ("solve", "inv_quad"):

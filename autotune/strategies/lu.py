@@ -16,6 +16,7 @@ from autotune.strategies.base import (
     Solver,
     Strategy,
     Work,
+    factorising,
     forming,
     in_own_loops,
     outer_products,
@@ -50,7 +51,8 @@ class LUStrategy(Strategy):
         n = known(problem.n)
         full = with_backward(problem, structured=False)
         batched = in_own_loops(problem)
-        calls = [*SharedLU.kernels(n, batched=batched), *forming(problem), *outer_products(problem)]
+        factor = factorising(problem, SharedLU.kernels(n, batched=batched))
+        calls = [*factor, *forming(problem), *outer_products(problem)]
         for r in full.requests:
             if r.kind == "solve":
                 calls += CholeskyOrLUSolve.kernels(n, known(r.columns), definite=False, batched=batched)
