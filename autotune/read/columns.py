@@ -89,6 +89,11 @@ def split_scale(b):
             scalar, rest = split_scalars(factors)
             if scalar is not None and len(rest) == 1:
                 return _scaled(scalar, rest[0], b)
+            numbers = [f for f in factors if isinstance(f, Constant) and scalar_of(f) is not None]
+            if numbers:  # what stays may be written elsewhere just so
+                return _scaled(
+                    split_scalars(numbers)[0], pt.mul(*(f for f in factors if f not in numbers)), b
+                )
         case (Elemwise(scalar_op=TrueDiv()), numerator, divisor) if scalar_of(divisor) is not None:
             return _scaled(1 / scalar_of(divisor), numerator, b)
         case (Elemwise(scalar_op=Neg()), inner):

@@ -342,10 +342,24 @@ def _core_op(var):
 
 def _row_products(left, right):
     rows, columns = left.type.shape[0], right.type.shape[1]
-    if rows is None or rows != columns:
+    if (rows is None or rows != columns) and _length_of(left, 0) != _length_of(right, 1):
         length = pt.minimum(left.shape[0], right.shape[1])
         left, right = left[:length], right[:, :length]
     return (left * right.T).sum(axis=1)
+
+
+def _length_of(var, axis: int) -> tuple[Any, int]:
+    """The variable and its axis from which a matrix has its number of rows or columns."""
+    while True:
+        match _core_op(var), var.owner and var.owner.inputs:
+            case DimShuffle(new_order=(1, 0)), [inner]:
+                var, axis = inner, 1 - axis
+            case Dot(), factors if len(factors[axis].type.shape) == 2:
+                var = factors[axis]
+            case Solve(b_ndim=2), [_, b] if axis == 1 and b.type.ndim == 2:
+                var = b
+            case _:
+                return var, axis
 
 
 def split_determinants(fgraph) -> None:

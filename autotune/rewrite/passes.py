@@ -179,18 +179,18 @@ class AutotunePass(GuardedPass):
         self.only_lower = only_lower
 
     def attempt(self, fgraph):
-        changed = False
+        changed, linker = False, linker_kind(fgraph)
         try:
             commit = lower_requests if self.only_lower else lower_all
-            known = {"examples": self.examples, "linker": linker_kind(fgraph)}
+            known = {"examples": self.examples, "linker": linker}
             dispatch = not self.only_lower
             changed = tune_graph(
                 fgraph, self.policy, commit, differentiated=False, dispatch=dispatch, **known
             )
-            if changed and known["linker"] in OWN_OPS:
+            if changed and linker in OWN_OPS:
                 form_gram_products(fgraph)
         finally:
-            release_structure(fgraph, in_expressions=changed)
+            release_structure(fgraph, in_expressions=changed and linker in OWN_OPS)
         join_branches(fgraph)
 
 
