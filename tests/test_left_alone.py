@@ -5,6 +5,7 @@ import pytensor.tensor as pt
 import pytest
 from helpers import compile_plain, compile_with, forced, op_names, relative_error
 from pytensor.assumptions import assume
+from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.linalg import cholesky, inv, kron, qr, slogdet, solve
 
 import autotune
@@ -49,6 +50,16 @@ def test_a_system_that_is_not_square_is_left_to_pytensor():
     wide, r = pt.matrix("wide", shape=(2, 5)), pt.vector("r", shape=(2,))
     fn = compile_with([wide, r, A], [solve(wide, r), slogdet(A)[1]])
     assert not autotune.explain(fn).failure
+
+
+def test_a_batch_of_identities_does_not_fail_the_pass():
+    """PyTensor's inference raises there."""
+    one, many = pt.matrix("one"), pt.tensor3("many")
+    batch = vectorize_graph(slogdet(3 * pt.eye(one.shape[0], one.shape[1]) + one)[1], {one: many})
+    fn = compile_with([many], batch)
+    assert not autotune.explain(fn).failure
+    values = rng.normal(size=(2, 3, 3))
+    assert relative_error(fn(values), np.linalg.slogdet(3 * np.eye(3) + values)[1]) < 1e-12
 
 
 def test_a_factor_used_before_autodiff_does_not_fail_the_pass(caplog):

@@ -99,7 +99,7 @@ class Facts:
         """Whether an assumption of PyTensor's is proven."""
         try:
             return self.inference.check(matrix, key)
-        except ConflictingAssumptionsError:
+        except (ConflictingAssumptionsError, ValueError):  # PyTensor 3.3 has one for a batch of identities
             return False
 
     def _strict(self, matrix) -> bool:
