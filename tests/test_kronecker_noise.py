@@ -135,3 +135,61 @@ def test_a_second_derivative():
     fn = pytensor.function([s, t, r], twice, mode=autotune.mode(base=python_mode()))
     plain, tuned = fn(1.3, 0.7, 0.9)
     assert relative_error(tuned, plain) < 1e-9
+
+
+# -- noise of each factor --------------------------------------------------------------------------------
+
+EACH, OTHER = pt.vector("each", shape=(P,)), pt.vector("other", shape=(Q,))
+TASKS = {
+    "of the first": (kron(SMOOTH, ROUGH) + kron(pt.diag(EACH), pt.eye(Q))),
+    "of both": kron(pt.diag(EACH), pt.diag(OTHER)) * 2 + kron(SMOOTH, EXCHANGEABLE),
+    "scaled": s * (kron(SMOOTH, ROUGH) + kron(pt.eye(P), t * pt.diag(OTHER))),
+    "equal": kron(SMOOTH, ROUGH) + kron(t * pt.eye(P), pt.eye(Q)),
+}
+OF_TASKS = {**VALUES, EACH: rng.uniform(0.5, 2, P), OTHER: rng.uniform(0.5, 2, Q)}
+IN_PARTS = {
+    "rules": [
+        {
+            "match": {"structure": ["congruence", "kronecker_noise"]},
+            "forbid": ["keep", "cholesky", "cholesky_or_lu", "lu"],
+        }
+    ]
+}
+
+
+def functions_of_tasks(value, taken):
+    inputs, options = list(OF_TASKS), {"on_unused_input": "ignore", "mode": python_mode()}
+    tuned = autotune.tune(value, IN_PARTS) if taken == "of what is tuned" else value
+    outputs, mine = ([x, *pt.grad(x, inputs, disconnected_inputs="ignore")] for x in (value, tuned))
+    plain = pytensor.function(inputs, outputs, **options)
+    options["mode"] = autotune.mode(IN_PARTS, base=python_mode())
+    return pytensor.function(inputs, mine, **options), plain
+
+
+CASES = [(f, r, t) for f in TASKS for r in REQUESTS for t in ("by the user", "of what is tuned")]
+
+
+@pytest.mark.parametrize(("form", "request_", "taken"), in_turn(CASES, every=10))
+def test_noise_of_each_factor(form, request_, taken):
+    fn, plain = functions_of_tasks(REQUESTS[request_](TASKS[form]), taken)
+    structure = ("kronecker_noise",) if form == "equal" else ("congruence",)
+    assert autotune.explain(fn).decisions[0].problem.structure == structure
+    for found, expected in zip(fn(*OF_TASKS.values()), plain(*OF_TASKS.values()), strict=True):
+        assert np.abs(found - expected).max() < 1e-7 * (np.abs(expected).max() or 1.0)
+
+
+@pytest.mark.parametrize("smallest", [0.0, -0.1, 1e-9])
+def test_noise_that_cannot_be_scaled_takes_the_dense_way(smallest):
+    uneven = OF_TASKS[EACH].copy()
+    uneven[1] = smallest
+    value = slogdet(TASKS["of the first"])[1]
+    fn, plain = functions_of_tasks(value, "of what is tuned")
+    values = {**OF_TASKS, EACH: uneven}.values()
+    for found, expected in zip(fn(*values), plain(*values), strict=True):
+        assert np.abs(found - expected).max() < 1e-9 * (np.abs(expected).max() or 1.0)
+
+
+def test_what_is_not_finite_is_nan_and_no_error():
+    tuned, plain = functions(gradient(density(FORMS["kernels"])), BY_SPECTRUM)
+    for fn in (tuned, plain):
+        assert np.isnan(fn(np.nan, 0.7, 0.9, VALUES[B])[0])

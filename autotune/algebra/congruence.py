@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytensor.tensor as pt
 from pytensor.tensor.linalg.solvers.psd import cho_solve
+from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.composite import CompositeSolver, OfOneOrder, Part
 from autotune.algebra.diagonal import Diagonal
@@ -16,14 +17,34 @@ from autotune.problem import Request, known
 from cost_models import call
 
 
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """``matrix`` is what it is read as where ``condition`` holds; all is made of ``inputs``."""
+
+    condition: TensorVariable
+    matrix: TensorVariable
+    inputs: tuple[TensorVariable, ...]
+
+    def scale(self, s) -> Guard:
+        return replace(
+            self, matrix=(self.matrix * s).astype(self.matrix.dtype), inputs=(*self.inputs, pt.as_tensor(s))
+        )
+
+    def transpose(self) -> Guard:
+        return replace(self, matrix=self.matrix.mT)
+
+
+@dataclass(frozen=True, eq=False)
 class Congruence(OfOneOrder):
     """``B M B'``, or ``B B'``: the inverse is ``B'^-1 M^-1 B^-1``, the determinant ``(det B)^2 det M``.
 
     It is positive definite where M is and B is not singular (Sylvester's law of inertia). Its children are B
-    and, if there is one, M.
+    and, if there is one, M. ``guard``: it is one only where something holds at run time.
     """
 
     kind: ClassVar[str] = "congruence"
+
+    guard: Guard | None = None
 
     @property
     def B(self) -> Part:
@@ -38,6 +59,8 @@ class Congruence(OfOneOrder):
         return self.M is None or self.M.symmetric or self.M.positive_definite
 
     def to_dense(self):
+        if self.guard is not None:
+            return self.guard.matrix
         B = self.B.operator.to_dense()
         if self.M is None:
             return B @ B.mT
@@ -49,12 +72,14 @@ class Congruence(OfOneOrder):
 
     def scale(self, s):
         if self.M is not None:
-            return Congruence((self.B, self.M.scale(s)))
+            return Congruence((self.B, self.M.scale(s)), self.guard and self.guard.scale(s))
         d = equal_weights(self.B.operator.to_dense(), s)
         return Congruence((self.B, Part(Diagonal(d), symmetric=True)))
 
     def transpose(self):
-        return self if self.M is None else Congruence((self.B, self.M.transpose()))
+        if self.M is None:
+            return self
+        return Congruence((self.B, self.M.transpose()), self.guard and self.guard.transpose())
 
     def matmul(self, x):
         x = self.B.operator.rmatmul(x)

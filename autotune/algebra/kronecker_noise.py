@@ -8,6 +8,7 @@ from functools import reduce
 from math import prod
 from typing import Any, ClassVar
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import grad
 from pytensor.tensor.linalg.products import kron
@@ -105,8 +106,9 @@ class KroneckerNoise(Operator):
 
     def spectra(self) -> list[tuple[TensorVariable, TensorVariable]]:
         """Eigenvalues and eigenvectors of each factor. Nothing is differentiated through them: a gradient of
-        eigenvectors divides by differences of eigenvalues, that of the whole does not."""
-        return [tuple(pt.linalg.eigh(F)) for F in self.factors]
+        eigenvectors divides by differences of eigenvalues, that of the whole does not. NaN where a factor is
+        not finite, of which `eigh` is an error."""
+        return [_spectrum(F) for F in self.factors]
 
     def pullback(self, cotangent):
         own = getattr(cotangent, "onto_factors", lambda operator: None)(self)
@@ -135,6 +137,12 @@ class KroneckerNoise(Operator):
             h = unfolded(self.lengths, place, (others * inverse)[:, None]).sum(axis=1)
             found.append(g * (Q * h) @ Q.T)
         return found
+
+
+def _spectrum(F) -> tuple[TensorVariable, TensorVariable]:
+    finite = pt.invert(pt.isnan(F) | pt.isinf(F)).all()
+    w, Q = pt.linalg.eigh(pt.switch(finite, F, np.zeros((), F.type.dtype)))
+    return pt.switch(finite, w, np.full((), np.nan, F.type.dtype)), Q
 
 
 def orders_of(term: Term) -> list[int]:

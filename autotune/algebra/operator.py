@@ -17,7 +17,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.shape import Reshape, Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
@@ -282,6 +282,8 @@ def value_of(v: TensorVariable) -> Any:
     match v.owner_op_and_inputs:
         case (Alloc(), value, *_):
             return value_of(value)
+        case (DimShuffle() | Reshape(), inner, *_):
+            return value_of(inner)
         case (Elemwise(scalar_op=ps.Second()), _, value):
             return value_of(value)
         case (Elemwise() as op, *inputs):

@@ -19,11 +19,10 @@ from autotune.algebra.composite import Composite, Part
 from autotune.algebra.dense import Dense
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.kronecker import Kronecker
-from autotune.algebra.kronecker_noise import KroneckerNoise
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.algebra.operator import Operator, of_one_batch, value_of
+from autotune.algebra.operator import Operator, of_one_batch
 from autotune.algebra.pencil import Pencil
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
@@ -32,6 +31,7 @@ from autotune.read.contractions import (
     diagonal_of,
 )
 from autotune.read.factors import scalar_of, split_factors
+from autotune.read.noise import kronecker_noise
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
 from autotune.read.terms import Terms, is_square, minus_one, scaled
 from autotune.read.triangles import is_triangular
@@ -166,23 +166,20 @@ class Recogniser(Terms):
         found = in_eigenvectors(base, sum_of(update)) if isinstance(base, Pencil) else sum_of([base, *update])
         return found if all(part.dtype == matrix.dtype for part in found.parts) else None
 
-    def _kronecker_noise(self, matrix) -> KroneckerNoise | None:
-        """A Kronecker product of symmetric matrices plus a multiple of the identity, else None."""
-        composites, diagonals = [], []
+    def _kronecker_noise(self, matrix) -> Operator | None:
+        """A Kronecker product of symmetric matrices plus a multiple of the identity, or one of diagonal
+        matrices of the same orders, else None."""
+        products, diagonals = [], []
         for addend in self._addends(matrix):
             terms = self._addend(addend, matrix)
             if terms and all(isinstance(term, Diagonal) for term in terms):
                 diagonals += terms
             else:
-                composites.append(self.composite(addend))
-        if len(composites) != 1 or not isinstance(composites[0], Kronecker) or not diagonals:
+                products.append(self.composite(addend))
+        if len(products) != 1 or not isinstance(products[0], Kronecker) or not diagonals:
             return None
-        children, d = composites[0].children, diagonal_of(diagonals)
-        if value_of(d) is None or not all(child.symmetric for child in children):
-            return None
-        factors = tuple(child.operator.to_dense() for child in children)
-        found = KroneckerNoise(factors, d)
-        return found if all(part.type.dtype == matrix.type.dtype for part in found.parts) else None
+        found = kronecker_noise(products[0], diagonal_of(diagonals), matrix)
+        return found if found and all(part.type.dtype == matrix.type.dtype for part in found.parts) else None
 
     def _addends(self, var) -> list:
         """The matrices that ``var`` is the sum of; those that are subtracted are multiplied by -1."""

@@ -9,11 +9,10 @@ from typing import Any
 import pytensor.tensor as pt
 
 from autotune.algebra.composite import Part, part_problem
-from autotune.algebra.guarded import either, guarded
+from autotune.algebra.guarded_solver import DirectSolver, GuardedSolver
 from autotune.algebra.low_rank import LowRank, repeated_for, scale_columns
-from autotune.algebra.plain import PlainSolver
 from autotune.problem import Problem, Request, Term, known
-from autotune.strategies.base import No, Solver, Strategy, System, Work, dense_bytes, times
+from autotune.strategies.base import No, Strategy, System, Work, dense_bytes, times
 from cost_models import call
 
 # Of the right-hand sides that tell at run time whether the base may be solved with.
@@ -148,7 +147,7 @@ def _nothing(var: Any, axis: int) -> None:
     """No size is known."""
 
 
-class LowRankUpdateSolver(Solver):
+class LowRankUpdateSolver(GuardedSolver):
     """The base is solved with the columns of U and with probes, once for all requests."""
 
     def __init__(self, system: System):
@@ -157,7 +156,7 @@ class LowRankUpdateSolver(Solver):
         self.checked = update.by_factor and not base.positive_definite
         self.symmetric = base.symmetric and update.low_rank.symmetric
         self.before_autodiff = system.before_autodiff
-        self.operator = update.operator
+        self.inputs = update.operator.parts
         dense = update.operator.to_dense()
         self.direct = DirectSolver(dense, system.positive_definite, system.symmetric)
         self.U, self.c, self.V = update.low_rank.U, update.low_rank.c, update.low_rank.V
@@ -171,15 +170,6 @@ class LowRankUpdateSolver(Solver):
         self.accepted = pt.all(grown)
         if update.by_factor and "nonnegative_weights" not in update.low_rank.facts:
             self.accepted = pt.all(self.c >= 0) & self.accepted
-
-    def answer(self, kind, rhs=None, transposed=False, checked=False):
-        direct = self.direct.answer(kind, rhs, transposed, checked)
-        fast = super().answer(kind, rhs, transposed)
-        fast = [d.type.filter_variable(f, allow_convert=True) for f, d in zip(fast, direct, strict=True)]
-        if not self.before_autodiff:
-            return either(self.accepted, fast, direct)
-        inputs = self.operator.parts if rhs is None else (*self.operator.parts, rhs)
-        return guarded(self.accepted, fast, direct, inputs)
 
     def _base(self, kind, rhs=None, transposed=False) -> Any:
         found = self.base.answer(kind, rhs, transposed and not self.symmetric, self.checked)
@@ -225,13 +215,6 @@ class LowRankUpdateSolver(Solver):
     def is_positive_definite(self):
         """Of a base that has a Cholesky factor, plus a term that is semidefinite."""
         return pt.ones_like(self.S, dtype="bool").all(axis=(-2, -1))
-
-
-class DirectSolver(PlainSolver):
-    """PyTensor's own dense routines, in the form that it differentiates."""
-
-    def logdet(self):
-        return super().logdet() if self.positive_definite else pt.linalg.slogdet(self.matrix)
 
 
 def _probes(n, dtype):

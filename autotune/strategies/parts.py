@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotune.algebra.composite import Composite, sub_problems
+from autotune.algebra.guarded_solver import DirectSolver, WhereItHolds
 from autotune.problem import REQUEST_KINDS, Problem, known
 from autotune.strategies.base import No, Strategy, Work, dense_bytes, times
 
@@ -51,4 +52,9 @@ class PartsStrategy(Strategy):
         return Work(times(WITH_GRADIENT if problem.differentiated else 1, calls), held)
 
     def solver(self, system, options):
-        return system.operator.solver(system.solvers)
+        solver, guard = system.operator.solver(system.solvers), getattr(system.operator, "guard", None)
+        if guard is None:
+            return solver
+        direct = DirectSolver(guard.matrix, system.positive_definite, system.symmetric)
+        inputs = (*guard.inputs, guard.matrix)
+        return WhereItHolds(solver, direct, guard.condition, inputs, system.before_autodiff)

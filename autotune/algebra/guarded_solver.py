@@ -1,0 +1,55 @@
+"""Solvers that hold where something is found at run time; else PyTensor's own dense routines take over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytensor.tensor as pt
+
+from autotune.algebra.guarded import either, guarded
+from autotune.algebra.plain import PlainSolver
+from autotune.algebra.solver import Solver
+
+
+class GuardedSolver(Solver):
+    """Answers where ``accepted``, a number, is true; those of ``direct`` elsewhere.
+
+    ``inputs``: the variables that all is made of, right-hand sides apart. ``before_autodiff``: the answers
+    will be differentiated.
+    """
+
+    accepted: Any
+    direct: Solver
+    inputs: tuple[Any, ...]
+    before_autodiff: bool
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        direct = self.direct.answer(kind, rhs, transposed, checked)
+        fast = self.fast(kind, rhs, transposed, checked)
+        fast = [d.type.filter_variable(f, allow_convert=True) for f, d in zip(fast, direct, strict=True)]
+        if not self.before_autodiff:
+            return either(self.accepted, fast, direct)
+        inputs = self.inputs if rhs is None else (*self.inputs, rhs)
+        return guarded(self.accepted, fast, direct, inputs)
+
+    def fast(self, kind, rhs, transposed, checked) -> list[Any]:
+        """The answer where it is accepted."""
+        return super().answer(kind, rhs, transposed)
+
+
+class WhereItHolds(GuardedSolver):
+    """The answers of another solver, where its structure holds."""
+
+    def __init__(self, solver: Solver, direct: Solver, accepted, inputs, before_autodiff):
+        self.solver, self.direct, self.accepted = solver, direct, accepted
+        self.inputs, self.before_autodiff = tuple(inputs), before_autodiff
+
+    def fast(self, kind, rhs, transposed, checked):
+        return self.solver.answer(kind, rhs, transposed, checked)
+
+
+class DirectSolver(PlainSolver):
+    """PyTensor's own dense routines, in the form that it differentiates."""
+
+    def logdet(self):
+        return super().logdet() if self.positive_definite else pt.linalg.slogdet(self.matrix)

@@ -1,0 +1,70 @@
+"""Kronecker products plus noise: a multiple of the identity, or a Kronecker product of diagonal matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+import pytensor.tensor as pt
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.shape import Reshape
+
+from autotune.algebra.composite import Part
+from autotune.algebra.congruence import Congruence, Guard
+from autotune.algebra.diagonal import Diagonal
+from autotune.algebra.kronecker import Kronecker, outer
+from autotune.algebra.kronecker_noise import KroneckerNoise
+from autotune.algebra.operator import Operator, value_of
+from autotune.read.factors import split_factors, split_scalars
+
+# Entries of the noise of one factor may differ by so much; beyond, scaling them loses digits.
+MOST_RATIO = 100.0
+
+
+def kronecker_noise(product: Kronecker, d: Any, matrix: Any) -> Operator | None:
+    """The operator of ``matrix``, the sum of a Kronecker product and ``diag(d)``.
+
+    ``F_1 kron F_2 + diag(d_1) kron diag(d_2)`` is scaled to ``F_i / (d_i d_i')^1/2``, and noise of one
+    (Rakitsch et al. 2013, "It is all in the noise"), where no noise is 0 or far smaller than another.
+    """
+    if not all(child.symmetric for child in product.children):
+        return None
+    factors = tuple(child.operator.to_dense() for child in product.children)
+    if value_of(d) is not None:
+        return KroneckerNoise(factors, d)
+    vectors = outer_factors(d)
+    orders = [F.type.shape[0] for F in factors], [v.type.shape[0] for v in vectors]
+    if len(vectors) < 2 or None in orders[0] or orders[0] != orders[1]:
+        return None
+    return _scaled(factors, vectors, matrix)
+
+
+def outer_factors(d: Any) -> list[Any]:
+    """The vectors of which a vector is the Kronecker product, scalars in the first: itself, if it is none."""
+    match d.owner_op_and_inputs:
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            scalar, vectors = split_scalars(factors)
+            if scalar is not None and len(vectors) == 1:
+                first, *others = outer_factors(vectors[0])
+                return [first * scalar, *others]
+        case (Reshape(), product, _):
+            match product.owner_op_and_inputs:
+                case (Elemwise(scalar_op=ps.Mul()), *factors) if product.type.ndim == 2:
+                    scalar, sides, matrices = split_factors(factors)
+                    if not matrices and sorted(side for side, _ in sides) == ["column", "row"]:
+                        found = [v for side in ("column", "row") for v in outer_factors(dict(sides)[side])]
+                        return found if scalar is None else [found[0] * scalar, *found[1:]]
+    return [d]
+
+
+def _scaled(factors: Sequence[Any], vectors: Sequence[Any], matrix: Any) -> Operator:
+    condition = pt.stack([pt.all(v > 0) & (pt.max(v) <= MOST_RATIO * pt.min(v)) for v in vectors]).all()
+    # also what is not used must be computable: not every linker is lazy
+    roots = [pt.sqrt(pt.switch(condition, v, np.ones((), v.type.dtype))) for v in vectors]
+    scaled = tuple(F / (r[:, None] * r[None, :]) for F, r in zip(factors, roots, strict=True))
+    inside = KroneckerNoise(scaled, pt.ones((matrix.type.shape[0],), dtype=matrix.dtype))
+    guard = Guard(condition, matrix, (*factors, *vectors))
+    sides = Part(Diagonal(outer(roots)), symmetric=True)
+    return Congruence((sides, Part(inside, symmetric=True)), guard)
