@@ -13,7 +13,7 @@ import pytest
 from helpers import compile_plain, compile_with, forced, in_turn
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.link.vm import VMLinker
-from pytensor.tensor.linalg import inv, slogdet, solve
+from pytensor.tensor.linalg import det, inv, slogdet, solve
 
 import autotune
 import autotune.rewrite.build
@@ -84,6 +84,25 @@ def test_results_made_of_results(name):
     expected = compile_plain(INPUTS, outputs(out))(*VALUES)
     for graph in (outputs(out), outputs(autotune.tune(out))):
         assert_right(graph, expected, lazy_mode())
+
+
+@pytest.mark.timeout(60)
+def test_branches_that_are_joined_with_others_between_them():
+    """Of two batches, whose determinants are in each other's gradients."""
+    many, shared, s = (
+        pt.tensor3("many", shape=(2, 7, None)),
+        pt.matrix("shared", shape=(7, None)),
+        pt.scalar("s"),
+    )
+    gram = many @ many.mT + shared @ shared.T
+    loss = (det(gram + pt.eye(7)) * det(gram + s * pt.eye(7))).sum()
+    inputs, values = [many, shared, s], [RNG.normal(size=(2, 7, 1)), RNG.normal(size=(7, 1)), 1.3]
+    outputs = [loss, *pt.grad(loss, inputs)]
+    policy = {"margin": 0, "rules": [{"forbid": ["keep", "cholesky_or_lu", "lu"]}]}
+    fn = pytensor.function(inputs, outputs, mode=autotune.mode(policy, base=lazy_mode()))
+    assert {d.chosen for d in autotune.explain(fn).decisions} == {"low_rank_update"}
+    for ours, plain in zip(fn(*values), compile_plain(inputs, outputs)(*values), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-9)
 
 
 @pytest.mark.slow

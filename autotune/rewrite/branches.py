@@ -122,14 +122,12 @@ def join_branches(fgraph) -> None:
     """
     if len({node.inputs[0] for node in fgraph.apply_nodes if _is_ours(node)}) > 1:
         MergeOptimizer().rewrite(fgraph)
-    alike: dict[Any, list[Any]] = {}
-    for node in fgraph.toposort():
-        if _is_ours(node):
-            alike.setdefault(node.inputs[0], []).append(node)
-    for condition, nodes in alike.items():
+    for condition in dict.fromkeys(node.inputs[0] for node in fgraph.toposort() if _is_ours(node)):
+        # anew in their order, which those that were joined before have changed
+        nodes = [node for node in fgraph.toposort() if _is_ours(node) and node.inputs[0] is condition]
         old = [out for node in nodes for out in node.outputs]
         used = [out for out in old if fgraph.clients[out]]  # not the cotangents of constants
-        if len(nodes) == 1 and len(used) == len(old):
+        if len(nodes) < 2 and len(used) == len(old):
             continue
         needed = _needed_beside(fgraph, nodes)
         fast, direct = (_side(nodes, which, needed) for which in (0, 1))

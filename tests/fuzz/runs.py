@@ -13,8 +13,15 @@ from fuzz.judge import TIMES_NOISE, Evidence, Fault, Noise, agree, judge, natura
 from fuzz.reference import evaluate
 from fuzz.watching import Hang, limit
 
+# PyTensor's Gemm names lengths by scalars of C, which its inference for OpFromGraphs then takes for tensors.
+SHAPE_OF_GEMM = "'ScalarType' object has no attribute 'broadcastable'"
 # What PyTensor itself cannot do, whichever graph it is given.
-LIMITATIONS = ("more than 32 operands", "read-only", "vectorize with zero size not implemented")
+LIMITATIONS = (
+    "more than 32 operands",
+    "read-only",
+    "vectorize with zero size not implemented",
+    SHAPE_OF_GEMM,
+)
 NUMERICAL = (
     "LinAlgError"  # of numbers, not of lengths: a factorisation refuses a singular matrix, another does not
 )

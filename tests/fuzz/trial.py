@@ -16,13 +16,11 @@ from fuzz.choices import Choices
 from fuzz.compiling import Plain, base_mode, tuned_function
 from fuzz.generator import Skip
 from fuzz.judge import Fault
-from fuzz.runs import Runs
+from fuzz.runs import SHAPE_OF_GEMM, Runs
 from fuzz.settings import draw_hints, draw_setting
 from fuzz.watching import Cycle, Hang, limit, recorded
 
 SECONDS = {"py": 60, "vm": 60, "numba": 240}  # of processor time per step
-# PyTensor's Gemm names lengths by scalars of C, which its inference for OpFromGraphs then takes for tensors.
-SHAPE_OF_GEMM = "'ScalarType' object has no attribute 'broadcastable'"
 
 
 @dataclass
