@@ -95,6 +95,20 @@ def split_factors(factors):
     return scalar, [v for v in sides if v is not None], matrices
 
 
+def split_multiple(var) -> tuple[Any, Any]:
+    """``(matrix, s)`` of ``s * matrix``, ``matrix / (1 / s)`` and ``-matrix``; s is None of anything else."""
+    match var.owner_op_and_inputs:
+        case (Elemwise(scalar_op=ps.Neg()), inner):
+            return inner, pt.constant(np.asarray(-1, var.type.dtype))
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            scalar, matrices = split_scalars(factors)
+            if scalar is not None and len(matrices) == 1:
+                return matrices[0], scalar
+        case (Elemwise(scalar_op=ps.TrueDiv()), inner, divisor) if scalar_of(divisor) is not None:
+            return inner, 1.0 / scalar_of(divisor).astype(var.type.dtype)
+    return var, None
+
+
 def split_weights(var, *, axis):
     """Peel scalars and weights of the inner dimension off a factor of a product."""
     if not isinstance(var.owner_op, Elemwise):

@@ -30,7 +30,7 @@ from autotune.read.chains import chain_of
 from autotune.read.contractions import (
     diagonal_of,
 )
-from autotune.read.factors import scalar_of, split_factors
+from autotune.read.factors import scalar_of, split_factors, split_multiple
 from autotune.read.noise import kronecker_noise
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
 from autotune.read.terms import Terms, is_square, minus_one, scaled
@@ -69,6 +69,7 @@ class Recogniser(Terms):
                 self._kronecker_noise(dense.matrix)
                 or pencil_of(dense.matrix, self.terms, self.compile_budget)
                 or self._updated(dense.matrix)
+                or self._multiple(dense.matrix)
             )
             if found is not None:
                 return found
@@ -150,6 +151,14 @@ class Recogniser(Terms):
 
     def _holds(self, fact: str, *variables) -> bool:
         return self.facts is not None and any(getattr(self.facts, fact)(var) for var in variables)
+
+    def _multiple(self, matrix) -> Operator | None:
+        """A multiple of a sum that has a structure as a whole."""
+        inner, s = split_multiple(matrix)
+        if s is None or inner.type.dtype != matrix.type.dtype:
+            return None
+        operator: Any = self._operator(inner)
+        return None if operator.structure == ("dense",) else operator.scale(s.astype(matrix.type.dtype))
 
     def _updated(self, matrix) -> Operator | None:
         """A matrix with a structure, and low-rank terms of known, small rank, if it is the sum of these."""

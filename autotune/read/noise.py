@@ -17,7 +17,7 @@ from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.kronecker import Kronecker, outer
 from autotune.algebra.kronecker_noise import KroneckerNoise
 from autotune.algebra.operator import Operator, value_of
-from autotune.read.factors import split_factors, split_scalars
+from autotune.read.factors import row_or_column, split_factors, split_scalars
 
 # Entries of the noise of one factor may differ by so much; beyond, scaling them loses digits.
 MOST_RATIO = 100.0
@@ -51,12 +51,24 @@ def outer_factors(d: Any) -> list[Any]:
                 return [first * scalar, *others]
         case (Reshape(), product, _):
             match product.owner_op_and_inputs:
+                case (Elemwise(scalar_op=ps.Second()), like, value) if value.type.ndim == 2:
+                    return _repeated(value, like.type.shape) or [d]
                 case (Elemwise(scalar_op=ps.Mul()), *factors) if product.type.ndim == 2:
                     scalar, sides, matrices = split_factors(factors)
                     if not matrices and sorted(side for side, _ in sides) == ["column", "row"]:
                         found = [v for side in ("column", "row") for v in outer_factors(dict(sides)[side])]
                         return found if scalar is None else [found[0] * scalar, *found[1:]]
     return [d]
+
+
+def _repeated(value: Any, shape: tuple[int | None, ...]) -> list[Any] | None:
+    """A column or row, and ones for the axis along which it is repeated."""
+    found = row_or_column(value)
+    if found is None or None in shape:
+        return None
+    side, v = found
+    ones = pt.ones((shape[side == "column"],), dtype=value.type.dtype)
+    return [v, ones] if side == "column" else [ones, v]
 
 
 def _scaled(factors: Sequence[Any], vectors: Sequence[Any], matrix: Any) -> Operator:
