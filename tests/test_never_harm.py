@@ -14,7 +14,7 @@ import autotune.choose
 import autotune.choose.candidates
 import autotune.read
 import autotune.rewrite.build
-import autotune.rewrite.early
+import autotune.rewrite.guards
 import autotune.rewrite.passes
 import cost_models
 

@@ -2,8 +2,9 @@
 
 `operator` (the base), a file for each structure, `sum` and `marked` (combinations), `registry` (the list).
 `requests` (one request as an Op, with its pullback), `solver` (what answers requests), `plain` (answers by
-PyTensor's own Ops), `symmetric_parts` (the form that iterations take), `marks` (what the user says), `signs`,
-`example` (inputs with values), `host` (PyTensor's private names).
+PyTensor's own Ops), `symmetric_parts` (the form that iterations take), `marks` (what the user says),
+`signs`, `guarded` and `guarded_solver` (what holds only where a check at run time does), `example` (inputs
+with values), `host` (PyTensor's private names).
 """
 
 from autotune.algebra.registry import STRUCTURES, kind_of, operator_from, part_axes

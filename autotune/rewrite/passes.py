@@ -37,17 +37,15 @@ from autotune.rewrite.branches import branches, join_branches
 from autotune.rewrite.build import answering, check_order, defer, lower, requesting, wire
 from autotune.rewrite.carried import as_served, carried_decision, told
 from autotune.rewrite.describe import probed, problem_of, told_apart
+from autotune.rewrite.determinants import split_determinants
 from autotune.rewrite.dispatch import dispatched, will_look
 from autotune.rewrite.early import (
-    guard_composites,
-    guard_structure,
     read_diagonals_back,
-    release_structure,
     solve_as_given,
     solve_few_columns,
-    split_determinants,
     sum_diagonals_of_products,
 )
+from autotune.rewrite.guards import guard_composites, guard_structure, release_structure
 from autotune.rewrite.products import form_gram_products, thin_products
 from autotune.strategies.base import OWN_OPS
 
