@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,15 @@ import autotune
 
 @dataclass
 class Case:
-    """``inputs`` with their values; ``loss`` of them; ``by_hand``: value and gradients by all of them."""
+    """``inputs`` with their values; ``loss`` of them; ``by_hand``: value and gradients by all of them.
+
+    ``constants``: the arrays that the matrix is made of beside them.
+    """
 
     inputs: dict[Any, np.ndarray]
     loss: Any
     by_hand: Callable[..., tuple[Any, ...]]
+    constants: tuple[np.ndarray, ...] = field(default=())
 
 
 def density(K, y):
@@ -97,7 +101,7 @@ def animal(n: int, rng) -> Case:
         return value, (bar * w).sum(), bar.sum(), -(Q @ (z / e))
 
     loss = density(a * pt.constant(A) + b * pt.eye(n), y)
-    return Case({a: np.array(0.8), b: np.array(0.3), y: rng.normal(size=n)}, loss, by_hand)
+    return Case({a: np.array(0.8), b: np.array(0.3), y: rng.normal(size=n)}, loss, by_hand, (A,))
 
 
 def grid(n: int) -> np.ndarray:
@@ -165,7 +169,8 @@ def exchangeable(n: int, rng) -> Case:
         return value, -0.5 * (n / v - quad / v**2), by_r, by_y
 
     loss = density(v * ((1 - r) * pt.eye(n) + r * pt.ones((n, n))), y)
-    return Case({v: np.array(1.3), r: np.array(0.4), y: rng.normal(size=n)}, loss, by_hand)
+    values = {v: np.array(1.3), r: np.array(0.4), y: rng.normal(size=n)}
+    return Case(values, loss, by_hand, (np.ones(n),))
 
 
 def kronecker_noise(n: int, rng) -> Case:
@@ -190,7 +195,7 @@ def kronecker_noise(n: int, rng) -> Case:
 
     K = pt.linalg.kron(pt.exp(-pt.constant(space) / t), pt.constant(B)) + s * pt.eye(p * q)
     loss = density(K, y)
-    return Case({t: np.array(4.0), s: np.array(0.3), y: rng.normal(size=p * q)}, loss, by_hand)
+    return Case({t: np.array(4.0), s: np.array(0.3), y: rng.normal(size=p * q)}, loss, by_hand, (space, B))
 
 
 def fixed_effects(n: int, rng) -> Case:
@@ -292,6 +297,25 @@ def blocks_low_rank(n: int, rng) -> Case:
     return Case(values, density(K, y), by_hand)
 
 
+def low_rank(n: int, rng) -> Case:
+    """``U U' + diag(d)``, U of ten columns."""
+    k = 10
+    U, d, y = pt.matrix("U", shape=(n, k)), pt.vector("d", shape=(n,)), pt.vector("y", shape=(n,))
+
+    def by_hand(U, d, y):
+        Z, z = U / d[:, None], y / d
+        solve_S, log_S = symmetric_solver(np.eye(k) + U.T @ Z)
+        alpha = z - Z @ solve_S(Z.T @ y)
+        ZS = solve_S(Z.T).T
+        value = -0.5 * (np.log(d).sum() + log_S + y @ alpha)
+        by_d = -0.5 * (1 / d - (ZS * Z).sum(axis=1) - alpha**2)
+        return value, -ZS + np.outer(alpha, U.T @ alpha), by_d, -alpha
+
+    K = U @ U.T + pt.diag(d)
+    values = {U: rng.normal(size=(n, k)), d: rng.uniform(0.5, 2, n), y: rng.normal(size=n)}
+    return Case(values, density(K, y), by_hand)
+
+
 CASES = {
     "packed L L'": packed,
     "diag(s) R diag(s)": scaled,
@@ -303,6 +327,7 @@ CASES = {
     "a A + b I + X diag(c) X'": fixed_effects,
     "kron(A, B) + X X'": kronecker_low_rank,
     "blocks + X X'": blocks_low_rank,
+    "U U' + diag(d)": low_rank,
 }
 
 
