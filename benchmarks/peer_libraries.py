@@ -1,6 +1,6 @@
 """The libraries of ``peers.py``: what each makes of a case, in the spelling that its users would choose.
 
-A loader imports its library and returns ``make(name, matrix, case, gradient)``: a function of the case's values
+A loader imports its library and returns ``make(name, matrix, case, gradient)``: a function of the values
 that returns the value, and the derivatives if ``gradient``; None where the library has no way.
 Each keeps its own defaults, in float64.
 """

@@ -1,4 +1,4 @@
-"""The matrices of ``peers.py``: dense in any array library, and the derivatives pulled back to their parts."""
+"""The matrices of ``peers.py``: dense in any array library, and derivatives pulled back to their parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Matrix:
-    """``dense(xp, constants, *parameters)``: n x n; ``pull(K_bar, constants, *parameters)``: a derivative each.
+    """``dense(xp, constants, *parameters)``, n x n; ``pull(K_bar, constants, *parameters)``, derivatives.
 
     The parameters are the inputs of the case without y; K_bar is symmetric.
     """

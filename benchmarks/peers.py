@@ -1,4 +1,4 @@
-"""Structured Gaussian log-densities, value and gradient: ours, code by hand, and other libraries side by side.
+"""Structured Gaussian log-densities, value and gradient: ours, code by hand, other libraries, side by side.
 
     python benchmarks/peers.py [--only packed Kronecker] [--n 300 1000] [--without glimix-core ...]
 
@@ -106,7 +106,7 @@ def reference(matrix: Matrix, case: Case) -> list[np.ndarray]:
 
 
 def inverse_and_logdet(K: np.ndarray) -> tuple[np.ndarray, np.floating]:
-    """Gauss and Jordan's sweeps of a positive definite K, in its own precision: LAPACK has none beyond double."""
+    """Gauss and Jordan's sweeps of a positive definite K, in its own precision: LAPACK has double at most."""
     K, logdet = K.copy(), K.dtype.type(0)
     for i in range(len(K)):
         pivot, column = K[i, i], K[:, i].copy()
