@@ -15,8 +15,9 @@ import autotune
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-analytic, by_hand, footprint, low_rank_gradient, parts, tables = map(
-    importlib.import_module, ("analytic", "by_hand", "footprint", "low_rank_gradient", "parts", "tables")
+analytic, by_hand, footprint, low_rank_gradient, parts, peers, tables = map(
+    importlib.import_module,
+    ("analytic", "by_hand", "footprint", "low_rank_gradient", "parts", "peers", "tables"),
 )
 N, K = 70, 3  # more than one panel of columns, the last one narrow
 
@@ -71,6 +72,16 @@ def test_low_rank_by_hand_is_the_graph(title):
         compile_with(case.inputs, case.outputs, forced("woodbury")),
     ):
         assert low_rank_gradient.difference(fn(*case.values), expected) < 1e-10
+
+
+@pytest.mark.parametrize("name", peers.MATRICES)
+def test_peers_by_hand_and_dense_are_the_reference_in_extended_precision(name):
+    matrix, case = peers.MATRICES[name], peers.CASES[name](40, np.random.default_rng(0))
+    values = tuple(case.inputs.values())
+    exact = peers.reference(matrix, case)
+    assert len(exact) == 1 + len(values)
+    assert peers.error_of(case.by_hand(*values), exact) < 1e-11
+    assert peers.error_of(peers.dense(matrix, case, True, *values), exact) < 1e-11
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 130, 300])
