@@ -25,7 +25,8 @@ def chain_of(var: Any, reader: Any) -> Composite | None:
     """A product of square matrices that gains by being taken apart, else None.
 
     ``reader`` reads a matrix as a part (`autotune.read.matrices.Recogniser`). It gains where some factor has
-    a structure, or more than one would have to be multiplied.
+    a structure, or several dense ones would have to be multiplied that are not each other's transposes: of
+    such a product PyTensor asks a Cholesky factor, which may exist though a factor is singular.
     """
     scalars: list[Any] = []
     factors = _factors(var, scalars)
@@ -33,7 +34,9 @@ def chain_of(var: Any, reader: Any) -> Composite | None:
         return None
     parts = [Part(f, symmetric=True) if isinstance(f, Diagonal) else reader.part(f) for f in factors]
     kinds = [None if part is None else part.operator.kind for part in parts]
-    if None in kinds or (kinds.count("dense") < 2 and {*kinds} <= {"dense", "diagonal"}):
+    unstructured = {*kinds} <= {"dense", "diagonal"}
+    mirrored = _is_mirrored(factors[0], factors[-1], reader.facts)
+    if None in kinds or (unstructured and (mirrored or kinds.count("dense") < 2)):
         return None
     found = _of_parts(factors, parts, reader.facts)
     for s in scalars:
