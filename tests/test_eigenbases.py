@@ -71,7 +71,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "count", "taken"), in_turn(CASES, every=5))
+@pytest.mark.parametrize(("name", "count", "taken"), in_turn(CASES, every=9))
 def test_values_and_gradients_are_those_of_the_dense_matrix(name, count, taken):
     factors = FACTORS[name]
     arguments = factors, s**2, rows_of(factors, count)

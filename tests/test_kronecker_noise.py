@@ -84,6 +84,7 @@ def test_repeated_eigenvalues_through_numba():
     check(*functions(gradient(density(FORMS["repeated eigenvalues"])), BY_SPECTRUM, "NUMBA"))
 
 
+@pytest.mark.slow
 def test_numba_gives_what_python_gives():
     outputs = [slogdet(FORMS["repeated eigenvalues"])[1]]
     modes = (autotune.mode(BY_SPECTRUM, base=mode) for mode in ("NUMBA", python_mode()))
@@ -169,7 +170,7 @@ def functions_of_tasks(value, taken):
 CASES = [(f, r, t) for f in TASKS for r in REQUESTS for t in ("by the user", "of what is tuned")]
 
 
-@pytest.mark.parametrize(("form", "request_", "taken"), in_turn(CASES, every=10))
+@pytest.mark.parametrize(("form", "request_", "taken"), in_turn(CASES, every=17))
 def test_noise_of_each_factor(form, request_, taken):
     fn, plain = functions_of_tasks(REQUESTS[request_](TASKS[form]), taken)
     structure = autotune.explain(fn).decisions[0].problem.structure
@@ -178,7 +179,7 @@ def test_noise_of_each_factor(form, request_, taken):
         assert np.abs(found - expected).max() < 1e-7 * (np.abs(expected).max() or 1.0)
 
 
-@pytest.mark.parametrize("smallest", [0.0, -0.1, 1e-9])
+@pytest.mark.parametrize("smallest", [0.0, 1e-9])
 def test_noise_that_cannot_be_scaled_takes_the_dense_way(smallest):
     uneven = OF_TASKS[EACH].copy()
     uneven[1] = smallest

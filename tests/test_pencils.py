@@ -85,7 +85,7 @@ BY_SPECTRUM = {"rules": [{"match": {"structure": "pencil"}, "force": "spectrum"}
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
-@pytest.mark.parametrize("spelling", in_turn(list(SPELLINGS), 5))
+@pytest.mark.parametrize("spelling", in_turn(list(SPELLINGS), 8))
 def test_value_and_gradient_are_plain_ones(spelling, request_):
     outputs = gradient(REQUESTS[request_](SPELLINGS[spelling]))
     tuned, plain = compiled(outputs, BY_SPECTRUM)

@@ -1,5 +1,7 @@
 """Matrices that are given by their inverse: solves are products with it, and nothing is inverted."""
 
+import itertools
+
 import numpy as np
 import pytensor.tensor as pt
 import pytest
@@ -47,8 +49,10 @@ def dense(pm):
 
 
 @pytest.mark.pymc
-@pytest.mark.parametrize("rows", [None, ROWS])
-@pytest.mark.parametrize("tau", [low_rank, neighbours, kronecker, dense])
+@pytest.mark.parametrize(
+    ("tau", "rows"),
+    in_turn(itertools.product([low_rank, neighbours, kronecker, dense], [ROWS, None]), every=3),
+)
 def test_a_normal_with_a_precision(tau, rows):
     pm = pytest.importorskip("pymc")
     with pm.Model() as model:
@@ -109,7 +113,7 @@ def compared(loss, policy, door="mode", values=VALUES):
     return fn
 
 
-@pytest.mark.parametrize(("precision", "loss", "door"), in_turn(CASES, 5))
+@pytest.mark.parametrize(("precision", "loss", "door"), in_turn(CASES, 8))
 def test_value_and_gradient_are_plain_ones(precision, loss, door):
     fn = compared(LOSSES[loss](inv(PRECISIONS[precision])), BY_INVERSE, door)
     assert "inverse" in [decision.chosen for decision in autotune.explain(fn).decisions]

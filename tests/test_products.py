@@ -140,7 +140,7 @@ def assert_equal(mine, plain, tolerance=1e-9):
 CASES = [(form, requests) for form in FORMS] + [(form, factor_requests) for form in SYMMETRIC]
 
 
-@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=6))
+@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=11))
 def test_values(form, make):
     asked = list(make(FORMS[form]).values())
     fn = compile_with(INPUTS, asked, BY_PARTS)
@@ -155,7 +155,7 @@ def loss_of(outputs):
 
 
 @pytest.mark.parametrize("taken", ["by the user", "of what is tuned"])
-@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=12))
+@pytest.mark.parametrize(("form", "make"), in_turn(CASES, every=20))
 def test_gradients(form, make, taken):
     loss = loss_of(make(FORMS[form]).values())
     value = loss if taken == "by the user" else autotune.tune(loss, BY_PARTS)

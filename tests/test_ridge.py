@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, forced
+from helpers import compile_plain, compile_with, forced, in_turn
 from pytensor.compile.mode import Mode
 from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.linalg import inv, solve
@@ -86,9 +86,11 @@ def assert_close(found, expected, tolerance):
     assert np.abs(found - expected).max(initial=0) <= tolerance * np.abs(expected).max(initial=0)
 
 
-@pytest.mark.parametrize("static", [True, False], ids=["known", "unknown"])
-@pytest.mark.parametrize(("n", "p"), SHAPES)
-@pytest.mark.parametrize("form", FORMS)
+EMPTY, BOTH = [(0, 4), (4, 0)], [(20, 60), (60, 20)]
+CASES = [(form, *shape, static) for form in FORMS for shape in SHAPES for static in (True, False)]
+
+
+@pytest.mark.parametrize(("form", "n", "p", "static"), in_turn(CASES, every=7))
 def test_value_and_gradient_are_those_of_extended_precision(form, n, p, static):
     X, y, lam = variables(n, p, static=static)
     b = FORMS[form](X, y, lam)
@@ -159,15 +161,15 @@ def test_a_matrix_that_is_not_definite_is_as_plain_pytensor_has_it(form, n, p, l
         assert np.isnan(own).any() or np.abs(own - least).max() > 1e-3 * np.abs(least).max()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("n", "p"), [(0, 4), (4, 0)])
+@pytest.mark.parametrize(
+    ("form", "n", "p"), in_turn([(f, *shape) for f in FORMS for shape in EMPTY], every=3)
+)
 def test_no_rows_and_no_columns(form, n, p):
     found = compiled(FORMS[form](*variables(n, p)))(*values(n, p))
     np.testing.assert_array_equal(found, np.zeros(p))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("n", "p"), [(20, 60), (60, 20)])
+@pytest.mark.parametrize(("form", "n", "p"), in_turn([(f, *shape) for f in FORMS for shape in BOTH], every=5))
 def test_single_precision_stays_single(form, n, p):
     given = [array.astype("float32") for array in values(n, p)]
     found = compiled(FORMS[form](*variables(n, p, dtype="float32")))(*given)
