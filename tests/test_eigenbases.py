@@ -133,3 +133,16 @@ def test_where_there_is_no_density_there_is_none():
     fn, plain = compile_with(INPUTS, value), compile_plain(INPUTS, value)
     assert np.isnan(fn(0.4, -0.7, 0.3))
     assert np.isnan(plain(0.4, -0.7, 0.3))
+
+
+def test_single_precision():
+    x, y = pt.scalar("x", dtype="float32"), np.random.default_rng(0).normal(size=(1, Q)).astype("float32")
+    K = (1 - x) * pt.eye(Q, dtype="float32") + x * pt.ones((Q, Q), dtype="float32")
+    w, V = eigh(K)
+    e = w + np.float32(0.5)
+    value = pt.sqr((V.T @ y[0]) / pt.sqrt(e)).sum() + pt.log(e).sum()
+    fn = compile_with([x], [value, pt.grad(value, x)])
+    dense = K + np.float32(0.5) * pt.eye(Q, dtype="float32")
+    right = y[0] @ solve(dense, y[0]) + slogdet(dense)[1]
+    expected = compile_plain([x], [right, pt.grad(right, x)])(np.float32(0.4))
+    assert all(relative_error(a, b) < 1e-4 for a, b in zip(fn(np.float32(0.4)), expected, strict=True))

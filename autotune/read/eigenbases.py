@@ -32,8 +32,8 @@ from pytensor.tensor.linalg.decomposition.eigen import Eigh
 from pytensor.tensor.linalg.products import kron
 from pytensor.tensor.math import Sum
 
-# Entries of the random vectors for which a form is computed, at most, and how close it must come.
-MOST, CLOSE = 10**6, 1e-8
+# Entries of the random vectors for which a form is computed, at most; how close it must come, by precision.
+MOST, CLOSE = 10**6, {"float64": 1e-8, "float32": 1e-3}
 MOST_FACTORS = 4
 
 
@@ -134,7 +134,7 @@ def _factors(e, used: Sequence[Eigenproblem], above) -> tuple[list[Eigenproblem]
         return None
     for order in _arrangements(used, n):
         w = _outer([bases[p][0] for p in order])
-        if np.allclose(computed[0].ravel(), w, rtol=CLOSE):
+        if _is_close(computed[0], w):
             return list(order), c, Sample(values, [bases[p][1] for p in order])
     return None
 
@@ -145,6 +145,11 @@ def _arrangements(used: Sequence[Eigenproblem], n: int) -> Iterator[tuple[Eigenp
         for order in product(used, repeat=count):
             if {*order} == {*used} and prod(p.order for p in order) == n:
                 yield order
+
+
+def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:
+    tolerance = CLOSE.get(str(found.dtype), 0.0)
+    return bool(np.allclose(found.ravel(), expected, rtol=tolerance, atol=0))
 
 
 def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
@@ -231,7 +236,7 @@ def _as_columns(form, e, y, sample, n: int):
     for axes in permutations(range(len(lengths))):
         rotated = _rotated(sample.bases, _arranged(data, lengths, axes))
         expected = (rotated**2 / eigenvalues.reshape((n, 1))).sum(axis=0)
-        if np.allclose(found.ravel(), expected, rtol=CLOSE):
+        if _is_close(found, expected):
             return _arranged(y, lengths, axes)
     return None
 

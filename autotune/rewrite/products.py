@@ -29,7 +29,7 @@ def thin_products(fgraph, decided: Iterable[tuple[Any, Any, Any]]) -> Iterator[t
     """Each product of a thin matrix with one that is not kept as it is written, old and new."""
     for reading, decision, _ in decided:
         operator = reading.operator.unmarked
-        formed = "dense" not in operator.structure and decision.chosen != "keep"
+        formed = not {"dense", "inverse"} & {*operator.structure} and decision.chosen != "keep"
         if reading.deferred or not formed:
             continue
         for node, place, transposed in _products(fgraph, reading.matrix, False):
