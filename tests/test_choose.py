@@ -210,3 +210,26 @@ def test_two_different_factors_have_no_compiled_code_and_small_matrices_do_witho
         term = diagonal_plus_low_rank(n, rank, symmetric=False)
         filtered = Problem((Request("solve", 1, form="gen"), LOGDET), term, linker=linker)
         assert (decide(filtered).chosen == "woodbury") is woodbury
+
+
+class Uncertain:
+    """The generic profile, whose prices are wrong by a factor of ``1 + share``."""
+
+    source = "uncertain"
+
+    def __init__(self, share):
+        self.share = share
+
+    def seconds(self, call, dtype):
+        return PROFILE.seconds(call, dtype)
+
+    def uncertainty(self, call, dtype):
+        return self.share * self.seconds(call, dtype)
+
+
+def test_a_gain_of_many_times_exceeds_prices_that_are_wrong_by_several():
+    """As those of sizes far beyond what was calibrated are."""
+    problem = replace(LOW_RANK, term=diagonal_plus_low_rank(100_000, 5))
+    policy = load_policy({}, layers=False)
+    assert choose(problem, policy, Uncertain(3.0)).chosen == "woodbury"
+    assert choose(problem, policy, Uncertain(1e9)).chosen == "keep"

@@ -41,11 +41,21 @@ def _calls(problem, names, options) -> dict[Any, float]:
 def predicted_gain(problem, names, others, options, profile) -> tuple[float, float]:
     """The share of the time of ``others`` that ``names`` saves, of what differs, and its standard error.
 
-    The error is that of prices which err apart. Sizes must be known.
+    The error is that of prices which err apart. They err by a factor: far beyond what was calibrated by a large
+    one, which a gain of many times still exceeds. Sizes must be known.
     """
     ours, theirs = distinct_work(problem, names, others, options)
     mine, other = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in (ours, theirs))
     if not other:
         return 0.0, 0.0
-    error = math.hypot(*(profile.uncertainty(c, problem.dtype) for c in (*ours, *theirs))) / other
+    factors = [_log_error(calls, problem.dtype, profile) for calls in (ours, theirs)]
+    error = -math.expm1(-math.hypot(*factors))
     return 1 - mine / other, error if problem.batch == 1 else math.hypot(error, BATCH_ERROR)
+
+
+def _log_error(calls: list[KernelCall], dtype: str, profile) -> float:
+    """The logarithm of the factor by which the price of some kernels may be wrong."""
+    seconds = sum(profile.seconds(c, dtype) for c in calls)
+    return (
+        math.log1p(math.hypot(*(profile.uncertainty(c, dtype) for c in calls)) / seconds) if seconds else 0.0
+    )
