@@ -41,8 +41,8 @@ def _calls(problem, names, options) -> dict[Any, float]:
 def predicted_gain(problem, names, others, options, profile) -> tuple[float, float]:
     """The share of the time of ``others`` that ``names`` saves, of what differs, and its standard error.
 
-    The error is that of prices which err apart. They err by a factor: far beyond what was calibrated by a large
-    one, which a gain of many times still exceeds. Sizes must be known.
+    The error is that of prices which err apart. They err by a factor: far beyond what was calibrated by a
+    large one, which a gain of many times still exceeds. Sizes must be known.
     """
     ours, theirs = distinct_work(problem, names, others, options)
     mine, other = (sum(profile.seconds(c, problem.dtype) for c in calls) for calls in (ours, theirs))
