@@ -8,6 +8,7 @@ import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
+from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from autotune.algebra.operator import of_each
@@ -149,3 +150,13 @@ def _view(var) -> tuple[Any, tuple[Any, ...]]:
         axes = tuple(axis if axis == "x" else var.owner_op.new_order[axis] for axis in axes)
         var = var.owner.inputs[0]
     return var, axes
+
+
+def is_zero(var) -> bool:
+    """Whether an array is a constant, or filled with one, that is zero."""
+    match var.owner_op_and_inputs:
+        case (Alloc(), value, *_):
+            return is_zero(value)
+        case (DimShuffle(), inner):
+            return is_zero(inner)
+    return isinstance(var, Constant) and not np.any(var.data)

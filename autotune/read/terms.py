@@ -38,7 +38,15 @@ from autotune.read.contractions import (
     product_of,
 )
 from autotune.read.elementwise import masked_diagonal, outer_terms, scale_sides
-from autotune.read.factors import row_or_column, same, scalar_of, scalars_of, split_factors, split_weights
+from autotune.read.factors import (
+    is_zero,
+    row_or_column,
+    same,
+    scalar_of,
+    scalars_of,
+    split_factors,
+    split_weights,
+)
 from autotune.read.groups import comparison_term, indexed_alike, rows_of_identity
 from autotune.read.views import drop_leading_ones
 
@@ -126,7 +134,7 @@ class Terms:
                 return [Diagonal(pt.ones((rows,), dtype=var.dtype))]
             case (Alloc(), value, *shape) if all(value.type.broadcastable) and same(*shape[-2:]):
                 return [_filled(scalar_of(value), var)]
-            case (FillDiagonal(), base, value) if _is_zero(base) and is_square(base):
+            case (FillDiagonal(), base, value) if is_zero(base) and is_square(base):
                 return [Diagonal(pt.full((length(base, -1),), value, dtype=var.dtype))]
             case (AdvancedIncSubtensor() as op, base, value, *index):
                 return self._indexed_diagonal(op, base, value, index)
@@ -237,7 +245,7 @@ class Terms:
         if not all(_is_full_range(i, base) for i in index):
             return None
         d = pt.broadcast_to(value, (length(base, -1),)).astype(base.dtype)
-        if _is_zero(base):
+        if is_zero(base):
             return [Diagonal(d)]
         if op.set_instead_of_inc:
             return None
@@ -343,15 +351,6 @@ def is_square(var) -> bool:
         case (Cholesky() | Blockwise(core_op=Cholesky()), _):
             return True
     return rows is not None and rows == columns
-
-
-def _is_zero(var) -> bool:
-    match var.owner_op_and_inputs:
-        case (Alloc(), value, *_):
-            return _is_zero(value)
-        case (DimShuffle(), inner):
-            return _is_zero(inner)
-    return isinstance(var, Constant) and not np.any(var.data)
 
 
 def _as_weights(c, U):

@@ -9,13 +9,14 @@ import numpy as np
 import pytensor.scalar as ps
 from pytensor.assumptions import LOWER_TRIANGULAR, UPPER_TRIANGULAR, SpecifyAssumptions
 from pytensor.graph.basic import Constant
-from pytensor.tensor.basic import Alloc, ARange
+from pytensor.tensor.basic import ARange
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 from autotune.algebra.marks import Mark
+from autotune.read.factors import is_zero
 
 
 def is_triangular(var: Any, facts: Any, *, lower: bool) -> bool:
@@ -31,7 +32,7 @@ def is_triangular(var: Any, facts: Any, *, lower: bool) -> bool:
             return is_triangular(inner, facts, lower=not lower)
         case (AdvancedIncSubtensor(), base, _, rows, columns) if base.type.ndim == 2:
             return _is_within(rows, columns, lower) and (
-                _is_zero(base) or is_triangular(base, facts, lower=lower)
+                is_zero(base) or is_triangular(base, facts, lower=lower)
             )
         case (Elemwise(scalar_op=ps.GE() | ps.GT() | ps.LE() | ps.LT() as op), left, right):
             return _compares_positions(op, left, right, lower)
@@ -39,7 +40,7 @@ def is_triangular(var: Any, facts: Any, *, lower: bool) -> bool:
             return _is_complement(mask, lower)
         case (Elemwise(scalar_op=ps.Mul()), *factors):
             return any(is_triangular(f, facts, lower=lower) for f in factors if _is_full(f, var))
-        case (Elemwise(scalar_op=ps.Switch()), mask, inner, other) if _is_zero(other) and _is_full(mask, var):
+        case (Elemwise(scalar_op=ps.Switch()), mask, inner, other) if is_zero(other) and _is_full(mask, var):
             return is_triangular(mask, facts, lower=lower) or (
                 _is_full(inner, var) and is_triangular(inner, facts, lower=lower)
             )
@@ -101,12 +102,3 @@ def _is_one(var) -> bool:
     while isinstance(var.owner_op, DimShuffle):
         var = var.owner.inputs[0]
     return isinstance(var, Constant) and bool(np.all(var.data == 1)) and all(var.type.broadcastable)
-
-
-def _is_zero(var) -> bool:
-    match var.owner_op_and_inputs:
-        case (Alloc(), value, *_):
-            return _is_zero(value)
-        case (DimShuffle(), inner):
-            return _is_zero(inner)
-    return isinstance(var, Constant) and not np.any(var.data)
