@@ -36,6 +36,10 @@ _SIDES_QUICK = (2, 7, 30, 150, 800)
 _SIDES_FULL = (2, 5, 14, 40, 110, 300, 800, 2200)
 _RANKS_QUICK = (2, 4, 10, 40, 150)
 _RANKS_FULL = (2, 3, 5, 10, 20, 40, 90, 150, 400)
+_ROWS_QUICK = (30, 300, 3000, 30_000)
+_ROWS_FULL = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+_BANDS_QUICK = (1, 3, 10, 40)
+_BANDS_FULL = (1, 2, 4, 8, 16, 32, 64)
 _FRESH = (3_000_000, 4_500_000, 5_000_000)
 """Lengths around the size at which memory is new in every call: `fill` says what that costs."""
 _BEYOND_CACHE = (2100, 2700, 3300)
@@ -69,12 +73,23 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
         shapes = product(square, columns)
     elif kernel.startswith("low_rank"):
         shapes = _low_rank(len(found.dims), quick)
+    elif kernel.startswith("band_"):
+        shapes = _bands(len(found.dims), quick)
     else:
         sides = _SIDES_QUICK if quick else _SIDES_FULL
         shapes = product(sides, repeat=len(found.dims))
         if kernel in _ONE_PASS:
             shapes = {*shapes, *product(_BEYOND_CACHE, repeat=2)}
     return sorted(shapes, key=lambda dims: (found.flops(dims) + found.bytes(dims, 8), dims))
+
+
+def _bands(count: int, quick: bool) -> Iterable[Dims]:
+    """(n, b) and (n, b, m), of up to a million numbers."""
+    rows, bands = (_ROWS_QUICK, _BANDS_QUICK) if quick else (_ROWS_FULL, _BANDS_FULL)
+    columns = ((1, 20) if quick else (1, 2, 5, 20, 100)) if count == 3 else (0,)
+    for n, b, m in product(rows, bands, columns):
+        if 2 * b < n and n * (b + m) <= 1_000_000:
+            yield (n, b, m)[:count]
 
 
 def _low_rank(count: int, quick: bool) -> Iterable[Dims]:

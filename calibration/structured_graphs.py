@@ -1,4 +1,4 @@
-"""Kernels of iterations, and of a diagonal plus a low rank."""
+"""Kernels of iterations, of a diagonal plus a low rank, and of bands."""
 
 from __future__ import annotations
 
@@ -52,6 +52,50 @@ def _low_rank_factor_op() -> Any:
     return ops().LowRankFactor(symmetric=True, positive_definite=True)
 
 
+def _band(rng: np.random.Generator, n: int, b: int) -> Array:
+    """The lower diagonals of a positive definite matrix, as `scipy.linalg.solveh_banded` takes them."""
+    bands = normal(rng, b + 1, n)
+    bands[0] = 4 + 4 * b + rng.random(n)
+    for k in range(1, b + 1):
+        bands[k, max(n - k, 0) :] = 0
+    return bands
+
+
+def _dense_band(bands: Array) -> Array:
+    n = bands.shape[1]
+    below = sum(np.diag(row[: n - k], -k) for k, row in enumerate(bands) if 0 < k < n)
+    matrix: Array = np.diag(bands[0]) + below + np.transpose(below)
+    return matrix
+
+
+def _factored_band(rng: np.random.Generator, n: int, b: int) -> tuple[Array, ...]:
+    """What `BandedFactor` makes of one, no multipliers and no exchanges of rows."""
+    found = ops().banded.core_banded.factor(_band(rng, n, b), b, b, True, True, True)
+    return tuple(found[:3])
+
+
+def _band_of_factor(F: Array) -> Array:
+    """The lower diagonals of ``L D L'``."""
+    n, rows = F.shape
+    L = np.eye(n) + sum(np.diag(F[: n - k, k], -k) for k in range(1, min(rows, n)))
+    A = (L * F[:, 0]) @ L.T
+    return A
+
+
+def _entries_on_band(A: Array, rows: int) -> Array:
+    """Those of the lower diagonals, twice but for the main one."""
+    n = len(A)
+    out = np.zeros((rows, n))
+    for k in range(min(rows, n)):
+        out[k, : n - k] = np.diagonal(A, -k) * (1 if k == 0 else 2)
+    return out
+
+
+def _band_op(name: str, **options: Any) -> Any:
+    """For a symmetric band of any width: `LDL'` goes by the array."""
+    return getattr(ops(), name)(lower=1, upper=1, mirrored=True, **options)
+
+
 STRUCTURED = (
     TimingGraph(
         "cg_iteration",
@@ -81,5 +125,26 @@ STRUCTURED = (
         lambda *inputs: ops().LowRankInverseDiagonal(symmetric=True)(*inputs),
         _low_rank_factored,
         lambda d, u, c, *rest: np.diag(np.linalg.inv(_low_rank_dense(d, u, c))),
+    ),
+    TimingGraph(
+        "band_factor",
+        "m",
+        lambda ab: _band_op("BandedFactor", definite=True, checked=True)(ab)[-1],
+        lambda g, n, b: (_band(g, n, b),),
+        lambda ab: np.linalg.slogdet(_dense_band(ab))[1],
+    ),
+    TimingGraph(
+        "band_solve",
+        "mmlm",
+        lambda *inputs: _band_op("BandedSolve")(*inputs),
+        lambda g, n, b, m: (*_factored_band(g, n, b), normal(g, n, m)),
+        lambda F, M, pivots, B: np.linalg.solve(_band_of_factor(F), B),
+    ),
+    TimingGraph(
+        "band_inverse",
+        "mml",
+        lambda *inputs: _band_op("BandedLogdetPullback")(*inputs),
+        _factored_band,
+        lambda F, M, pivots: _entries_on_band(np.linalg.inv(_band_of_factor(F)), F.shape[1]),
     ),
 )

@@ -335,6 +335,36 @@ KERNELS: tuple[Kernel, ...] = (
         panel=lambda n, k: n * k,
         length=lambda n, k: n,
     ),
+    # A symmetric band of b diagonals beside the main one: L D L', a solve, the inverse on the band. Each row
+    # waits for the one before it.
+    _kernel(
+        "band_factor",
+        "nb",
+        lambda n, b: n * (b**2 + 2 * b),
+        lambda n, b: 3 * n * (b + 1),
+        lambda n, b: n * (b + 1),
+        panel=lambda n, b: n * b,
+        length=lambda n, b: n,
+    ),
+    _kernel(
+        "band_solve",
+        "nbm",
+        lambda n, b, m: 4 * n * b * m,
+        lambda n, b, m: n * (b + 1) + 2 * n * m,
+        lambda n, b, m: n * m,
+        panel=lambda n, b, m: n * b,
+        length=lambda n, b, m: n,
+        rhs=lambda n, b, m: n * m,
+    ),
+    _kernel(
+        "band_inverse",
+        "nb",
+        lambda n, b: 2 * n * b**2,
+        lambda n, b: 3 * n * (b + 1),
+        lambda n, b: n * (b + 1),
+        panel=lambda n, b: n * b,
+        length=lambda n, b: n,
+    ),
 )
 """Every kernel that can be priced. `call` and `node` are fixed costs; the rest exclude `call`."""
 

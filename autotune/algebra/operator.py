@@ -45,6 +45,8 @@ class Operator:
     kind: ClassVar[str]
     letters: ClassVar[dict[str, str]] = {}
     """Short names of its dims, for tables; others are shown as they are."""
+    own_logdet_pullback: ClassVar[bool] = False
+    """Whether its algorithms give the cotangents of its parts, of a log-determinant; it is linear in these."""
 
     @property
     def parts(self) -> tuple[TensorVariable, ...]:

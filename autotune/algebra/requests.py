@@ -25,11 +25,12 @@ from pytensor.tensor.blockwise import vectorize_node_fallback
 
 from autotune.algebra.dense import Dense
 from autotune.algebra.host import vectorize_node
-from autotune.algebra.operator import Operator
+from autotune.algebra.operator import Operator, rebuilt
 from autotune.algebra.pencil import basis_of
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.registry import operator_from, part_axes
 from autotune.algebra.solver import Solver
+from autotune.ops import BandedOuter
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ class RequestedSystem(Solver):
     def inv_quad(self, rhs):
         return self.request("inv_quad", rhs)
 
+    def logdet_pullback(self):
+        """The cotangents of the operator's parts, of its ``log|det|``."""
+        found = self.request("logdet_pullback")
+        return found if isinstance(found, list) else [found]
+
     def is_positive_definite(self):
         return self.request("is_positive_definite")
 
@@ -133,7 +139,7 @@ class RequestOp(SymbolicOp):
     @property
     def gufunc_signature(self):
         """Names for the axes, so that under ``vectorize_graph`` a result keeps the lengths that are known."""
-        results = RESULT_AXES[self.spec.kind]
+        results = RESULT_AXES.get(self.spec.kind) or part_axes(self.spec.signature, count())
         inputs, outputs = ([f"({axes})" for axes in side] for side in (self.input_axes, results))
         return f"{','.join(inputs)}->{','.join(outputs)}"
 
@@ -182,7 +188,11 @@ def plain_graph(spec: RequestSpec, input_types: tuple[Any, ...]) -> FrozenFuncti
     inputs = [input_type() for input_type in input_types]
     system, rhs = RequestOp(spec=spec).system(inputs)
     solver = PlainSolver(system.operator.to_dense(), system.positive_definite, system.symmetric)
-    answers = solver.answer(spec.kind, rhs, spec.transposed, spec.checked)
+    if spec.kind == "logdet_pullback":
+        [inverse] = solver.answer("inverse", checked=spec.checked)
+        answers = system.operator.pullback(Dense(inverse.mT))
+    else:
+        answers = solver.answer(spec.kind, rhs, spec.transposed, spec.checked)
     return construct_nominal_fgraph(inputs, answers).freeze()
 
 
@@ -244,6 +254,10 @@ class OuterCotangent:
     def onto_factors(self, operator):
         """The cotangents of factors, of an operator that has them."""
         return operator.of_outer(-self._weighted(self.left), self.right)
+
+    def onto_bands(self, operator):
+        """The entries on the band of a banded operator."""
+        return BandedOuter(**operator.band)(-self._weighted(self.left), self.right)
 
     def congruence_diagonal(self, M):
         left, right = (_coordinates(M, side) for side in (self.left, self.right))
@@ -355,6 +369,10 @@ def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
 
 def _logdet_pullback(spec, system, rhs, outputs, output_grads):
     """``A_bar = g A^-T``."""
+    operator, g = system.operator.unmarked, output_grads[-1]
+    if operator.own_logdet_pullback and spec.strategy is not None:
+        bars = [g * bar for bar in system.logdet_pullback()]
+        return [*bars, *(part.zeros_like() for part in system.operator.parts[len(bars) :])]
     return system.operator.pullback(InverseCotangent(system, output_grads[-1]))
 
 
@@ -369,10 +387,18 @@ def _inverse_diagonal_pullback(spec, system, rhs, outputs, output_grads):
     return system.operator.pullback(SandwichCotangent(system, output_grads[0]))
 
 
+def _second_pullback(spec, system, rhs, outputs, output_grads):
+    """``P_bar = L*(A^-T)``, ``A = L(P)``: ``A_bar = -A^-T L(W)' A^-T`` of the cotangents W of ``P_bar``."""
+    inverse = system.inverse()
+    direction = rebuilt(system.operator.unmarked.signature, list(output_grads)).to_dense()
+    return system.operator.pullback(Dense(-(inverse.mT @ direction.mT @ inverse.mT)))
+
+
 PULLBACKS = {
     "solve": _solve_pullback,
     "inv_quad": _inv_quad_pullback,
     "logdet": _logdet_pullback,
     "inverse": _inverse_pullback,
     "inverse_diagonal": _inverse_diagonal_pullback,
+    "logdet_pullback": _second_pullback,
 }

@@ -23,7 +23,7 @@ class Solver:
         if kind == "inv_quad":
             return [self.inv_quad(rhs)]
         answer = getattr(self, kind)()
-        return list(answer) if kind == "logdet" else [answer]
+        return list(answer) if kind in ("logdet", "logdet_pullback") else [answer]
 
     def solve(self, rhs, transposed=False):
         raise AttributeError(f"{type(self).__name__} defines no solve")

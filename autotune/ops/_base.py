@@ -13,7 +13,9 @@ from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.linalg.dtype_utils import linalg_output_dtype
 from pytensor.tensor.variable import TensorVariable
 
-DIRECT, LOW_RANK, ITERATIVE = FAMILIES = ("numba_dispatch", "numba_low_rank", "numba_iterative")
+DIRECT, LOW_RANK, ITERATIVE, BANDED = FAMILIES = (
+    *("numba_dispatch", "numba_low_rank", "numba_iterative", "numba_banded"),
+)
 """The modules with the Numba implementations of the Ops."""
 
 
@@ -40,6 +42,21 @@ class Late:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module(f"autotune.ops.{self._name}"), name)
+
+
+class Compiled(Late):
+    """The same for an algorithm of loops, too slow in Python: each function as Numba compiles it, where that
+    is installed. ``family``: the module that compiles it, in a function ``in_python``."""
+
+    def __init__(self, name: str, family: str):
+        super().__init__(name)
+        self._family = family
+
+    def __getattr__(self, name: str) -> Any:
+        function = super().__getattr__(name)
+        if not ensure_numba_dispatch(self._family):
+            return function
+        return import_module(f"autotune.ops.{self._family}").in_python(function)
 
 
 def compile_all(dtype: str) -> None:

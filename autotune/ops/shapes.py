@@ -26,6 +26,12 @@ def check_rhs(n, B):
         raise ValueError("The right-hand side must have as many rows as the matrix. It differs in length.")
 
 
+def check_lengths(n, m):
+    """That two arrays of one problem have one length."""
+    if n != m:
+        raise ValueError("The arrays of the matrix, or it and a right-hand side, differ in length.")
+
+
 def check_pivots(F, pivots, first):
     """That factors are square, with one pivot for each row, counted from ``first``."""
     n = F.shape[0]

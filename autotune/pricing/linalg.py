@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from pytensor.tensor.blockwise import Blockwise
 
+from autotune.ops.banded import BandedFactor
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorSlogdet
 from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskySolveMany
@@ -42,6 +43,20 @@ def plain_cholesky(sized: SizedNode) -> Cost:
 def on_matrix(op) -> Rule:
     """An Op of ours on an n x n matrix, by what it says itself."""
     return lambda sized: cost(*op.kernels(sized.inputs[0].length(-1), batched=_is_batched(sized)))
+
+
+def on_band(rhs: int | None = None) -> Rule:
+    """An Op on a band, by what it says itself; ``rhs``: the input (n, m) of right-hand sides."""
+
+    def rule(sized: SizedNode) -> Cost:
+        if rhs is None:
+            first = sized.inputs[0]
+            is_band = isinstance(sized.op, BandedFactor)
+            return cost(*sized.op.kernels(first.length(-1 if is_band else -2)))
+        n, m = sized.inputs[rhs].shape[-2:]
+        return cost(*sized.op.kernels(n, m))
+
+    return rule
 
 
 def solve(kernel: str, *, rhs: int = 1) -> Rule:

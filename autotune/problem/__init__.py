@@ -6,10 +6,11 @@
 
 from autotune.problem.decision import Candidate, Decision, with_parts
 from autotune.problem.options import Options
-from autotune.problem.problem import REQUEST_KINDS, UNKNOWN, Problem, Request, Traits, known
+from autotune.problem.problem import GRADIENT_KINDS, REQUEST_KINDS, UNKNOWN, Problem, Request, Traits, known
 from autotune.problem.term import STRUCTURES, Term, dense
 
 __all__ = [
+    "GRADIENT_KINDS",
     "REQUEST_KINDS",
     "STRUCTURES",
     "UNKNOWN",

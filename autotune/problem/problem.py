@@ -21,13 +21,15 @@ REQUEST_KINDS = (
     "is_positive_definite",
     "factor",
 )
+GRADIENT_KINDS = ("logdet_pullback",)
+"""What a gradient asks beside these: the cotangents of what a structure is made of, of ``log|det A|``."""
 
 
 @dataclass(frozen=True)
 class Request:
     """One thing demanded of a matrix ``A``.
 
-    ``kind``: one of ``REQUEST_KINDS``. ``columns``: right-hand sides of a ``solve`` (``A^-1 b``) or
+    ``kind``: one of ``REQUEST_KINDS`` or ``GRADIENT_KINDS``. ``columns``: right-hand sides of a ``solve`` (``A^-1 b``) or
     ``inv_quad`` (``b' A^-1 b`` per column), None when unknown. ``transposed``: the solve is with ``A.T``.
     ``form``: how PyTensor would compute it when left alone ("gen", "sym", "pos" for its solves; "cholesky"
     for idioms on a factor; "lu" for determinants; "inverse", for a solve too when the graph multiplies with

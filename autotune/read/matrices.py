@@ -26,6 +26,7 @@ from autotune.algebra.operator import Operator, of_one_batch
 from autotune.algebra.pencil import Pencil
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
+from autotune.read.bands import BandReader
 from autotune.read.chains import chain_of
 from autotune.read.contractions import (
     diagonal_of,
@@ -40,6 +41,10 @@ from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
 class Recogniser(Terms):
     """Reads matrices as operators."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._bands = BandReader(self.terms, lambda var: self._holds("symmetric", var))
 
     def operator(self, matrix) -> Operator:
         """The operator of ``matrix``: a ``Sum`` of ``Dense``, ``Diagonal``, ``LowRank`` when it is read so.
@@ -60,6 +65,9 @@ class Recogniser(Terms):
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
             return self._batch(dense.matrix) or dense
+        banded = self._bands.banded(dense.matrix)
+        if banded is not None:
+            return self._of_less_work(banded, dense.matrix)
         composite = self.composite(matrix)
         if composite is not None:
             return composite
@@ -80,6 +88,18 @@ class Recogniser(Terms):
         if not isinstance(operator, Sum) or any(p.dtype != matrix.dtype for p in operator.parts):
             return dense
         return with_orthonormal_columns(operator, self.compile_budget)
+
+    def is_banded(self, var) -> bool:
+        """Whether it is a matrix with several diagonals, the rest zero."""
+        found = self._bands.read(strip_view(var)[0])
+        return found is not None and found.width > 0
+
+    def _of_less_work(self, banded, matrix) -> Operator:
+        """A pencil of constants is, where factoring the band takes more work than a product with it."""
+        n = matrix.type.shape[-1]
+        wide = n is not None and max(banded.lower, banded.upper) ** 2 > n
+        pencil = pencil_of(matrix, self.terms, self.compile_budget) if wide else None
+        return pencil or banded
 
     def _batch(self, matrices) -> Operator | None:
         """A batch of diagonal matrices plus low rank, else None."""

@@ -125,7 +125,7 @@ class Scan(Idioms):
         rows, columns = matrix.type.shape[-2:]
         if matrix.type.dtype not in DTYPES or (rows is not None and columns is not None and rows != columns):
             return False
-        if self.facts.structured(matrix):
+        if self.facts.structured(matrix) and not self.contracted.recogniser.is_banded(matrix):
             return False
         if not isinstance(core, MatrixInverse):
             return not (isinstance(core, Solve) and self._is_inverse(matrix))

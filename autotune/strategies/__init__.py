@@ -2,6 +2,7 @@
 
 from autotune.algebra import STRUCTURES
 from autotune.algebra.composite import Composite
+from autotune.strategies.banded import BandedStrategy
 from autotune.strategies.base import No, Solver, Strategy, System, Work
 from autotune.strategies.cg import ConjugateGradientsStrategy
 from autotune.strategies.cholesky import CholeskyStrategy
@@ -29,6 +30,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     LowRankUpdateStrategy(),
     SpectrumStrategy(),
     TriangularStrategy(),
+    BandedStrategy(),
     KnownInverseStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
