@@ -27,8 +27,8 @@ SOLVES = {"solve_vector", "solve_matrix", "quadratic_form", "whitened_square"}
 TOLERANCE = {True: 1e-12, False: 1e-10}
 
 # Of other matrices than these: tests/test_parts.py, tests/test_pencils.py.
-OF_PARTS = ("diagonal", "triangular", "known_inverse", "low_rank_update", "spectrum", "kronecker")
-OF_PARTS += ("block_diagonal", "product", "congruence", "inverse")
+OF_PARTS = ("diagonal", "triangular", "banded", "known_inverse", "low_rank_update", "spectrum")
+OF_PARTS += ("kronecker", "block_diagonal", "product", "congruence", "inverse")
 # What these strategies serve, and no more; another one's PolicyError skips the case.
 SERVES = {
     "keep": lambda operator, request: True,

@@ -89,6 +89,14 @@ STAND_INS = {
         symmetric=True,
     ),
     "triangular": Problem((Request("solve", 2), Request("logdet", form="lu")), LOWER),
+    "banded": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("banded", (("n", 9), ("bands", 2)), (("symmetric", True),)),
+        symmetric=True,
+    ),
+    "banded, general": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")), Term("banded", (("n", 9), ("bands", 3)))
+    ),
     "known inverse": Problem(
         (Request("solve", 2), Request("solve", 1, True)), Term("known_inverse", (("n", 6),))
     ),

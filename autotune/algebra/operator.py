@@ -46,7 +46,7 @@ class Operator:
     letters: ClassVar[dict[str, str]] = {}
     """Short names of its dims, for tables; others are shown as they are."""
     own_logdet_pullback: ClassVar[bool] = False
-    """Whether its algorithms give the cotangents of its parts, of a log-determinant; it is linear in these."""
+    """Whether its algorithms give the cotangents of its parts, of a log-determinant; linear in them."""
 
     @property
     def parts(self) -> tuple[TensorVariable, ...]:
@@ -164,6 +164,10 @@ class Operator:
         return None
 
     # -- algebra ----------------------------------------------------------------------------------------
+
+    def pullback(self, cotangent: Any) -> list[TensorVariable]:
+        """The cotangents of the parts from that of the matrix."""
+        raise AttributeError(f"{type(self).__name__} defines no pullback")
 
     def to_dense(self) -> TensorVariable:
         """The matrix itself."""

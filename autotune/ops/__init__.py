@@ -1,11 +1,12 @@
 """Ops of our own: factorisations, solves and inverses that PyTensor does not have.
 
 A leaf package: it imports nothing else of autotune. Reading order: an Op's file (`gram`, `factor`, `inverse`,
-`cholesky_or_lu`, `woodbury`, `banded`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels` (LAPACK in
-Python) and `small` (without it), `numba_dispatch`, `numba_batches`, `numba_low_rank`, `numba_banded` and `numba_iterative`
-(what they run under Numba), `_by_address` (how compiled code is shared), `_batches`, `_batch_loops` and
-`_threads`, and `_lapack`, `_layout` and `_vectors` (`kernels` under Numba). What a direct Op runs is told by
-its method ``kernels``, for strategies and for the prices of whole functions.
+`cholesky_or_lu`, `woodbury`, `banded`, `cg`, `lanczos`), its algorithm (``core_*.py``), then `kernels`
+(LAPACK in Python) and `small` (without it), `numba_dispatch`, `numba_batches`, `numba_low_rank`,
+`numba_banded` and `numba_iterative` (what they run under Numba), `_by_address` (how compiled code is
+shared), `_batches`, `_batch_loops` and `_threads`, and `_lapack`, `_layout` and `_vectors` (`kernels` under
+Numba). What a direct Op runs is told by its method ``kernels``, for strategies and for the prices of whole
+functions.
 """
 
 from autotune.ops._base import compile_all

@@ -4,6 +4,8 @@ A factor is the tuple of the first three outputs of `BandedFactor`. All work is 
 diagonals, in time and memory.
 """
 
+from typing import Any
+
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable
 from pytensor.tensor.type import tensor
@@ -20,10 +22,14 @@ LU_SHARE = 2.0
 
 class _BandedOp(LinalgOp):
     family = BANDED
-    __props__ = ("lower", "upper", "mirrored")
+    __props__: tuple[str, ...] = ("lower", "upper", "mirrored")
 
     def __init__(self, *, lower: int, upper: int, mirrored: bool):
         self.lower, self.upper, self.mirrored = lower, upper, mirrored
+
+    @property
+    def band(self) -> dict[str, Any]:
+        return {"lower": self.lower, "upper": self.upper, "mirrored": self.mirrored}
 
     @property
     def _rows(self) -> int:
@@ -157,10 +163,9 @@ class BandedDot(_BandedOp):
 
     def pullback(self, inputs, outputs, output_grads):
         [ab, X], [Y_bar] = inputs, output_grads
-        band = {"lower": self.lower, "upper": self.upper, "mirrored": self.mirrored}
         left, right = (X, Y_bar) if self.transposed else (Y_bar, X)
-        X_bar = BandedDot(transposed=not self.transposed, **band)(ab, Y_bar)
-        return [BandedOuter(**band)(left, right), X_bar]
+        X_bar = BandedDot(transposed=not self.transposed, **self.band)(ab, Y_bar)
+        return [BandedOuter(**self.band)(left, right), X_bar]
 
 
 class BandedOuter(_BandedOp):
@@ -188,5 +193,4 @@ class BandedOuter(_BandedOp):
 
     def pullback(self, inputs, outputs, output_grads):
         [left, right], [ab_bar] = inputs, output_grads
-        band = {"lower": self.lower, "upper": self.upper, "mirrored": self.mirrored}
-        return [BandedDot(**band)(ab_bar, right), BandedDot(transposed=True, **band)(ab_bar, left)]
+        return [BandedDot(**self.band)(ab_bar, right), BandedDot(transposed=True, **self.band)(ab_bar, left)]

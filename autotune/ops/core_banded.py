@@ -2,8 +2,8 @@
 Numba.
 
 A band is stored by diagonals, as LAPACK and SciPy do: ``ab[upper + i - j, j] = A[i, j]``, shape
-``(lower + upper + 1, n)``; of a ``mirrored`` (symmetric) one only ``ab[i - j, j]``, i >= j. Factors are stored
-by rows, so that inner loops run along memory.
+``(lower + upper + 1, n)``; of a ``mirrored`` (symmetric) one only ``ab[i - j, j]``, i >= j. Factors are
+stored by rows, so that inner loops run along memory.
 """
 
 import numpy as np
@@ -13,9 +13,10 @@ def factor(ab, lower, upper, mirrored, definite, checked):
     """``(F, M, pivots, sign, log|det|)``: ``L D L'`` if that exists with a positive D, else LU by partial
     pivoting.
 
-    ``L D L'``: ``F[j, 0] = D_j``, ``F[j, k] = L_{j + k, j}``; no pivots. LU: ``F[k, lower + m] = U_{k, k + m}``,
-    M (n, lower) the multipliers of each step, ``pivots`` (n,) the rows exchanged. ``definite``: of a mirrored
-    band the first is tried; ``checked``: all is NaN where it does not exist. Golub & Van Loan 2013, 4.3.
+    ``L D L'``: ``F[j, 0] = D_j``, ``F[j, k] = L_{j + k, j}``; no pivots. LU: ``F[k, lower + m]`` is
+    ``U_{k, k + m}``, M (n, lower) the multipliers of each step, ``pivots`` (n,) the rows exchanged.
+    ``definite``: of a mirrored band the first is tried; ``checked``: all is NaN where it does not exist.
+    Golub & Van Loan 2013, 4.3.
     """
     n = ab.shape[1]
     no_multipliers, no_pivots = np.empty((0, 0), ab.dtype), np.empty(0, np.int64)

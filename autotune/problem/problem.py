@@ -29,8 +29,8 @@ GRADIENT_KINDS = ("logdet_pullback",)
 class Request:
     """One thing demanded of a matrix ``A``.
 
-    ``kind``: one of ``REQUEST_KINDS`` or ``GRADIENT_KINDS``. ``columns``: right-hand sides of a ``solve`` (``A^-1 b``) or
-    ``inv_quad`` (``b' A^-1 b`` per column), None when unknown. ``transposed``: the solve is with ``A.T``.
+    ``kind``: one of ``REQUEST_KINDS`` or ``GRADIENT_KINDS``. ``columns``: right-hand sides of a ``solve``
+    (``A^-1 b``) or ``inv_quad`` (``b' A^-1 b`` per column), None when unknown. ``transposed``: with ``A.T``.
     ``form``: how PyTensor would compute it when left alone ("gen", "sym", "pos" for its solves; "cholesky"
     for idioms on a factor; "lu" for determinants; "inverse", for a solve too when the graph multiplies with
     an explicit inverse), which is what ``keep`` is priced by. ``checked``: it is asked of the Cholesky factor

@@ -146,7 +146,7 @@ class BandReader:
         if len(offsets) > MOST or data.dtype.kind == "c":
             return None
         one = data.dtype.kind == "b"
-        diagonals = {
+        diagonals: dict[int, Products] = {
             int(k): ((self._constant(np.diagonal(data, k).astype(float) if one else np.diagonal(data, k)),),)
             for k in offsets
         }
@@ -165,7 +165,8 @@ class BandReader:
         if found is None or found.rows != found.columns or not isinstance(found.rows, int):
             return None
         n = found.rows - abs(k)
-        return Bands({**found.diagonals, k: ((pt.full((n,), value, dtype=base.dtype),),)}, *base.type.shape)
+        written: Products = ((pt.full((n,), value, dtype=base.dtype),),)
+        return Bands({**found.diagonals, k: written}, *base.type.shape)
 
     def _zero_or(self, base) -> Bands | None:
         if is_zero(base) and None not in base.type.shape:
@@ -186,7 +187,7 @@ class BandReader:
             return None
         if len(np.unique(j - i)) > MOST or (increase and len({*zip(i, j, strict=True)}) < len(i)):
             return None
-        diagonals = dict(found.diagonals)
+        diagonals: dict[int, Products] = dict(found.diagonals)
         for k in map(int, np.unique(j - i)):
             here = np.flatnonzero(j - i == k)
             diagonals[k] = self._entries(
@@ -195,7 +196,7 @@ class BandReader:
         return Bands(diagonals, n, n)
 
     def _entries(self, before, value, here, places, room, dtype, increase) -> Products:
-        """One diagonal, of which the entries at ``places`` are written from those of ``value`` at ``here``."""
+        """One diagonal, of which the entries at ``places`` are written, from ``value`` at ``here``."""
         taken = value if value.type.ndim == 0 or value.type.broadcastable[0] else value[here]
         if np.array_equal(places, np.arange(room)):
             whole = len(here) == value.type.shape[0] if value.type.ndim else False
