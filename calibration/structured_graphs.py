@@ -1,4 +1,4 @@
-"""Kernels of iterations, of a diagonal plus a low rank, and of bands."""
+"""Kernels of iterations, of a diagonal plus a low rank, of bands, and of points on a line."""
 
 from __future__ import annotations
 
@@ -94,6 +94,20 @@ def _entries_on_band(A: Array, rows: int) -> Array:
 def _band_op(name: str, **options: Any) -> Any:
     """For a symmetric band of any width: `LDL'` goes by the array."""
     return getattr(ops(), name)(lower=1, upper=1, mirrored=True, **options)
+
+
+def _on_line(rng: np.random.Generator, n: int, k: int) -> tuple[Array, ...]:
+    """Diagonal, steps, coefficients and rates of a sum of so many exponentials."""
+    steps = 0.05 + rng.random(n) / 10
+    return 2.0 + rng.random(n), steps, np.full(k, 1.0 / k), 0.5 + np.arange(k)
+
+
+def _dense_on_line(d: Array, steps: Array, c: Array, rates: Array) -> Array:
+    t = np.cumsum(steps)
+    r = np.abs(t[:, None] - t[None, :])
+    matrix = np.asarray(sum(a * np.exp(-b * r) for a, b in zip(c, rates, strict=True)))
+    np.fill_diagonal(matrix, d)
+    return matrix
 
 
 STRUCTURED = (

@@ -365,6 +365,35 @@ KERNELS: tuple[Kernel, ...] = (
         panel=lambda n, b: n * b,
         length=lambda n, b: n,
     ),
+    # Points on a line with k states: a factor, a solve, the factor differentiated.
+    _kernel(
+        "line_factor",
+        "nk",
+        lambda n, k: n * (4 * k**2 + 4 * k),
+        lambda n, k: n * (2 * k + 4),
+        lambda n, k: n * k,
+        panel=lambda n, k: n * k,
+        length=lambda n, k: n,
+    ),
+    _kernel(
+        "line_solve",
+        "nkm",
+        lambda n, k, m: 8 * n * k * m,
+        lambda n, k, m: n * (2 * k + 2) + 2 * n * m,
+        lambda n, k, m: n * m,
+        panel=lambda n, k, m: n * k,
+        length=lambda n, k, m: n,
+        rhs=lambda n, k, m: n * m,
+    ),
+    _kernel(
+        "line_inverse",
+        "nk",
+        lambda n, k: 12 * n * k**2,
+        lambda n, k: 3 * n * k**2,
+        lambda n, k: n * k**2,
+        panel=lambda n, k: n * k,
+        length=lambda n, k: n,
+    ),
 )
 """Every kernel that can be priced. `call` and `node` are fixed costs; the rest exclude `call`."""
 

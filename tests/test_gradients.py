@@ -27,7 +27,15 @@ SOLVES = {"solve_vector", "solve_matrix", "quadratic_form", "whitened_square"}
 TOLERANCE = {True: 1e-12, False: 1e-10}
 
 # Of other matrices than these: tests/test_parts.py, tests/test_pencils.py.
-OF_PARTS = ("diagonal", "triangular", "banded", "known_inverse", "low_rank_update", "spectrum")
+OF_PARTS = (
+    "diagonal",
+    "triangular",
+    "banded",
+    "quasiseparable",
+    "known_inverse",
+    "low_rank_update",
+    "spectrum",
+)
 OF_PARTS += ("kronecker", "block_diagonal", "product", "congruence", "inverse")
 # What these strategies serve, and no more; another one's PolicyError skips the case.
 SERVES = {

@@ -97,6 +97,11 @@ STAND_INS = {
     "banded, general": Problem(
         (Request("solve", 2), Request("logdet", form="lu")), Term("banded", (("n", 9), ("bands", 3)))
     ),
+    "on a line": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("quasiseparable", (("n", 9), ("states", 2)), (("symmetric", True),)),
+        symmetric=True,
+    ),
     "known inverse": Problem(
         (Request("solve", 2), Request("solve", 1, True)), Term("known_inverse", (("n", 6),))
     ),

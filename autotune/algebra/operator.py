@@ -46,7 +46,7 @@ class Operator:
     letters: ClassVar[dict[str, str]] = {}
     """Short names of its dims, for tables; others are shown as they are."""
     own_logdet_pullback: ClassVar[bool] = False
-    """Whether its algorithms give the cotangents of its parts, of a log-determinant; linear in them."""
+    """Whether its algorithms give the cotangents of its parts, of a log-determinant."""
 
     @property
     def parts(self) -> tuple[TensorVariable, ...]:

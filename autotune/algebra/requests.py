@@ -19,7 +19,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph, SymbolicOp, construct_nominal_fgraph
-from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.gradient import DisconnectedType, disconnected_type, pullback
 from pytensor.graph.fg import FrozenFunctionGraph
 from pytensor.tensor.blockwise import vectorize_node_fallback
 
@@ -112,6 +112,13 @@ class RequestedSystem(Solver):
 
     def is_positive_definite(self):
         return self.request("is_positive_definite")
+
+
+def replace_operator(system: RequestedSystem, operator: Operator) -> RequestedSystem:
+    """The same of another operator."""
+    new = copy(system)
+    new.operator = operator
+    return new
 
 
 class RequestOp(SymbolicOp):
@@ -259,6 +266,10 @@ class OuterCotangent:
         """The entries on the band of a banded operator."""
         return BandedOuter(**operator.band)(-self._weighted(self.left), self.right)
 
+    def onto_line(self, operator):
+        """The cotangents of what a covariance of points on a line is made of."""
+        return operator.of_outer(-self._weighted(self.left), self.right)
+
     def congruence_diagonal(self, M):
         left, right = (_coordinates(M, side) for side in (self.left, self.right))
         return -(self._weighted(left) * right).sum(axis=-1)
@@ -388,10 +399,11 @@ def _inverse_diagonal_pullback(spec, system, rhs, outputs, output_grads):
 
 
 def _second_pullback(spec, system, rhs, outputs, output_grads):
-    """``P_bar = L*(A^-T)``, ``A = L(P)``: ``A_bar = -A^-T L(W)' A^-T`` of the cotangents W of ``P_bar``."""
-    inverse = system.inverse()
-    direction = rebuilt(system.operator.unmarked.signature, list(output_grads)).to_dense()
-    return system.operator.pullback(Dense(-(inverse.mT @ direction.mT @ inverse.mT)))
+    """Of second derivatives: by the dense inverse."""
+    parts = [part.copy() for part in system.operator.parts]
+    whole = replace_operator(system, rebuilt(system.operator.signature, list(parts)))
+    bars = whole.operator.pullback(Dense(whole.inverse().mT))
+    return pullback(bars, parts, list(output_grads), disconnected_inputs="ignore")
 
 
 PULLBACKS = {

@@ -24,6 +24,13 @@ from autotune.ops.factor import SharedCholesky, SharedLU
 from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskyInverse, CholeskySolveMany, LUInverse, are_many
 from autotune.ops.lanczos import LanczosLogdet
+from autotune.ops.quasiseparable import (
+    QuasiseparableDot,
+    QuasiseparableFactor,
+    QuasiseparableLogdetPullback,
+    QuasiseparableOuter,
+    QuasiseparableSolve,
+)
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -58,6 +65,11 @@ __all__ = [
     "LowRankSolveColumns",
     "LowRankSolveInRange",
     "PartialCholesky",
+    "QuasiseparableDot",
+    "QuasiseparableFactor",
+    "QuasiseparableLogdetPullback",
+    "QuasiseparableOuter",
+    "QuasiseparableSolve",
     "SharedCholesky",
     "SharedLU",
     "are_many",

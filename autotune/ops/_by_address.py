@@ -12,7 +12,7 @@ Numba modules are imported, which building or unpickling an Op does.
 import ctypes
 import traceback
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -37,6 +37,7 @@ VOID_POINTER = ir.PointerType(ir.IntType(8))
 # C functions that compiled code calls, to be kept as long as the process lives; and what compiles everything.
 _finders: list[Any] = []
 _compilers: list[Callable[[types.Type], Any]] = []
+_in_python: dict[Callable, Callable[[types.Type], Any]] = {}
 
 
 def readable(T, ndim):
@@ -70,6 +71,21 @@ def by_address(function, signature, **options):
     T is the dtype of the first argument that is an array of floating-point numbers.
     """
     return caller(function, signature, compiled_once(function, signature, **options))
+
+
+def in_python_too(function, signature):
+    """The same of what Python calls as well, see `in_python`."""
+    compile_once = _in_python[function] = compiled_once(function, signature, no_cpython_wrapper=False)
+    return caller(function, signature, compile_once)
+
+
+def in_python(function):
+    """``function`` as it was compiled, to be called from Python; an array of the dtype comes first."""
+    return partial(_call_compiled, _in_python[function])
+
+
+def _call_compiled(compile_once, *arguments):
+    return compile_once(numba.from_dtype(arguments[0].dtype))(*arguments)
 
 
 def python_by_address(function, signature):

@@ -1,17 +1,16 @@
 """Numba implementations of the Ops of `banded`, imported when one is first built: it takes time."""
 
-from functools import partial
-
-import numba
 import numpy as np
 from numba.core import types
 from numba.core.extending import register_jitable
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from autotune.ops import core_banded, shapes
-from autotune.ops._by_address import VERSION, c_array, caller, compiled_once, readable
+from autotune.ops._by_address import VERSION, c_array, in_python, in_python_too, readable
 from autotune.ops._vectors import FAST
 from autotune.ops.banded import BandedDot, BandedFactor, BandedLogdetPullback, BandedOuter, BandedSolve
+
+__all__ = ["in_python"]
 
 for function in (
     core_banded.by_rows,
@@ -31,43 +30,25 @@ for function in (
     register_jitable(**FAST)(function)
 
 SIZE, FLAG, PIVOTS = types.int64, types.boolean, c_array(types.int64, 1)
-_compile: dict = {}
 
-
-def _compiled(function, signature):
-    """What jitted code calls by address, and Python by `in_python`."""
-    compile_once = compiled_once(function, signature, no_cpython_wrapper=False, boundscheck=False)
-    _compile[function] = compile_once
-    return caller(function, signature, compile_once)
-
-
-def in_python(function):
-    """``function``, to be called from Python with arrays of one dtype of floating-point numbers first."""
-    return partial(_call, _compile[function])
-
-
-def _call(compile_once, *arguments):
-    return compile_once(numba.from_dtype(arguments[0].dtype))(*arguments)
-
-
-factor = _compiled(
+factor = in_python_too(
     core_banded.factor,
     lambda T: types.Tuple((c_array(T, 2), c_array(T, 2), PIVOTS, types.float64, types.float64))(
         readable(T, 2), SIZE, SIZE, FLAG, FLAG, FLAG
     ),
 )
-solve = _compiled(
+solve = in_python_too(
     core_banded.solve,
     lambda T: c_array(T, 2)(readable(T, 2), readable(T, 2), readable(types.int64, 1), readable(T, 2), FLAG),
 )
-logdet_pullback = _compiled(
+logdet_pullback = in_python_too(
     core_banded.logdet_pullback,
     lambda T: c_array(T, 2)(readable(T, 2), readable(T, 2), readable(types.int64, 1), SIZE, SIZE, FLAG),
 )
-dot = _compiled(
+dot = in_python_too(
     core_banded.dot, lambda T: c_array(T, 2)(readable(T, 2), SIZE, SIZE, FLAG, readable(T, 2), FLAG)
 )
-outer = _compiled(
+outer = in_python_too(
     core_banded.outer, lambda T: c_array(T, 2)(readable(T, 2), readable(T, 2), SIZE, SIZE, FLAG)
 )
 

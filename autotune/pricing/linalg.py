@@ -59,6 +59,17 @@ def on_band(rhs: int | None = None) -> Rule:
     return rule
 
 
+def on_line(rhs: int | None = None) -> Rule:
+    """The same on points on a line."""
+
+    def rule(sized: SizedNode) -> Cost:
+        if rhs is None:
+            return cost(*sized.op.kernels(sized.inputs[0].length(-1)))
+        return cost(*sized.op.kernels(*sized.inputs[rhs].shape[-2:]))
+
+    return rule
+
+
 def solve(kernel: str, *, rhs: int = 1) -> Rule:
     """A routine on an n x n matrix and right-hand sides, input number ``rhs``, (n,) or (n, m)."""
 

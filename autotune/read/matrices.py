@@ -32,6 +32,7 @@ from autotune.read.contractions import (
     diagonal_of,
 )
 from autotune.read.factors import scalar_of, split_factors, split_multiple
+from autotune.read.line import LineReader
 from autotune.read.noise import kronecker_noise
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
 from autotune.read.terms import Terms, is_square, minus_one, scaled
@@ -71,6 +72,9 @@ class Recogniser(Terms):
         composite = self.composite(matrix)
         if composite is not None:
             return composite
+        line = self._on_line(dense.matrix)
+        if line is not None:
+            return line
         terms = self.terms(matrix)
         if not terms:
             found = (
@@ -209,6 +213,21 @@ class Recogniser(Terms):
             return None
         found = kronecker_noise(products[0], diagonal_of(diagonals), matrix)
         return found if found and all(part.type.dtype == matrix.type.dtype for part in found.parts) else None
+
+    def _on_line(self, matrix) -> Operator | None:
+        """A covariance of points on a line, and diagonals, else None."""
+        n = matrix.type.shape[-1]
+        if n is None or matrix.type.shape[0] != n or matrix.type.numpy_dtype.kind != "f":
+            return None
+        diagonals, rest = [], []
+        for addend in self._addends(matrix):
+            terms = self.terms(addend)
+            if terms and all(isinstance(term, Diagonal) for term in terms):
+                diagonals += terms
+            else:
+                rest.append(addend)
+        found = LineReader().covariance(rest, n, matrix.type.dtype) if rest else None
+        return found.plus_diagonal(diagonal_of(diagonals)) if found and diagonals else found
 
     def _addends(self, var) -> list:
         """The matrices that ``var`` is the sum of; those that are subtracted are multiplied by -1."""

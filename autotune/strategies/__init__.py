@@ -14,6 +14,7 @@ from autotune.strategies.lanczos import LanczosStrategy
 from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
+from autotune.strategies.quasiseparable import QuasiseparableStrategy
 from autotune.strategies.spectrum import SpectrumStrategy
 from autotune.strategies.triangular import TriangularStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
@@ -31,6 +32,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     SpectrumStrategy(),
     TriangularStrategy(),
     BandedStrategy(),
+    QuasiseparableStrategy(),
     KnownInverseStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )

@@ -1,0 +1,123 @@
+"""Covariances of sorted points on a line: sums of polynomials times exponentials of the distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from pytensor.gradient import pullback
+from pytensor.tensor.variable import TensorVariable
+
+from autotune.algebra.operator import Operator
+from autotune.ops import QuasiseparableDot, QuasiseparableOuter
+from autotune.ops.quasiseparable import dense
+from autotune.problem import Request, Term, known
+from cost_models import call
+
+Blocks = tuple[tuple[int, bool], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Quasiseparable(Operator):
+    """``K[i, j] = sum_b exp(-rates_b r) sum_m c_bm r^m``, r the distance of i and j; ``K[i, i] = d_i``.
+
+    ``steps`` (n,), constant: the distance of each point from the one before it. ``blocks``: for each
+    exponential how many of the c are its own, and whether it is ``rates_b ** r`` instead. Matérn kernels of
+    half-integer order, their sums and products are such (Whittle 1954; Foreman-Mackey et al. 2017).
+    """
+
+    kind: ClassVar[str] = "quasiseparable"
+    letters: ClassVar[dict[str, str]] = {"states": "r"}
+    own_logdet_pullback: ClassVar[bool] = True
+
+    d: TensorVariable
+    steps: TensorVariable
+    c: TensorVariable
+    rates: TensorVariable
+    blocks: Blocks
+
+    @property
+    def parts(self):
+        return (self.d, self.steps, self.c, self.rates)
+
+    @property
+    def signature(self):
+        return (self.kind, self.blocks)
+
+    @classmethod
+    def rebuild(cls, signature, parts):
+        d, steps, c, rates = (parts.pop(0) for _ in range(4))
+        return cls(d, steps, c, rates, signature[1])
+
+    @classmethod
+    def axes(cls, signature, names):
+        return ["n", "n", f"r{next(names)}", f"b{next(names)}"]
+
+    @classmethod
+    def example(cls, term, draft):
+        n, r = known(term.n), known(term.sizes()["states"])
+        steps = draft.constant(np.r_[0, draft.positive(max(n - 1, 0))][:n])
+        c, rates = draft.part("c", np.ones(r) / r), draft.part("rates", 0.5 + np.arange(r))
+        return cls(draft.part("d", 1 + draft.positive(n)), steps, c, rates, ((1, False),) * r)
+
+    def dims(self):
+        return {"n": (self.d, -1), "states": (self.c, -1)}
+
+    @staticmethod
+    def forming(term):
+        return [call("exp", n=known(term.n) ** 2, count=known(term.sizes()["states"]))]
+
+    @staticmethod
+    def unforming(term):
+        return [call("exp", n=known(term.n) ** 2, count=known(term.sizes()["states"]))]
+
+    @staticmethod
+    def multiplying(term, columns):
+        return [call("line_solve", n=known(term.n), k=known(term.sizes()["states"]), m=columns)]
+
+    @staticmethod
+    def logdet_pullback(term, checked):
+        return [Request("logdet_pullback", checked=checked)]
+
+    @property
+    def symmetric(self):
+        return True
+
+    def matmul(self, x):
+        return QuasiseparableDot(blocks=self.blocks)(*self.parts, x)
+
+    rmatmul = matmul
+
+    def diagonal(self):
+        return self.d
+
+    def to_dense(self):
+        return dense(self.d, self.steps, self.c, self.rates, self.blocks)
+
+    def transpose(self):
+        return self
+
+    def scale(self, s):
+        d, c = ((part * s).astype(self.dtype) for part in (self.d, self.c))
+        return Quasiseparable(d, self.steps, c, self.rates, self.blocks)
+
+    def plus_diagonal(self, d) -> Quasiseparable:
+        return Quasiseparable(self.d + d, self.steps, self.c, self.rates, self.blocks)
+
+    def pullback(self, cotangent):
+        own = getattr(cotangent, "onto_line", lambda operator: None)(self)
+        if own is not None:
+            d_bar, c_bar, rates_bar = own
+            return [d_bar, self.steps.zeros_like(), c_bar, rates_bar]
+        found = pullback(self.to_dense(), [self.d, self.c, self.rates], cotangent.to_dense())
+        return [found[0], self.steps.zeros_like(), *found[1:]]
+
+    def of_outer(self, left, right) -> list[TensorVariable]:
+        """The cotangents of d, c and the rates from ``left right'``, that of the matrix."""
+        return QuasiseparableOuter(blocks=self.blocks)(left, right, self.steps, self.c, self.rates)
+
+
+def quasiseparable_term(n: int | None, states: int) -> Term:
+    """Such a matrix as plain data."""
+    return Term("quasiseparable", (("n", n), ("states", states)), (("symmetric", True),))

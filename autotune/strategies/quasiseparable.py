@@ -1,0 +1,105 @@
+"""Covariances of points on a line: a factor in one pass over the points."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+
+from autotune.algebra.dense import Dense
+from autotune.algebra.guarded_solver import DirectSolver, WhereItHolds
+from autotune.algebra.solver import Solver
+from autotune.ops import QuasiseparableFactor, QuasiseparableLogdetPullback, QuasiseparableSolve
+from autotune.problem import GRADIENT_KINDS, REQUEST_KINDS, Problem, known
+from autotune.strategies.base import No, Strategy, Work, with_backward
+from cost_models import call
+
+
+class QuasiseparableStrategy(Strategy):
+    """``K = L diag(D) L'`` by a state of r numbers that is carried from point to point: O(n r^2).
+
+    Gradients come from the same pass backwards, none of a matrix (Foreman-Mackey 2018, "Scalable
+    backpropagation for Gaussian processes using celerite").
+    """
+
+    name = "quasiseparable"
+    provides = frozenset((*REQUEST_KINDS, *GRADIENT_KINDS)) - {"factor"}
+    batched = False
+    needs_own_ops = True
+    structured = True
+
+    def concerns(self, problem):
+        return problem.structure == ("quasiseparable",)
+
+    def objects_to(self, problem, options):
+        if self.concerns(problem):
+            return None
+        return No("the matrix is not a covariance of sorted points on a line")
+
+    def work(self, problem: Problem, options) -> Work:
+        n, r = known(problem.n), known(problem.term.sizes()["states"])
+        calls, held = [call("line_factor", n=n, k=r)], n * (2 * r + 2)
+        for request in with_backward(problem, structured=True).requests:
+            if request.kind in ("solve", "inv_quad", "inverse"):
+                m = n if request.kind == "inverse" else known(request.columns)
+                backward = 2 if problem.differentiated and request.kind != "inverse" else 0
+                calls.append(call("line_solve", n=n, k=r, m=m, count=1 + backward))
+                held += 2 * n * m
+            elif request.kind in ("logdet_pullback", "inverse_diagonal"):
+                calls.append(call("line_inverse", n=n, k=r))
+                held += n * r * r
+        return Work(tuple(calls), problem.itemsize * held)
+
+    def solver(self, system, options):
+        operator = system.operator.unmarked
+        fast = QuasiseparableSolver(operator)
+        if system.positive_definite:
+            return fast
+        return WhereDefinite(fast, _Direct(operator), fast.sign > 0, operator.parts, system.before_autodiff)
+
+
+class WhereDefinite(WhereItHolds):
+    """Of a matrix that may not be positive definite: PyTensor's dense routines where it is not."""
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if checked or kind == "is_positive_definite":
+            return self.solver.answer(kind, rhs, transposed, checked)
+        return super().answer(kind, rhs, transposed, checked)
+
+
+class _Direct(DirectSolver):
+    def __init__(self, operator):
+        super().__init__(operator.to_dense(), False, True)
+        self.operator = operator
+
+    def logdet_pullback(self):
+        return self.operator.pullback(Dense(self.inverse().mT))
+
+
+class QuasiseparableSolver(Solver):
+    def __init__(self, operator):
+        self.operator = operator
+        self.D, self.V, self.E, self.sign, self.logabsdet = QuasiseparableFactor(blocks=operator.blocks)(
+            *operator.parts
+        )
+
+    def solve(self, rhs, transposed=False):
+        operator = self.operator
+        solve = QuasiseparableSolve(blocks=operator.blocks)
+        return solve(self.D, self.V, self.E, operator.steps, operator.c, rhs)
+
+    def logdet(self):
+        return self.sign, self.logabsdet
+
+    def logdet_pullback(self):
+        operator = self.operator
+        op = QuasiseparableLogdetPullback(blocks=operator.blocks)
+        d_bar, c_bar, rates_bar = op(self.D, self.V, self.E, operator.steps, operator.c, operator.rates)
+        return [d_bar, operator.steps.zeros_like(), c_bar, rates_bar]
+
+    def inverse(self):
+        return self.solve(pt.eye(self.operator.order, dtype=self.operator.dtype))
+
+    def inverse_diagonal(self):
+        return self.logdet_pullback()[0]
+
+    def is_positive_definite(self):
+        return self.sign > 0
