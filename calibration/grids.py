@@ -73,8 +73,8 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
         shapes = product(square, columns)
     elif kernel.startswith("low_rank"):
         shapes = _low_rank(len(found.dims), quick)
-    elif kernel.startswith("band_"):
-        shapes = _bands(len(found.dims), quick)
+    elif kernel.startswith(("band_", "line_")):
+        shapes = _bands(len(found.dims), quick, most=8 if kernel.startswith("line_") else 64)
     else:
         sides = _SIDES_QUICK if quick else _SIDES_FULL
         shapes = product(sides, repeat=len(found.dims))
@@ -83,12 +83,12 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
     return sorted(shapes, key=lambda dims: (found.flops(dims) + found.bytes(dims, 8), dims))
 
 
-def _bands(count: int, quick: bool) -> Iterable[Dims]:
-    """(n, b) and (n, b, m), of up to a million numbers."""
+def _bands(count: int, quick: bool, most: int) -> Iterable[Dims]:
+    """(n, b) and (n, b, m) for b up to ``most``, of up to a million numbers."""
     rows, bands = (_ROWS_QUICK, _BANDS_QUICK) if quick else (_ROWS_FULL, _BANDS_FULL)
     columns = ((1, 20) if quick else (1, 2, 5, 20, 100)) if count == 3 else (0,)
     for n, b, m in product(rows, bands, columns):
-        if 2 * b < n and n * (b + m) <= 1_000_000:
+        if 2 * b < n and n * (b + m) <= 1_000_000 and b <= most:
             yield (n, b, m)[:count]
 
 

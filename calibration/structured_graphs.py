@@ -110,6 +110,14 @@ def _dense_on_line(d: Array, steps: Array, c: Array, rates: Array) -> Array:
     return matrix
 
 
+def _factored_on_line(rng: np.random.Generator, n: int, k: int) -> tuple[Array, ...]:
+    """What `QuasiseparableFactor` makes of it, the steps and the coefficients."""
+    parts = _on_line(rng, n, k)
+    core = ops().quasiseparable.core_quasiseparable
+    found = core.factor(*parts, np.ones(k, np.int64), np.zeros(k, np.int64))
+    return (*found[:3], *parts[1:3])
+
+
 STRUCTURED = (
     TimingGraph(
         "cg_iteration",
@@ -160,5 +168,29 @@ STRUCTURED = (
         lambda *inputs: _band_op("BandedLogdetPullback")(*inputs),
         _factored_band,
         lambda F, M, pivots: _entries_on_band(np.linalg.inv(_band_of_factor(F)), F.shape[1]),
+    ),
+    TimingGraph(
+        "line_factor",
+        "vvvvll",
+        lambda *inputs: ops().QuasiseparableFactor()(*inputs)[-1],
+        lambda g, n, k: (*_on_line(g, n, k), np.ones(k, int), np.zeros(k, int)),
+        lambda *parts: np.linalg.slogdet(_dense_on_line(*parts[:4]))[1],
+    ),
+    TimingGraph(
+        "line_solve",
+        "vmmvvlm",
+        lambda *inputs: ops().QuasiseparableSolve()(*inputs),
+        lambda g, n, k, m: (*_factored_on_line(g, n, k), np.ones(k, int), normal(g, n, m)),
+    ),
+    TimingGraph(
+        "line_inverse",
+        "vmmvvvll",
+        lambda *inputs: ops().QuasiseparableLogdetPullback()(*inputs)[0],
+        lambda g, n, k: (
+            *_factored_on_line(g, n, k),
+            0.5 + np.arange(k),
+            np.ones(k, int),
+            np.zeros(k, int),
+        ),
     ),
 )

@@ -11,7 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.operator import Operator
 from autotune.ops import QuasiseparableDot, QuasiseparableOuter
-from autotune.ops.quasiseparable import dense
+from autotune.ops.quasiseparable import dense, sizes_and_powers
 from autotune.problem import Request, Term, known
 from cost_models import call
 
@@ -84,8 +84,13 @@ class Quasiseparable(Operator):
     def symmetric(self):
         return True
 
+    @property
+    def whole_numbers(self):
+        """How the Ops take the blocks."""
+        return sizes_and_powers(self.blocks)
+
     def matmul(self, x):
-        return QuasiseparableDot(blocks=self.blocks)(*self.parts, x)
+        return QuasiseparableDot()(*self.parts, *self.whole_numbers, x)
 
     rmatmul = matmul
 
@@ -115,7 +120,7 @@ class Quasiseparable(Operator):
 
     def of_outer(self, left, right) -> list[TensorVariable]:
         """The cotangents of d, c and the rates from ``left right'``, that of the matrix."""
-        return QuasiseparableOuter(blocks=self.blocks)(left, right, self.steps, self.c, self.rates)
+        return QuasiseparableOuter()(left, right, self.steps, self.c, self.rates, *self.whole_numbers)
 
 
 def quasiseparable_term(n: int | None, states: int) -> Term:

@@ -29,7 +29,7 @@ for function in (
     register_jitable(**FAST)(function)
 register_jitable(shapes.check_lengths)
 
-SIZES, POWERS = readable(types.int64, 1), readable(types.boolean, 1)
+SIZES = POWERS = readable(types.int64, 1)
 DECAYS = readable(types.float64, 2)
 
 
@@ -64,11 +64,10 @@ outer = in_python_too(
 
 @register_funcify_default_op_cache_key(QuasiseparableFactor)
 def funcify_factor(op, node, **kwargs):
-    sizes, powers = op.sizes_and_powers()
     dtype = node.outputs[0].type.numpy_dtype
 
     @numba_njit
-    def quasiseparable_factor(d, steps, c, rates):
+    def quasiseparable_factor(d, steps, c, rates, sizes, powers):
         shapes.check_lengths(d.size, steps.size)
         D, V, E, first, second = factor(d, steps, c, rates, sizes, powers)
         sign, logabsdet = np.empty((), dtype), np.empty((), dtype)
@@ -80,10 +79,8 @@ def funcify_factor(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(QuasiseparableSolve)
 def funcify_solve(op, node, **kwargs):
-    sizes, _ = op.sizes_and_powers()
-
     @numba_njit
-    def quasiseparable_solve(D, V, E, steps, c, B):
+    def quasiseparable_solve(D, V, E, steps, c, sizes, B):
         shapes.check_lengths(D.size, B.shape[0])
         return solve(D, V, E, steps, c, sizes, B)
 
@@ -92,10 +89,8 @@ def funcify_solve(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(QuasiseparableLogdetPullback)
 def funcify_logdet_pullback(op, node, **kwargs):
-    sizes, powers = op.sizes_and_powers()
-
     @numba_njit
-    def quasiseparable_logdet_pullback(D, V, E, steps, c, rates):
+    def quasiseparable_logdet_pullback(D, V, E, steps, c, rates, sizes, powers):
         return logdet_pullback(D, V, E, steps, c, rates, sizes, powers)
 
     return quasiseparable_logdet_pullback, VERSION
@@ -103,10 +98,8 @@ def funcify_logdet_pullback(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(QuasiseparableDot)
 def funcify_dot(op, node, **kwargs):
-    sizes, powers = op.sizes_and_powers()
-
     @numba_njit
-    def quasiseparable_dot(d, steps, c, rates, X):
+    def quasiseparable_dot(d, steps, c, rates, sizes, powers, X):
         shapes.check_lengths(d.size, X.shape[0])
         return dot(d, steps, c, rates, sizes, powers, X)
 
@@ -115,10 +108,8 @@ def funcify_dot(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(QuasiseparableOuter)
 def funcify_outer(op, node, **kwargs):
-    sizes, powers = op.sizes_and_powers()
-
     @numba_njit
-    def quasiseparable_outer(left, right, steps, c, rates):
+    def quasiseparable_outer(left, right, steps, c, rates, sizes, powers):
         shapes.check_lengths(left.size, right.size)
         return outer(left, right, steps, c, rates, sizes, powers)
 

@@ -1,15 +1,16 @@
 """Covariances of sorted points on a line, of polynomials times exponentials (see `core_quasiseparable`).
 
 A matrix is given by its diagonal ``d`` (n,), the distance ``steps`` (n,) of each point from the one before
-it (the first 0), ``c`` (r,) and ``rates`` (blocks,). ``blocks``: for each block how many of the ``c`` are its
-own, and whether it is a power instead of an exponential. A factor is the first three outputs of
-`QuasiseparableFactor`.
+it (the first 0), ``c`` (r,) and ``rates`` (b,), of b blocks: ``sizes`` (b,), how many of the c are of each,
+and ``powers`` (b,), whether it is a power instead of an exponential, both integers. A factor is the first
+three outputs of `QuasiseparableFactor`.
 """
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import grad_undefined, pullback
+from pytensor.gradient import disconnected_type, grad_undefined, pullback
 from pytensor.graph.basic import Apply
+from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.type import tensor
 
 from autotune.ops._base import (
@@ -38,157 +39,161 @@ def dense(d, steps, c, rates, blocks):
     return pt.switch(pt.eye(d.shape[0], dtype="bool"), d[None, :], total).astype(d.type.dtype)
 
 
+def sizes_and_powers(blocks):
+    """Two constants, of which ``blocks`` has a pair for each block."""
+    sizes, powers = zip(*blocks, strict=True)
+    return pt.constant(np.array(sizes, dtype="int64")), pt.constant(np.array(powers, dtype="int64"))
+
+
 class _QuasiseparableOp(LinalgOp):
     family = QUASISEPARABLE
-    __props__: tuple[str, ...] = ("blocks",)
-
-    def __init__(self, *, blocks: tuple[tuple[int, bool], ...]):
-        self.blocks = blocks
-
-    @property
-    def states(self) -> int:
-        return sum(size for size, _ in self.blocks)
-
-    def sizes_and_powers(self):
-        sizes, powers = zip(*self.blocks, strict=True)
-        return np.array(sizes, dtype=np.int64), np.array(powers, dtype=bool)
+    __props__: tuple[str, ...] = ()
 
     def made(self, ndims, *values):
+        """Variables of one dtype, and those of integers after them."""
         ensure_numba_dispatch(self.family)
-        return as_real(self, ndims, *values)
-
-    def vectors_like(self, n, dtype):
-        """The types of d, c and the rates."""
-        return [tensor(shape=(size,), dtype=dtype) for size in (n, self.states, len(self.blocks))]
+        count = len(ndims)
+        return [*as_real(self, ndims, *values[:count]), *map(as_tensor_variable, values[count:])]
 
 
 class QuasiseparableFactor(_QuasiseparableOp):
     """``(D, V, E, sign, log|det|)`` of ``K = L diag(D) L'``; all NaN where K is not positive definite."""
 
-    def make_node(self, d, steps, c, rates):
-        inputs = self.made((1, 1, 1, 1), d, steps, c, rates)
+    def make_node(self, d, steps, c, rates, sizes, powers):
+        inputs = self.made((1, 1, 1, 1), d, steps, c, rates, sizes, powers)
         dtype = inputs[0].type.dtype
         n = merge_lengths(self, inputs[0].type.shape[0], inputs[1].type.shape[0])
+        [r], [b] = inputs[2].type.shape, inputs[3].type.shape
         outputs = [
             tensor("D", shape=(n,), dtype=dtype),
-            tensor("V", shape=(n, self.states), dtype=dtype),
-            tensor("E", shape=(n, len(self.blocks)), dtype="float64"),
+            tensor("V", shape=(n, r), dtype=dtype),
+            tensor("E", shape=(n, b), dtype="float64"),
             tensor("sign", shape=(), dtype=dtype),
             tensor("logabsdet", shape=(), dtype=dtype),
         ]
         return Apply(self, inputs, outputs)
 
     def infer_shape(self, node, shapes):
-        n = shapes[0][0]
-        return [(n,), (n, self.states), (n, len(self.blocks)), (), ()]
+        [n], _, [r], [b], *_ = shapes
+        return [(n,), (n, r), (n, b), (), ()]
 
     def perform(self, node, inputs, outputs):
         check_lengths(inputs[0].size, inputs[1].size)
-        found = core_quasiseparable.factor(*inputs, *self.sizes_and_powers())
+        found = core_quasiseparable.factor(*inputs)
         for out, value, variable in zip(outputs, found, node.outputs, strict=True):
             out[0] = variable.type.filter(value, allow_downcast=True)
 
-    def kernels(self, n) -> list[KernelCall]:
-        return [call("line_factor", n=n, k=self.states)]
+    def kernels(self, n, r) -> list[KernelCall]:
+        return [call("line_factor", n=n, k=r)]
 
 
 class QuasiseparableSolve(_QuasiseparableOp):
-    """``K^-1 B`` (n, m) from a factor ``(D, V, E)``, steps, c and B (n, m)."""
+    """``K^-1 B`` (n, m) from a factor ``(D, V, E)``, steps, c, sizes and B (n, m)."""
 
-    def make_node(self, D, V, E, steps, c, B):
-        D, V, steps, c, B = self.made((1, 2, 1, 1, 2), D, V, steps, c, B)
+    def make_node(self, D, V, E, steps, c, sizes, B):
+        D, V, steps, c, B, sizes = self.made((1, 2, 1, 1, 2), D, V, steps, c, B, sizes)
         n = merge_lengths(self, D.type.shape[0], B.type.shape[0])
-        return Apply(self, [D, V, E, steps, c, B], [tensor(shape=(n, B.type.shape[1]), dtype=B.type.dtype)])
+        return Apply(
+            self, [D, V, E, steps, c, sizes, B], [tensor(shape=(n, B.type.shape[1]), dtype=B.type.dtype)]
+        )
 
     def infer_shape(self, node, shapes):
-        return [shapes[5]]
+        return [shapes[6]]
 
     def perform(self, node, inputs, outputs):
-        D, V, E, steps, c, B = inputs
-        check_lengths(D.size, B.shape[0])
-        outputs[0][0] = core_quasiseparable.solve(D, V, E, steps, c, self.sizes_and_powers()[0], B)
+        check_lengths(inputs[0].size, inputs[6].shape[0])
+        outputs[0][0] = core_quasiseparable.solve(*inputs)
 
-    def kernels(self, n, m) -> list[KernelCall]:
-        return [call("line_solve", n=n, k=self.states, m=m)]
+    def kernels(self, n, r, m) -> list[KernelCall]:
+        return [call("line_solve", n=n, k=r, m=m)]
 
 
 class QuasiseparableLogdetPullback(_QuasiseparableOp):
-    """``d log det K`` by d, c and the rates, from a factor ``(D, V, E)``, steps, c and rates."""
+    """``d log det K`` by d, c and the rates, from a factor ``(D, V, E)`` and the rest."""
 
-    def make_node(self, D, V, E, steps, c, rates):
-        D, V, steps, c, rates = self.made((1, 2, 1, 1, 1), D, V, steps, c, rates)
-        return Apply(self, [D, V, E, steps, c, rates], self.vectors_like(D.type.shape[0], D.type.dtype))
+    def make_node(self, D, V, E, steps, c, rates, sizes, powers):
+        D, V, steps, c, rates, *whole = self.made((1, 2, 1, 1, 1), D, V, steps, c, rates, sizes, powers)
+        E = cast(as_tensor_variable(E), "float64")
+        return Apply(self, [D, V, E, steps, c, rates, *whole], [D.type(), c.type(), rates.type()])
 
     def infer_shape(self, node, shapes):
-        return [shapes[0], (self.states,), (len(self.blocks),)]
+        return [shapes[0], shapes[4], shapes[5]]
 
     def perform(self, node, inputs, outputs):
-        found = core_quasiseparable.logdet_pullback(*inputs, *self.sizes_and_powers())
+        found = core_quasiseparable.logdet_pullback(*inputs)
         for out, value in zip(outputs, found, strict=True):
             out[0] = value
 
-    def kernels(self, n) -> list[KernelCall]:
-        return [call("line_inverse", n=n, k=self.states)]
+    def kernels(self, n, r) -> list[KernelCall]:
+        return [call("line_inverse", n=n, k=r)]
 
 
 class QuasiseparableDot(_QuasiseparableOp):
     """``K X`` (n, m)."""
 
-    gufunc_signature = "(n),(n),(r),(b),(n,m)->(n,m)"
+    gufunc_signature = "(n),(n),(r),(b),(b),(b),(n,m)->(n,m)"
 
-    def make_node(self, d, steps, c, rates, X):
-        inputs = self.made((1, 1, 1, 1, 2), d, steps, c, rates, X)
-        n = merge_lengths(self, inputs[0].type.shape[0], inputs[4].type.shape[0])
-        out = tensor(shape=(n, inputs[4].type.shape[1]), dtype=inputs[4].type.dtype)
-        return Apply(self, inputs, [out])
+    def make_node(self, d, steps, c, rates, sizes, powers, X):
+        *real, X, sizes, powers = self.made((1, 1, 1, 1, 2), d, steps, c, rates, X, sizes, powers)
+        n = merge_lengths(self, real[0].type.shape[0], X.type.shape[0])
+        out = tensor(shape=(n, X.type.shape[1]), dtype=X.type.dtype)
+        return Apply(self, [*real, sizes, powers, X], [out])
 
     def infer_shape(self, node, shapes):
-        return [shapes[4]]
+        return [shapes[6]]
 
     def perform(self, node, inputs, outputs):
-        d, steps, c, rates, X = inputs
-        check_lengths(d.size, X.shape[0])
-        outputs[0][0] = core_quasiseparable.dot(d, steps, c, rates, *self.sizes_and_powers(), X)
+        check_lengths(inputs[0].size, inputs[6].shape[0])
+        outputs[0][0] = core_quasiseparable.dot(*inputs)
 
     def pullback(self, inputs, outputs, output_grads):
-        [d, steps, c, rates, X], [Y_bar] = inputs, output_grads
-        d_bar, c_bar, rates_bar = QuasiseparableOuter(blocks=self.blocks)(Y_bar, X, steps, c, rates)
-        return [d_bar, grad_undefined(self, 1, steps), c_bar, rates_bar, self(d, steps, c, rates, Y_bar)]
+        [d, steps, c, rates, sizes, powers, X], [Y_bar] = inputs, output_grads
+        d_bar, c_bar, rates_bar = QuasiseparableOuter()(Y_bar, X, steps, c, rates, sizes, powers)
+        X_bar = self(d, steps, c, rates, sizes, powers, Y_bar)
+        whole = (disconnected_type(), disconnected_type())
+        return [d_bar, grad_undefined(self, 1, steps), c_bar, rates_bar, *whole, X_bar]
 
-    def kernels(self, n, m) -> list[KernelCall]:
-        return [call("line_solve", n=n, k=self.states, m=m)]
+    def connection_pattern(self, node):
+        return [[place not in (4, 5)] for place in range(len(node.inputs))]
+
+    def kernels(self, n, r, m) -> list[KernelCall]:
+        return [call("line_solve", n=n, k=r, m=m)]
 
 
 class QuasiseparableOuter(_QuasiseparableOp):
     """The pullback onto d, c and the rates of the matrix cotangent ``left right'``, both (n, m)."""
 
-    gufunc_signature = "(n,m),(n,m),(n),(r),(b)->(n),(r),(b)"
+    gufunc_signature = "(n,m),(n,m),(n),(r),(b),(b),(b)->(n),(r),(b)"
 
-    def make_node(self, left, right, steps, c, rates):
-        inputs = self.made((2, 2, 1, 1, 1), left, right, steps, c, rates)
-        n = merge_lengths(self, inputs[0].type.shape[0], inputs[1].type.shape[0])
-        return Apply(self, inputs, self.vectors_like(n, inputs[0].type.dtype))
+    def make_node(self, left, right, steps, c, rates, sizes, powers):
+        inputs = self.made((2, 2, 1, 1, 1), left, right, steps, c, rates, sizes, powers)
+        left, right, steps, c, rates, *_ = inputs
+        n = merge_lengths(self, left.type.shape[0], right.type.shape[0], steps.type.shape[0])
+        return Apply(self, inputs, [tensor(shape=(n,), dtype=c.type.dtype), c.type(), rates.type()])
 
     def infer_shape(self, node, shapes):
-        return [(shapes[0][0],), (self.states,), (len(self.blocks),)]
+        return [shapes[2], shapes[3], shapes[4]]
 
     def perform(self, node, inputs, outputs):
         check_lengths(inputs[0].size, inputs[1].size)
-        found = core_quasiseparable.outer(*inputs, *self.sizes_and_powers())
+        found = core_quasiseparable.outer(*inputs)
         for out, value in zip(outputs, found, strict=True):
             out[0] = value
 
     def pullback(self, inputs, outputs, output_grads):
         """By the dense matrix: of second derivatives alone."""
-        left, right, steps, c, rates = inputs
+        left, right, steps, c, rates, sizes, powers = inputs
         d = pt.ones_like(steps)
-        inner = [d, c, rates]
-        M = left @ right.T
-        bars = pullback(dense(d, steps, c, rates, self.blocks), inner, M)
+        blocks = tuple(zip(*((var.data.tolist()) for var in (sizes, powers)), strict=True))
+        bars = pullback(dense(d, steps, c, rates, blocks), [d, c, rates], left @ right.T)
         left_bar, right_bar, c_bar, rates_bar = pullback(
             bars, [left, right, c, rates], list(output_grads), disconnected_inputs="ignore"
         )
-        return [left_bar, right_bar, grad_undefined(self, 2, steps), c_bar, rates_bar]
+        whole = (disconnected_type(), disconnected_type())
+        return [left_bar, right_bar, grad_undefined(self, 2, steps), c_bar, rates_bar, *whole]
 
-    def kernels(self, n, m) -> list[KernelCall]:
-        return [call("line_solve", n=n, k=self.states, m=m, count=2)]
+    def connection_pattern(self, node):
+        return [[place < 5] * 3 for place in range(len(node.inputs))]
+
+    def kernels(self, n, r, m) -> list[KernelCall]:
+        return [call("line_solve", n=n, k=r, m=m, count=2)]

@@ -59,13 +59,15 @@ def on_band(rhs: int | None = None) -> Rule:
     return rule
 
 
-def on_line(rhs: int | None = None) -> Rule:
-    """The same on points on a line."""
+def on_line(states: int, rhs: int | None = None) -> Rule:
+    """The same on points on a line; ``states``: the input (..., r) that tells how many there are."""
 
     def rule(sized: SizedNode) -> Cost:
+        r = sized.inputs[states].length(-1)
         if rhs is None:
-            return cost(*sized.op.kernels(sized.inputs[0].length(-1)))
-        return cost(*sized.op.kernels(*sized.inputs[rhs].shape[-2:]))
+            return cost(*sized.op.kernels(sized.inputs[0].length(-1), r))
+        n, m = sized.inputs[rhs].shape
+        return cost(*sized.op.kernels(n, r, m))
 
     return rule
 

@@ -77,22 +77,23 @@ class _Direct(DirectSolver):
 class QuasiseparableSolver(Solver):
     def __init__(self, operator):
         self.operator = operator
-        self.D, self.V, self.E, self.sign, self.logabsdet = QuasiseparableFactor(blocks=operator.blocks)(
-            *operator.parts
+        self.D, self.V, self.E, self.sign, self.logabsdet = QuasiseparableFactor()(
+            *operator.parts, *operator.whole_numbers
         )
 
     def solve(self, rhs, transposed=False):
         operator = self.operator
-        solve = QuasiseparableSolve(blocks=operator.blocks)
-        return solve(self.D, self.V, self.E, operator.steps, operator.c, rhs)
+        sizes, _ = operator.whole_numbers
+        return QuasiseparableSolve()(self.D, self.V, self.E, operator.steps, operator.c, sizes, rhs)
 
     def logdet(self):
         return self.sign, self.logabsdet
 
     def logdet_pullback(self):
         operator = self.operator
-        op = QuasiseparableLogdetPullback(blocks=operator.blocks)
-        d_bar, c_bar, rates_bar = op(self.D, self.V, self.E, operator.steps, operator.c, operator.rates)
+        d_bar, c_bar, rates_bar = QuasiseparableLogdetPullback()(
+            self.D, self.V, self.E, *operator.parts[1:], *operator.whole_numbers
+        )
         return [d_bar, operator.steps.zeros_like(), c_bar, rates_bar]
 
     def inverse(self):
