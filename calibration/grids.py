@@ -38,7 +38,7 @@ _RANKS_QUICK = (2, 4, 10, 40, 150)
 _RANKS_FULL = (2, 3, 5, 10, 20, 40, 90, 150, 400)
 _ROWS_QUICK = (30, 300, 3000, 30_000)
 _ROWS_FULL = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
-_BANDS_QUICK = (1, 3, 10, 40)
+_BANDS_QUICK = (1, 3, 6, 10, 40)
 _BANDS_FULL = (1, 2, 4, 8, 16, 32, 64)
 _FRESH = (3_000_000, 4_500_000, 5_000_000)
 """Lengths around the size at which memory is new in every call: `fill` says what that costs."""

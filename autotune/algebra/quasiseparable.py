@@ -115,7 +115,8 @@ class Quasiseparable(Operator):
         if own is not None:
             d_bar, c_bar, rates_bar = own
             return [d_bar, self.steps.zeros_like(), c_bar, rates_bar]
-        found = pullback(self.to_dense(), [self.d, self.c, self.rates], cotangent.to_dense())
+        d, steps, c, rates = (part.copy() for part in self.parts)
+        found = pullback(dense(d, steps, c, rates, self.blocks), [d, c, rates], cotangent.to_dense())
         return [found[0], self.steps.zeros_like(), *found[1:]]
 
     def of_outer(self, left, right) -> list[TensorVariable]:

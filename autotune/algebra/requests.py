@@ -182,7 +182,8 @@ class RequestOp(SymbolicOp):
         system, rhs = self.system(inputs)
         if self.spec.kind == "is_positive_definite":
             return [disconnected_type() for _ in inputs]
-        if isinstance(output_grads[-1].type, DisconnectedType):
+        connected = [not _is_disconnected(g) for g in output_grads]
+        if not (connected[-1] if self.spec.kind == "logdet" else any(connected)):
             return [i.zeros_like() for i in inputs]  # of the sign of a determinant alone
         bars = PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
         ndims = [len(axes.split(",")) for axes in self.input_axes]
@@ -403,7 +404,12 @@ def _second_pullback(spec, system, rhs, outputs, output_grads):
     parts = [part.copy() for part in system.operator.parts]
     whole = replace_operator(system, rebuilt(system.operator.signature, list(parts)))
     bars = whole.operator.pullback(Dense(whole.inverse().mT))
-    return pullback(bars, parts, list(output_grads), disconnected_inputs="ignore")
+    asked = [(b, g) for b, g in zip(bars, output_grads, strict=True) if not _is_disconnected(g)]
+    return pullback([b for b, _ in asked], parts, [g for _, g in asked], disconnected_inputs="ignore")
+
+
+def _is_disconnected(cotangent) -> bool:
+    return isinstance(cotangent.type, DisconnectedType)
 
 
 PULLBACKS = {

@@ -8,7 +8,7 @@ three outputs of `QuasiseparableFactor`.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import disconnected_type, grad_undefined, pullback
+from pytensor.gradient import DisconnectedType, disconnected_type, grad_undefined, pullback
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.type import tensor
@@ -182,15 +182,24 @@ class QuasiseparableOuter(_QuasiseparableOp):
 
     def pullback(self, inputs, outputs, output_grads):
         """By the dense matrix: of second derivatives alone."""
-        left, right, steps, c, rates, sizes, powers = inputs
+        *real, sizes, powers = inputs
+        left, right, steps, c, rates = (var.copy() for var in real)  # each apart: some are made of others
         d = pt.ones_like(steps)
         blocks = tuple(zip(*((var.data.tolist()) for var in (sizes, powers)), strict=True))
         bars = pullback(dense(d, steps, c, rates, blocks), [d, c, rates], left @ right.T)
+        asked = [
+            (bar, g)
+            for bar, g in zip(bars, output_grads, strict=True)
+            if not isinstance(g.type, DisconnectedType)
+        ]
         left_bar, right_bar, c_bar, rates_bar = pullback(
-            bars, [left, right, c, rates], list(output_grads), disconnected_inputs="ignore"
+            [bar for bar, _ in asked],
+            [left, right, c, rates],
+            [g for _, g in asked],
+            disconnected_inputs="ignore",
         )
         whole = (disconnected_type(), disconnected_type())
-        return [left_bar, right_bar, grad_undefined(self, 2, steps), c_bar, rates_bar, *whole]
+        return [left_bar, right_bar, grad_undefined(self, 2, inputs[2]), c_bar, rates_bar, *whole]
 
     def connection_pattern(self, node):
         return [[place < 5] * 3 for place in range(len(node.inputs))]

@@ -239,7 +239,7 @@ class LineReader:
         return None
 
     def _constant_vector(self, data) -> dict[int, Sum] | None:
-        data = data.astype(float)
+        rounding, data = _rounding(data), data.astype(float)
         if not np.isfinite(data).all():
             return None
         if (data == data[0]).all():
@@ -249,8 +249,8 @@ class LineReader:
         if len(data) != len(self.x):
             return None
         c, *_ = np.linalg.lstsq(self._powers, data, rcond=None)
-        c[np.abs(c) * np.abs(self._powers).max(axis=0) <= _rounding(data)] = 0
-        if not np.allclose(self._powers @ c, data, rtol=0, atol=_rounding(data)):
+        c[np.abs(c) * np.abs(self._powers).max(axis=0) <= rounding] = 0
+        if not np.allclose(self._powers @ c, data, rtol=0, atol=rounding):
             return None
         return {k: number(value) for k, value in enumerate(self._in_x(c)) if value}
 
@@ -269,19 +269,19 @@ class LineReader:
         """A multiple of ``|x_i - x_j|``, or of its square."""
         if M.ndim != 2 or M.shape[0] != M.shape[1] or len(M) < FEWEST_POINTS or M.dtype.kind not in "fiu":
             return None
-        M = M.astype(float)
+        rounding, M = _rounding(M), M.astype(float)
         if not np.isfinite(M).all() or np.diagonal(M).any():
             return None
         sign = -1.0 if M[0, -1] < 0 else 1.0
         for power in (1, 2):
             x = np.abs(M[0]) ** (1 / power)
-            if np.allclose(sign * np.abs(x[:, None] - x[None, :]) ** power, M, rtol=0, atol=_rounding(M)):
-                scale = self._scale_of(x)
+            if np.allclose(sign * np.abs(x[:, None] - x[None, :]) ** power, M, rtol=0, atol=rounding):
+                scale = self._scale_of(x, rounding)
                 terms = {} if scale is None else {(NO_DECAY, power): number(sign * scale**power)}
                 return Kernel(terms, pt.constant(0.0)) if terms else None
         return None
 
-    def _scale_of(self, x) -> float | None:
+    def _scale_of(self, x, rounding: float) -> float | None:
         """The factor of the axis that an axis of the same points is."""
         if self.x is None:
             self._set_axis(x)
@@ -290,7 +290,7 @@ class LineReader:
             return None
         r, own = np.abs(x - x[0]), np.abs(self.x - self.x[0])
         scale = float(r.max() / own.max()) if own.max() else 0.0
-        return scale if np.allclose(r, scale * own, rtol=0, atol=_rounding(r)) else None
+        return scale if np.allclose(r, scale * own, rtol=0, atol=rounding) else None
 
     # -- sums and products ------------------------------------------------------------------------------
 
@@ -420,7 +420,8 @@ def _is_nonnegative_test(test, var) -> bool:
 
 
 def _rounding(data) -> float:
-    return ROUNDING * np.finfo(float).eps * float(np.abs(data).max(initial=0.0))
+    eps = np.finfo(data.dtype if data.dtype.kind == "f" else float).eps
+    return ROUNDING * float(eps) * float(np.abs(data).max(initial=0.0))
 
 
 def _close(a: Sum, b: Sum) -> bool:
