@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from pytensor.gradient import pullback
+import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.operator import Operator
 from autotune.ops import QuasiseparableDot, QuasiseparableOuter
-from autotune.ops.quasiseparable import dense, sizes_and_powers
+from autotune.ops.quasiseparable import sizes_and_powers
 from autotune.problem import Request, Term, known
 from cost_models import call
 
@@ -98,7 +98,12 @@ class Quasiseparable(Operator):
         return self.d
 
     def to_dense(self):
-        return dense(self.d, self.steps, self.c, self.rates, self.blocks)
+        return self.matmul(self._identity)
+
+    @property
+    def _identity(self):
+        """Of what changes, so that PyTensor makes no constant of it."""
+        return pt.diag(pt.ones_like(self.d))
 
     def transpose(self):
         return self
@@ -115,9 +120,8 @@ class Quasiseparable(Operator):
         if own is not None:
             d_bar, c_bar, rates_bar = own
             return [d_bar, self.steps.zeros_like(), c_bar, rates_bar]
-        d, steps, c, rates = (part.copy() for part in self.parts)
-        found = pullback(dense(d, steps, c, rates, self.blocks), [d, c, rates], cotangent.to_dense())
-        return [found[0], self.steps.zeros_like(), *found[1:]]
+        d_bar, c_bar, rates_bar = self.of_outer(cotangent.to_dense(), self._identity)
+        return [d_bar, self.steps.zeros_like(), c_bar, rates_bar]
 
     def of_outer(self, left, right) -> list[TensorVariable]:
         """The cotangents of d, c and the rates from ``left right'``, that of the matrix."""

@@ -36,7 +36,7 @@ Products = tuple[tuple[Any, ...], ...]
 """A sum of products."""
 
 ROOM = 4
-"""So many times more rows than diagonals has a matrix that is worth reading."""
+"""So many times more rows than diagonals, and than rows from one to another, has a matrix worth reading."""
 MOST = 64
 """Diagonals, and products in one of them."""
 
@@ -52,8 +52,9 @@ class Bands:
     @property
     def fits(self) -> bool:
         counts = [len(self.diagonals), *map(len, self.diagonals.values())]
+        longest = max(self.width, len(self.diagonals))
         return max(counts) <= MOST and all(
-            not isinstance(n, int) or ROOM * len(self.diagonals) <= n for n in (self.rows, self.columns)
+            not isinstance(n, int) or ROOM * longest <= n for n in (self.rows, self.columns)
         )
 
     @property

@@ -208,7 +208,7 @@ class LineReader:
         if isinstance(var, Constant):
             return self._constant_vector(var.data.ravel())
         match var.owner_op_and_inputs:
-            case (DimShuffle() | SpecifyAssumptions() | SpecifyShape(), inner, *_):
+            case (DimShuffle() | SpecifyAssumptions() | Mark() | SpecifyShape(), inner, *_):
                 return self._coefficients(inner)
             case (CAReduce(scalar_op=ps.Add()), inner) if inner.type.shape.count(1) == inner.type.ndim - 1:
                 return self._coefficients(inner)

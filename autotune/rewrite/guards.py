@@ -1,8 +1,9 @@
 """Structure that canonicalisation would destroy, put out of its reach, and given back.
 
 ``eye(n)`` of static size is folded into a dense n x n constant, ``s * I`` with it, and so is ``X @ X.T`` of
-a constant X and ``g[:, None] == g[None, :]`` of a constant g; a product with a constant one-hot matrix
-becomes an index; eigenvectors of a constant are folded apart from those of what it is multiplied with.
+a constant X, ``g[:, None] == g[None, :]`` and ``t[:, None] - t[None, :]`` of constants, and ``diag(d, 1)``
+of a constant d; a product with a constant one-hot matrix becomes an index; eigenvectors of a
+constant are folded apart from those of what it is multiplied with.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
-from pytensor.scalar import EQ, Mul
-from pytensor.tensor.basic import ARange, Eye
+from pytensor.scalar import EQ, Mul, Sub
+from pytensor.tensor.basic import AllocDiag, ARange, Eye
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.decomposition.eigen import Eigh
@@ -58,7 +59,7 @@ def _hide_bases(fgraph) -> None:
 
 
 def _hide_constants(fgraph) -> None:
-    """Mark the constants of thin products, outer products and comparisons of groups.
+    """Mark the constants of thin products, outer products, differences, diagonals and comparisons of groups.
 
     What is made of a mark is not folded, and PyTensor does not see that a constant selects columns. One
     constant has one mark: ``X @ X.T`` stays a Gram product.
@@ -149,9 +150,9 @@ def _hidden(node, known: dict[Any, bool]) -> list[int]:
     if isinstance(op, Dot):
         constants = [i for i, factor in enumerate(node.inputs) if _is_constant(factor, known)]
         return constants if constants and _is_structure(node.inputs, constants) else []
-    if isinstance(op, Elemwise) and isinstance(op.scalar_op, Mul | EQ):
+    if isinstance(op, Elemwise) and isinstance(op.scalar_op, Mul | EQ | Sub):
         return _sides(node.inputs, known)
-    return []
+    return [0] if isinstance(op, AllocDiag) and _is_constant(node.inputs[0], known) else []
 
 
 def _is_structure(factors, constants: list[int]) -> bool:
