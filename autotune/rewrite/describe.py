@@ -107,7 +107,7 @@ def _with_order(term, n: int | None):
 def _matrices(operator, sizes) -> int | None:
     """How many matrices there are, None if that is not known.
 
-    Hints and present values may say one of what runs with several: what serves one matrix takes no batch axes.
+    Hints and present values may say one of what runs with several. What serves one takes no batch axes.
     """
     lengths = [sizes.of(*axis) for axis in operator.batch_axes]
     if None in lengths:
