@@ -40,8 +40,8 @@ SPELLINGS = {
     "s A + t diag(d)": s * A + pt.diag(t * np.arange(1.0, N + 1)),
     "integers": s * W.astype(int) + (5 + t) * IDENTITY,
     "transposed": (s * A.T).T + t * IDENTITY,
-    "two matrices": s * W + t * A,
-    "difference of two": s * (R - t * W),
+    "two matrices": s / 200 * W + t * A,
+    "difference of two": s * (R - t / 40 * W),
     "tagged": assume(s * A + t * IDENTITY, positive_definite=True),
 }
 NOT_PENCILS = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -174,7 +176,15 @@ def _of_diagonal(d, s) -> tuple[Any, np.ndarray] | None:
     if isinstance(d, Constant):
         return s, np.asarray(d.data, dtype=float)
     value = None if n is None else value_of(d)
-    return None if value is None else (s * value, np.ones(n))
+    if value is not None:
+        return s * value, np.ones(n)
+    match d.owner_op_and_inputs:
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            scalars = [f for f in factors if all(f.type.broadcastable)]
+            others = [f for f in factors if f not in scalars]
+            if scalars and len(others) == 1:
+                return _of_diagonal(others[0], reduce(mul, (scalar_of(f) for f in scalars), s))
+    return None
 
 
 def _of_low_rank(term: LowRank, s) -> tuple[Any, np.ndarray] | None:
