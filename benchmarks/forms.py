@@ -17,7 +17,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from scipy.linalg import cho_factor, cho_solve
-from tables import MarkdownTable
+from tables import COMPARED, MarkdownTable, compared
 from timing import alternate
 
 import autotune
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--no-plain", action="store_true", help="leave out plain PyMC, which is slow")
     parser.add_argument("--budget", type=float, default=3.0, help="seconds of calls for each form")
     arguments = parser.parse_args()
-    table = MarkdownTable("form", "autotune [ms]", "plain / autotune", "autotune / by hand", "error")
+    table = MarkdownTable("form", *COMPARED)
     for name, form in forms(arguments.n).items():
         if not name.startswith(tuple(arguments.forms)):
             continue
@@ -238,10 +238,7 @@ def main() -> None:
         seconds = alternate(functions, (z,), budget=arguments.budget)
         table.add_row(
             name,
-            f"{1e3 * seconds['autotune']:.3g}",
-            f"{seconds['plain'] / seconds['autotune']:.3g}" if "plain" in seconds else "",
-            f"{seconds['autotune'] / seconds['by hand']:.2f}",
-            f"{error:.1e}",
+            *compared(seconds, error),
         )
 
 

@@ -18,7 +18,7 @@ import ptgp as pg
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-from tables import MarkdownTable
+from tables import COMPARED, MarkdownTable, compared
 from timing import alternate
 
 import autotune
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--budget", type=float, default=8.0, help="seconds of calls for each model")
     arguments = parser.parse_args()
-    table = MarkdownTable("model", "n, m", "autotune [ms]", "plain / autotune", "autotune / by hand", "error")
+    table = MarkdownTable("model", "n, m", *COMPARED)
     for name in arguments.models:
         found = functions(name)
         values = {key: np.concatenate([np.ravel(part) for part in fn()]) for key, fn in found.items()}
@@ -146,10 +146,7 @@ def main() -> None:
         table.add_row(
             name,
             ", ".join(map(str, SIZES[name])),
-            f"{1e3 * seconds['autotune']:.3g}",
-            f"{seconds['plain'] / seconds['autotune']:.3g}",
-            f"{seconds['autotune'] / seconds['by hand']:.2f}" if "by hand" in seconds else "",
-            f"{error:.1e}",
+            *compared(seconds, error),
         )
 
 

@@ -18,7 +18,7 @@ import pytensor
 import pytensor.tensor as pt
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
-from tables import MarkdownTable
+from tables import COMPARED, MarkdownTable, compared
 from timing import alternate
 
 import autotune
@@ -91,9 +91,7 @@ def main() -> None:
     parser.add_argument("--no-plain", action="store_true", help="leave out plain PyTensor, which is slow")
     parser.add_argument("--budget", type=float, default=3.0, help="seconds of calls for each function")
     arguments = parser.parse_args()
-    table = MarkdownTable(
-        "n, p", "form", "gradient", "autotune [ms]", "plain / autotune", "autotune / by hand", "error"
-    )
+    table = MarkdownTable("n, p", "form", "gradient", *COMPARED)
     for size in arguments.sizes:
         n, p = map(int, size.split("x"))
         given = data(n, p)
@@ -112,10 +110,7 @@ def main() -> None:
                     f"{n}, {p}",
                     form,
                     name,
-                    f"{1e3 * seconds['autotune']:.3g}",
-                    f"{seconds['plain'] / seconds['autotune']:.3g}" if "plain" in seconds else "",
-                    f"{seconds['autotune'] / seconds['by hand']:.2f}",
-                    f"{max(errors):.1e}",
+                    *compared(seconds, max(errors)),
                 )
 
 

@@ -20,7 +20,7 @@ import pytensor.tensor as pt
 from pytensor.assumptions import assume
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dtrtrs
-from tables import MarkdownTable
+from tables import COMPARED, MarkdownTable, compared
 from timing import alternate
 
 import autotune
@@ -338,9 +338,7 @@ def main() -> None:
     parser.add_argument("--no-plain", action="store_true", help="leave out plain PyTensor, which is slow")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of calls for each case")
     arguments = parser.parse_args()
-    table = MarkdownTable(
-        "matrix", "n", "autotune [ms]", "plain / autotune", "autotune / by hand", "error", "plan"
-    )
+    table = MarkdownTable("matrix", "n", *COMPARED, "plan")
     for name, make in CASES.items():
         for n in arguments.n if name.startswith(tuple(arguments.only)) else ():
             case = make(n, np.random.default_rng(0))
@@ -364,10 +362,7 @@ def add_row(table: MarkdownTable, name: str, n: int, case: Case, *, plain: bool,
     table.add_row(
         name,
         str(n),
-        f"{1e3 * seconds['autotune']:.3g}",
-        f"{seconds['plain'] / seconds['autotune']:.3g}" if "plain" in seconds else "",
-        f"{seconds['autotune'] / seconds['by hand']:.2f}",
-        f"{error:.1e}",
+        *compared(seconds, error),
         plan,
     )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+COMPARED = ("autotune [ms]", "plain / autotune", "autotune / by hand", "error")
+"""The columns of `compared`."""
 
 
 class MarkdownTable:
@@ -17,6 +20,17 @@ class MarkdownTable:
         if len(cells) != len(self.columns):
             raise ValueError(f"A row of {len(cells)} cells was given. Give one for each of: {self.columns}.")
         print(_line(cells), flush=True)
+
+
+def compared(seconds: Mapping[str, float], error: float) -> tuple[str, ...]:
+    """autotune's time, beside those that were measured of "plain" PyTensor and of code "by hand"."""
+    mine = seconds["autotune"]
+    return (
+        f"{1e3 * mine:.3g}",
+        f"{seconds['plain'] / mine:.3g}" if "plain" in seconds else "",
+        f"{mine / seconds['by hand']:.2f}" if "by hand" in seconds else "",
+        f"{error:.1e}",
+    )
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

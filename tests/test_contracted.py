@@ -346,3 +346,17 @@ def test_an_exact_gaussian_process_holds_few_large_arrays():
     plain = compile_plain([X, target, length, scale, noise], outputs)
     for actual, expected in zip(fn(*point), plain(*point), strict=True):
         assert relative_error(actual, expected) < 1e-9
+
+
+def test_a_gain_times_a_covariance_that_is_an_inverse_plus_a_diagonal():
+    """Products of thin matrices with one that is thin only by its inverse."""
+    X, H = pt.matrix("X", shape=(9, 9)), pt.matrix("H", shape=(4, 9))
+    d, R = pt.vector("d", shape=(9,)), pt.matrix("R", shape=(4, 4))
+    P = inv(X.T @ X) + pt.diag(d)
+    S = H @ P @ H.T + pt.eye(4) * R + 0.5 * pt.eye(4)
+    inputs, output = [X, H, d, R], solve(S, H @ P, assume_a="pos").T @ H @ P
+    rng = np.random.default_rng(0)
+    point = [rng.normal(size=(9, 9)), rng.normal(size=(4, 9)), rng.uniform(1, 2, 9), np.eye(4)]
+    fn = compile_with(inputs, output)
+    assert len(autotune.explain(fn).decisions) == 2
+    assert relative_error(fn(*point), compile_plain(inputs, output)(*point)) < 1e-10

@@ -1,10 +1,16 @@
 """Log-determinants that plain PyTensor overflows are finite and right."""
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from helpers import compile_with, python_mode, relative_error
-from pytensor.tensor.linalg import block_diag, det, kron, slogdet
+from pytensor.compile.mode import Mode
+from pytensor.link.vm import VMLinker
+from pytensor.tensor.linalg import block_diag, cholesky, det, kron, qr, slogdet, svd
+from pytensor.tensor.linalg.products import KroneckerProduct
+
+import autotune
 
 rng = np.random.default_rng(7)
 A, B = pt.matrix("A", shape=(60, 60)), pt.matrix("B", shape=(60, 60))
@@ -90,3 +96,35 @@ def test_singular_matrix_has_minus_infinite_logdet():
     assert determinant == 0
     assert sign == 0
     assert logabsdet == -np.inf
+
+
+@pytest.mark.parametrize("base", [python_mode(), Mode(VMLinker(use_cloop=False, c_thunks=False), "fast_run")])
+def test_a_determinant_of_unknown_factors_is_that_of_each(base):
+    P, Q = pt.matrices("P", "Q")
+    fn = pytensor.function([P, Q], det(kron(P, Q)), mode=autotune.mode(base=base))
+    assert not any(isinstance(node.op, KroneckerProduct) for node in fn.maker.fgraph.apply_nodes)
+
+
+@pytest.mark.parametrize(
+    "factorised", [lambda X: qr(X)[0], lambda X: svd(X, compute_uv=False)], ids=["qr", "svd"]
+)
+def test_a_determinant_is_taken_from_a_factorisation_that_is_there(factorised):
+    X = pt.matrix("X", shape=(6, 6))
+    fn = compile_with([X], [factorised(X), pt.abs(det(X))])
+    assert not autotune.explain(fn).decisions
+    value = rng.normal(size=(6, 6))
+    assert relative_error(fn(value)[1], abs(np.linalg.det(value))) < 1e-12
+
+
+@pytest.mark.parametrize("asked", ["slogdet", "factor"])
+def test_more_blocks_than_numpy_has_operands(asked):
+    X = pt.tensor3("X", shape=(40, 2, 2))
+    value = rng.normal(size=(40, 2, 2))
+    value = value @ value.swapaxes(1, 2) + np.eye(2)
+    K = block_diag(*((X[i] + X[i].T) / 2 for i in range(40)))
+    logdet = slogdet(K)[1] if asked == "slogdet" else 2 * pt.log(pt.diagonal(cholesky(K))).sum()
+    policy = {"rules": [{"match": {"structure": "block_diagonal"}, "force": "block_diagonal"}]}
+    fn = compile_with([X], [logdet, pt.grad(logdet, X)], policy)
+    found, slope = fn(value)
+    assert relative_error(found, np.linalg.slogdet(value)[1].sum()) < 1e-12
+    assert relative_error(slope, np.linalg.inv(value)) < 1e-12

@@ -232,6 +232,29 @@ def test_a_second_derivative():
     assert_same(fn(*values(7)), compile_plain(inputs, curvature(value))(*values(7)), 1e-8)
 
 
+@pytest.mark.parametrize("of", [["x"], ["U", "d", "x"]], ids="_".join)
+def test_second_derivatives_of_what_is_linear_in_a_right_hand_side(of):
+    """Its cotangents are made of each other, and some do not depend on the right-hand side."""
+    shapes = {"U": (2, 4, 1), "d": (2, 1, 1), "x": (2, 4)}
+    inputs = {name: pt.tensor(name, shape=shape) for name, shape in shapes.items()}
+    U, d, x = inputs.values()
+    value = solve(U @ U.mT + pt.exp(d) * pt.eye(4), x, b_ndim=1)[:, 0].sum()
+    policy = {"rules": [{"match": {"structure": "low_rank"}, "force": NAME}]}
+
+    def products(value):
+        slopes = pt.grad(value, [inputs[name] for name in of])
+        return pt.grad(sum((g * pt.cos(pt.arange(g.size)).reshape(g.shape)).sum() for g in slopes), [U, d])
+
+    tuned, plain = (
+        pytensor.function([U, d, x], products(v), mode=python_mode(), on_unused_input="ignore")
+        for v in (autotune.tune(value, policy), value)
+    )
+    rng = np.random.default_rng(0)
+    point = [rng.normal(size=shape) for shape in shapes.values()]
+    for found, expected in zip(tuned(*point), plain(*point), strict=True):
+        assert relative_error(found, expected) < 1e-11
+
+
 def test_a_batch_of_what_was_tuned():
     inputs = variables(7)
     value = outputs("blocks", "U U'", "solve", inputs)

@@ -204,6 +204,18 @@ def test_a_factor_of_an_indefinite_product_is_nan():
     assert "congruence" in chosen(fn)
 
 
+def test_products_with_few_columns_are_reordered_by_pytensor(caplog):
+    """It cannot reorder a product in a transposed one, such as a product with L L' may be written."""
+    inputs = [pt.matrix(name, shape=(12, n)) for name, n in (("L", 12), ("X", 2), ("Y", 1))]
+    Q = pt.tril(inputs[0]) @ pt.tril(inputs[0]).T
+    outputs = [slogdet(Q)[1], (Q @ inputs[1]).T @ inputs[2]]
+    point = [np.random.default_rng(i).normal(size=v.type.shape) for i, v in enumerate(inputs)]
+    point[0] += 5 * np.eye(12)
+    found, expected = compile_with(inputs, outputs)(*point), compile_plain(inputs, outputs)(*point)
+    assert not [record for record in caplog.records if record.name.startswith("pytensor")]
+    assert all(relative_error(a, b) < 1e-10 for a, b in zip(found, expected, strict=True))
+
+
 def test_a_product_of_dense_matrices_keeps_its_factor():
     """One of them may be singular where rounding makes a factor of the product fail."""
     fn = compile_with(INPUTS, list(factor_requests(A @ A.T).values()))

@@ -37,6 +37,20 @@ def test_sizes_of_examples_are_hints():
     assert decision.chosen == "woodbury"
 
 
+def test_a_hint_of_one_matrix_leaves_a_batch_what_it_is():
+    stack, noise = pt.tensor3("stack", shape=(None, 9, 2)), pt.tensor3("noise", shape=(None, 1, 1))
+    K = stack @ stack.mT + pt.exp(noise) * pt.eye(9)
+    x = pt.linalg.solve(K, np.ones(9), b_ndim=1, assume_a="pos")
+    policy = {"sizes": {"stack[0]": 1, "noise[0]": 1}, "rules": [{"forbid": ["keep"]}]}
+    fn = pytensor.function([stack, noise], x, mode=autotune.mode(policy, base=python_mode()))
+    assert autotune.explain(fn).decisions
+    for batch in (1, 3):
+        columns = np.random.default_rng(batch).normal(size=(batch, 9, 2))
+        matrices = columns @ columns.swapaxes(1, 2) + np.eye(9)
+        expected = np.linalg.solve(matrices, np.ones((batch, 9, 1)))[..., 0]
+        np.testing.assert_allclose(fn(columns, np.zeros((batch, 1, 1))), expected, rtol=1e-12)
+
+
 # -- what must be square ---------------------------------------------------------------------------
 
 K, y = pt.matrix("K"), pt.vector("y")

@@ -16,6 +16,9 @@ from autotune.algebra.composite import Composite, CompositeSolver
 from autotune.problem import known
 from cost_models import call
 
+# What NumPy takes in one elementwise operation.
+MOST_OPERANDS = 32
+
 
 class BlockDiagonal(Composite):
     """``diag(A, B, ...)``: each block is solved with its own rows of the right-hand side.
@@ -74,7 +77,13 @@ class BlockDiagonalSolver(CompositeSolver):
 
     def logdet(self):
         signs, logs = zip(*self.ask_all("logdet"), strict=True)
-        return reduce(mul, signs), sum(logs[1:], logs[0])
+        if len(logs) < MOST_OPERANDS:
+            return reduce(mul, signs), sum(logs[1:], logs[0])
+        # as a product of vectors: PyTensor makes one elementwise sum of any other
+        return pt.stack(signs).prod(), pt.stack(logs) @ pt.ones(len(logs), dtype=logs[0].type.dtype)
+
+    def is_positive_definite(self):
+        return pt.stack([found for [found] in self.ask_all("is_positive_definite")]).all()
 
     def inverse(self):
         return block_diag(*(found for [found] in self.ask_all("inverse")))

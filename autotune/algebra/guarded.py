@@ -51,7 +51,11 @@ class Guarded(OpFromGraph):
             _pulled_back([a for a, known in zip(branch, given, strict=True) if known], own, bars)
             for branch in (answers[: len(results)], answers[len(results) :])
         )
-        reached = [a is not None or b is not None for a, b in zip(fast, direct, strict=True)]
+        # as PyTensor sees it: zeros may be connected to what they are the cotangents of
+        reached = [
+            any(one for one, known in zip(row, given, strict=True) if known)
+            for row in self.connection_pattern(None)
+        ]
         pairs = [
             (_or_zeros(a, var), _or_zeros(b, var))
             for a, b, var, reach in zip(fast, direct, own, reached, strict=True)
@@ -66,7 +70,11 @@ class Guarded(OpFromGraph):
 
 
 def _pulled_back(answers, inputs, bars) -> list[Any]:
-    """The cotangents of ``inputs``, None where there is none."""
+    """The cotangents of ``inputs``, None where there is none.
+
+    Of copies: the known cotangent of an answer that another answer is computed from would hide the other's.
+    """
+    answers = [answer.copy() for answer in answers]
     found = grad(
         None,
         inputs,

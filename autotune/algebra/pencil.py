@@ -1,4 +1,4 @@
-"""Pencils of constants: a constant matrix and a constant diagonal, each with a scalar that changes."""
+"""Pencils of constants: two matrices, one of them positive definite, each with a scalar that changes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from cost_models import call
 
 @dataclass(frozen=True, eq=False)
 class Pencil(Operator):
-    """``w[0] A + w[1] D``: A (n, n) constant and symmetric, D the identity or ``diag(d)``, d (n,) positive.
+    """``w[0] A + w[1] D``: A (n, n) constant and symmetric, D the identity, ``diag(d)`` or positive definite.
 
+    d (n,) is positive; of a D that is no diagonal it holds the pivots, whose product is the determinant of D.
     With ``A = M diag(spectrum) M'`` and ``D = M M'`` the whole is ``M diag(eigenvalues) M'``. Its inverse is
     made of the dual basis P, ``P' M = I``; of an identity M is orthogonal and its own dual. ``w`` (2,).
     """
@@ -33,26 +34,31 @@ class Pencil(Operator):
     M: TensorVariable
     d: TensorVariable | None = None
     P: TensorVariable | None = None
+    D: TensorVariable | None = None
 
     @property
     def parts(self):
-        weighted = () if self.d is None else (self.d, self.P)
-        return (self.A, self.w, self.spectrum, self.M, *weighted)
+        return (self.A, self.w, *self._constants)
+
+    @property
+    def _constants(self):
+        found = (self.spectrum, self.M, self.d, self.P, self.D)
+        return tuple(part for part in found if part is not None)
 
     @property
     def signature(self):
-        return (self.kind, self.d is not None)
+        return (self.kind, len(self.parts))
 
     @classmethod
     def rebuild(cls, signature, parts):
-        count = 6 if signature[1] else 4
+        count = signature[1]
         taken = parts[:count]
         del parts[:count]
         return cls(*taken)
 
     @classmethod
     def axes(cls, signature, names):
-        return ["n,n", f"k{next(names)}", "n", "n,n", *(["n", "n,n"] if signature[1] else [])]
+        return ["n,n", f"k{next(names)}", "n", "n,n", "n", "n,n", "n,n"][: signature[1]]
 
     @classmethod
     def example(cls, term, draft):
@@ -91,28 +97,36 @@ class Pencil(Operator):
         return self.w[0] * self.spectrum + self.w[1]
 
     def matmul(self, x):
-        return self.w[0] * (self.A @ x) + self.w[1] * (x if self.d is None else self.d[:, None] * x)
+        return self.w[0] * (self.A @ x) + self.w[1] * self._times_D(x)
 
     rmatmul = matmul
+
+    def _times_D(self, x):
+        if self.D is not None:
+            return self.D @ x
+        return x if self.d is None else self.d[:, None] * x
 
     def diagonal(self):
         return self.w[0] * pt.diagonal(self.A) + self.w[1] * self._diagonal_of_D
 
     def to_dense(self):
+        if self.D is not None:
+            return self.w[0] * self.A + self.w[1] * self.D
         on_diagonal = pt.eye(length(self.A, -1), dtype="bool")
         added = pt.switch(on_diagonal, self.w[1] * self._diagonal_of_D[None, :], np.zeros((), self.dtype))
         return self.w[0] * self.A + added
 
     @property
     def _diagonal_of_D(self):
+        if self.D is not None:
+            return pt.diagonal(self.D)
         return pt.ones((length(self.A, -1),), dtype=self.dtype) if self.d is None else self.d
 
     def transpose(self):
         return self
 
     def scale(self, s):
-        others = (self.spectrum, self.M) if self.d is None else (self.spectrum, self.M, self.d, self.P)
-        return Pencil(self.A, (self.w * s).astype(self.dtype), *others)
+        return Pencil(self.A, (self.w * s).astype(self.dtype), *self._constants)
 
     def of_eigenvalues(self, inner: Any) -> TensorVariable:
         """The cotangent of ``w`` from that of the eigenvalues."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.choose.all_sizes import INDIFFERENT, NOISE, Prices, points, rows
-from autotune.policy.crossover import LEAST, MOST, Crossover
+from autotune.policy.crossover import LEAST, MOST, SIZES, Crossover
 
 # Points of the grid of a threshold, at most, and steps through the values that may come. Prices are compared
 # at points between them as well.
@@ -40,8 +40,8 @@ NEVER = 30.0
 
 def find_crossover(prices: Prices, base: str, others: Sequence[str]) -> Crossover | None:
     """The crossover of the two candidates that save most over ``base``; None if none pays."""
-    if any("." in name for name in prices.unknown):
-        return None  # of a part: nothing looks at its size when the function runs
+    if not set(prices.unknown) <= set(SIZES):
+        return None  # of a part or a factor: nothing looks at its size when the function runs
     names = [base, *others]
     found = [(_total_gain(prices, pair, base), pair) for pair in itertools.combinations(names, 2)]
     pairs = [

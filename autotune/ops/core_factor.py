@@ -1,6 +1,6 @@
 """Factorising a diagonal plus a low rank (Woodbury 1950), as accurately as a dense factorisation would.
 
-In Python; `_compiled_lowrank` has the common case for Numba. A factor is
+In Python; `_compiled_factor` has the common case for Numba. A factor is
 ``(mode, w, F, pivots, S, FS, sign, logabsdet)``.
 """
 

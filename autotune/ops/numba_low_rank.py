@@ -2,7 +2,7 @@
 
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from autotune.ops import _compiled_lowrank, _layout
+from autotune.ops import _compiled_factor, _compiled_solve, _layout
 from autotune.ops._by_address import VERSION
 from autotune.ops.woodbury import (
     LowRankFactor,
@@ -19,7 +19,7 @@ __all__ = ["_layout"]
 @register_funcify_default_op_cache_key(LowRankFactor)
 def funcify_low_rank_factor(op, node, **kwargs):
     positive_definite = op.positive_definite
-    factorise = _compiled_lowrank.factorise if op.symmetric else _compiled_lowrank.factor_general
+    factorise = _compiled_factor.factorise if op.symmetric else _compiled_factor.factor_general
 
     @numba_njit
     def low_rank_factor(d, U, last):
@@ -31,7 +31,7 @@ def funcify_low_rank_factor(op, node, **kwargs):
 @register_funcify_default_op_cache_key(LowRankSolve)
 def funcify_low_rank_solve(op, node, **kwargs):
     transposed = op.transposed
-    solve = _compiled_lowrank.solve if op.symmetric else _compiled_lowrank.solve_general
+    solve = _compiled_solve.solve if op.symmetric else _compiled_solve.solve_general
 
     @numba_njit
     def low_rank_solve(d, U, last, mode, w, F, pivots, S, FS, B):
@@ -42,7 +42,7 @@ def funcify_low_rank_solve(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(LowRankSolveColumns)
 def funcify_low_rank_solve_columns(op, node, **kwargs):
-    solve_columns = _compiled_lowrank.solve_columns
+    solve_columns = _compiled_solve.solve_columns
 
     @numba_njit
     def low_rank_solve_columns(d, U, c, mode, w, F, pivots, S, FS):
@@ -53,7 +53,7 @@ def funcify_low_rank_solve_columns(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(LowRankSolveInRange)
 def funcify_low_rank_solve_in_range(op, node, **kwargs):
-    solve_in_range = _compiled_lowrank.solve_in_range
+    solve_in_range = _compiled_solve.solve_in_range
 
     @numba_njit
     def low_rank_solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z):
@@ -64,9 +64,7 @@ def funcify_low_rank_solve_in_range(op, node, **kwargs):
 
 @register_funcify_default_op_cache_key(LowRankInverseDiagonal)
 def funcify_low_rank_inverse_diagonal(op, node, **kwargs):
-    diagonal = (
-        _compiled_lowrank.inverse_diagonal if op.symmetric else _compiled_lowrank.inverse_diagonal_general
-    )
+    diagonal = _compiled_solve.inverse_diagonal if op.symmetric else _compiled_solve.inverse_diagonal_general
 
     @numba_njit
     def low_rank_inverse_diagonal(d, U, last, mode, w, F, pivots, S, FS):

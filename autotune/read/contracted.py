@@ -212,9 +212,10 @@ class Contracted:
         """Form the products of followed matrices that the graph still needs as such, last ones first."""
         for out in reversed(self.products):
             terms = self.recogniser.terms(out) or []
-            if needed(out) and all(kind_of(t) in (Diagonal, LowRank) for t in terms):
+            readings = readings_of(terms)
+            if readings and needed(out) and all(kind_of(t) in (Diagonal, LowRank) for t in terms):
                 dense = [thin(t).to_dense() for t in terms]
-                self.note(readings_of(terms), out, sum(dense[1:], dense[0]))
+                self.note(readings, out, sum(dense[1:], dense[0]))
 
 
 def is_structured(reading) -> bool:

@@ -1,8 +1,10 @@
-"""Read ``s A + t D`` with a constant A, a constant diagonal D and two scalars, in the ways it is written."""
+"""Read ``s A + t D`` with constants A and D and two scalars, in the ways it is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,10 @@ from autotune.read.contractions import diagonal_of
 from autotune.read.factors import scalar_of, split_factors
 from autotune.read.spectra import (
     constants_of,
+    constants_of_two,
     is_within,
     orthonormal_columns,
+    pivots_of,
     rows_of_symmetric,
     symmetric_values,
 )
@@ -53,10 +57,12 @@ def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Penci
         return None
     full = _merged([(s, x) for s, x in found if x.ndim == 2])
     thin = _merged([(s, x) for s, x in found if x.ndim == 1])
+    if len(full) == 2 and not thin:
+        return _pencil_of_two(full, var.dtype) if is_within(n, seconds / 2) else None
     if len(full) != 1 or len(thin) > 1:
         return None
     [(s, A)], (t, d) = full, thin[0] if thin else (pt.constant(np.asarray(0, var.dtype)), np.ones(n))
-    w = pt.stack([s.astype(var.dtype), t.astype(var.dtype)])
+    w = _weights(s, t, var.dtype)
     S = symmetric_values(A)
     if S is not None:
         return _pencil(S, d, w)
@@ -66,6 +72,23 @@ def pencil_of(var, terms: Callable[[Any], list | None], seconds: float) -> Penci
         return None
     rows = Diagonal(pt.constant(scaled[0].astype(var.dtype)))
     return Product((Part(rows, symmetric=True), Part(pencil, symmetric=True)))
+
+
+def _weights(s, t, dtype: str):
+    return pt.stack([s.astype(dtype), t.astype(dtype)])
+
+
+def _pencil_of_two(full: Weighted, dtype: str) -> Pencil | None:
+    """Of two symmetric matrices, by the one of them that is positive definite and better conditioned."""
+    (s, A), (t, D) = ((weight, symmetric_values(matrix)) for weight, matrix in full)
+    if A is None or D is None:
+        return None
+    of_A, of_D = pivots_of(A), pivots_of(D)
+    if of_A is not None and (of_D is None or of_A[0] < of_D[0]):
+        s, t, A, D, of_D = t, s, D, A, of_A
+    if of_D is None:
+        return None
+    return Pencil(w=_weights(s, t, dtype), **constants_of_two(A, D, of_D[1], dtype))
 
 
 def _pencil(A: np.ndarray, d: np.ndarray, w) -> Pencil | None:
@@ -153,7 +176,15 @@ def _of_diagonal(d, s) -> tuple[Any, np.ndarray] | None:
     if isinstance(d, Constant):
         return s, np.asarray(d.data, dtype=float)
     value = None if n is None else value_of(d)
-    return None if value is None else (s * value, np.ones(n))
+    if value is not None:
+        return s * value, np.ones(n)
+    match d.owner_op_and_inputs:
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            scalars = [f for f in factors if all(f.type.broadcastable)]
+            others = [f for f in factors if f not in scalars]
+            if scalars and len(others) == 1:
+                return _of_diagonal(others[0], reduce(mul, (scalar_of(f) for f in scalars), s))
+    return None
 
 
 def _of_low_rank(term: LowRank, s) -> tuple[Any, np.ndarray] | None:

@@ -13,6 +13,9 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.linalg.constructors import BlockDiagonal
 from pytensor.tensor.linalg.decomposition.cholesky import Cholesky
 from pytensor.tensor.linalg.decomposition.eigen import Eigh
+from pytensor.tensor.linalg.decomposition.lu import LU, LUFactor
+from pytensor.tensor.linalg.decomposition.qr import QR
+from pytensor.tensor.linalg.decomposition.svd import SVD
 from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
 from pytensor.tensor.linalg.solvers.general import Solve
@@ -25,6 +28,7 @@ from autotune.read.naming import name_of
 from autotune.read.readings import Reading
 from autotune.read.views import strip_view
 
+FACTORISATIONS = (LU, LUFactor, QR, SVD)
 ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, Eigh, RequestOp)
 
 
@@ -127,15 +131,25 @@ class Scan(Idioms):
             return False
         if self.facts.structured(matrix) and not self.contracted.recogniser.is_banded(matrix):
             return False
+        if isinstance(core, Det):
+            return not (self._is_taken_apart(matrix) or self._is_factorised(matrix))
         if not isinstance(core, MatrixInverse):
             return not (isinstance(core, Solve) and self._is_inverse(matrix))
         clients = self.fgraph.clients[node.outputs[0]]
         solved_with = any(isinstance(core_of(client.op), Solve) and i == 0 for client, i in clients)
+        return not (solved_with or self._is_taken_apart(matrix))
+
+    def _is_taken_apart(self, matrix) -> bool:
+        """Whether PyTensor does with the factors, or the blocks, what is asked, and no operator is read."""
         core = strip_view(matrix)[0]
         put_together = isinstance(core_of(core.owner_op), KroneckerProduct | BlockDiagonal)
-        return not solved_with and (
-            not put_together or self.contracted.recogniser.composite(core) is not None
-        )
+        return put_together and self.contracted.recogniser.composite(core) is None
+
+    def _is_factorised(self, matrix) -> bool:
+        """Whether the graph has a factorisation that gives PyTensor the determinant."""
+        views = {matrix, strip_view(matrix)[0]}
+        clients = (client for view in views for client, _ in self.fgraph.clients[view])
+        return any(isinstance(core_of(client.op), FACTORISATIONS) for client in clients)
 
     def _is_inverse(self, matrix) -> bool:
         return isinstance(core_of(strip_view(matrix)[0].owner_op), MatrixInverse)

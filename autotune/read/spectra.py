@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from scipy.linalg import eigh, svd
+from scipy.linalg import cholesky, eigh, eigvalsh, svd
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 # Operations a second, and those that a spectrum takes in units of n^3: LAPACK's, and six products.
 FLOPS, WORK = 2e10, 9 + 12
+# The condition number of the constant that another is measured by, at most: solutions lose its digits.
+MOST_CONDITION = 100
 # Slices whose products with one another are exact, and so many of them that nothing is left.
 SLICES = 3
 # Spectra that are kept.
@@ -68,13 +70,17 @@ def is_within(n: int, seconds: float) -> bool:
     return WORK * n**3 <= FLOPS * seconds
 
 
-def spectrum(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (n,), each right to its last digits, and orthonormal eigenvectors (n, n) of symmetric A."""
-    key = sha256(np.ascontiguousarray(A).tobytes()).digest()
+def spectrum(A: np.ndarray, D: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (n,), each right to its last digits, and orthonormal eigenvectors (n, n) of symmetric A.
+
+    Of ``A v = e D v`` with a positive definite D: eigenvectors with ``V' D V = I``.
+    """
+    key = sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in (A, D) if x is not None)).digest()
     if key not in _kept:
-        values, Q = eigh(A, driver="evd", check_finite=False)
-        residual = _residual(A, Q, values)
-        corrected = values + (Q * residual).sum(axis=0) / (Q * Q).sum(axis=0)
+        values, Q = eigh(A, D, driver="evd" if D is None else "gvd", check_finite=False)
+        DQ = Q.astype(np.longdouble) if D is None else _product(D, Q)
+        residual = (_product(A, Q) - DQ * values.astype(np.longdouble)).astype(float)
+        corrected = values + (Q * residual).sum(axis=0) / (Q * DQ.astype(float)).sum(axis=0)
         _kept[key] = corrected, np.ascontiguousarray(Q)
         while len(_kept) > MOST_KEPT:
             _kept.popitem(last=False)
@@ -82,14 +88,14 @@ def spectrum(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _kept[key]
 
 
-def _residual(A: np.ndarray, Q: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``A Q - Q diag(values)``, in the precision of ``longdouble`` before it is rounded."""
-    total = -Q.astype(np.longdouble) * values.astype(np.longdouble)
+def _product(A: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    """``A Q`` in the precision of ``longdouble``."""
     left, right = _slices(A, axis=1), _slices(Q, axis=0)
+    total = np.zeros(A.shape, np.longdouble)
     for i in range(SLICES):
         for j in range(SLICES - i):
             total += left[i] @ right[j]
-    return total.astype(float)
+    return total
 
 
 def _slices(M: np.ndarray, *, axis: int) -> list[np.ndarray]:
@@ -124,6 +130,31 @@ def orthonormal_columns(U: np.ndarray, rotated: bool, seconds: float) -> tuple[n
     Q, lengths, _ = svd(values, full_matrices=False, check_finite=False)
     kept = lengths > n * np.finfo(float).eps * lengths.max(initial=0)
     return np.ascontiguousarray(Q[:, kept]), lengths[kept] ** 2
+
+
+def pivots_of(D: np.ndarray) -> tuple[float, np.ndarray] | None:
+    """The condition number of D, and its Cholesky factor's diagonal squared; None where D may cost digits.
+
+    Both scaled to a unit diagonal, which costs none (Higham 2002, "Accuracy and stability of numerical
+    algorithms", 10.1).
+    """
+    d = np.diagonal(D)
+    if not (d > 0).all():
+        return None
+    root = np.sqrt(d)
+    scaled = D / np.outer(root, root)
+    values = eigvalsh(scaled, check_finite=False)
+    if values[0] * MOST_CONDITION < values[-1]:
+        return None
+    factor = cholesky(scaled, lower=True, check_finite=False)
+    return values[-1] / values[0], (root * np.diagonal(factor)) ** 2
+
+
+def constants_of_two(A: np.ndarray, D: np.ndarray, pivots: np.ndarray, dtype: str) -> dict[str, Any]:
+    """The constant parts of a pencil (A, D) with a positive definite D that has these pivots."""
+    values, P = spectrum(A, D)
+    arrays = {"A": A, "spectrum": values, "M": _product(D, P), "d": pivots, "P": P, "D": D}
+    return {name: pt.constant(np.asarray(array, dtype=dtype)) for name, array in arrays.items()}
 
 
 def constants_of(A: np.ndarray, d: np.ndarray | None, dtype: str) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def problem_of(reading, sizes, *, differentiated, linker):
         requests=tuple(requests),
         term=term,
         dtype=reading.dtype,
-        batch=_product(sizes.of(*axis) for axis in operator.batch_axes),
+        batch=_matrices(operator, sizes),
         positive_definite=reading.answered_by_factor,
         symmetric=reading.symmetric or reading.answered_by_factor,
         one_triangle=reading.one_triangle,
@@ -104,10 +104,15 @@ def _with_order(term, n: int | None):
     return term
 
 
-def _product(lengths) -> int | None:
-    """The product of lengths, None if one is not known."""
-    found = list(lengths)
-    return None if None in found else math.prod(found)
+def _matrices(operator, sizes) -> int | None:
+    """How many matrices there are, None if that is not known.
+
+    Hints and present values may say one of what runs with several. What serves one takes no batch axes.
+    """
+    lengths = [sizes.of(*axis) for axis in operator.batch_axes]
+    if None in lengths:
+        return None
+    return math.prod(lengths) if all(length == 1 for length in operator.batch) else max(math.prod(lengths), 2)
 
 
 def _is_given(matrix) -> bool:

@@ -46,7 +46,7 @@ from autotune.rewrite.early import (
     sum_diagonals_of_products,
 )
 from autotune.rewrite.guards import guard_composites, guard_structure, release_structure
-from autotune.rewrite.products import form_gram_products, thin_products
+from autotune.rewrite.products import form_gram_products, lift_transposes, thin_products
 from autotune.strategies.base import OWN_OPS
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ class AutotunePass(GuardedPass):
             changed = tune_graph(
                 fgraph, self.policy, commit, differentiated=False, dispatch=dispatch, **known
             )
+            if changed:
+                lift_transposes(fgraph)
             if changed and linker in OWN_OPS:
                 form_gram_products(fgraph)
         finally:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytensor.tensor as pt
+from pytensor.graph.rewriting.basic import out2in
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
+from pytensor.tensor.rewriting.math import local_lift_transpose_through_dot
 
 from autotune.algebra.low_rank import LowRank, scale_columns
 from autotune.algebra.signs import is_nonnegative
@@ -53,6 +55,14 @@ def _is_thin(other, place: int) -> bool:
     """Whether the factor on the other side has few columns, or rows, beside the order of the matrix."""
     order, count = other.type.shape if place == 0 else other.type.shape[::-1]
     return None not in (order, count) and THIN * count <= order
+
+
+def lift_transposes(fgraph) -> None:
+    """``(A B)' -> B' A'``, as PyTensor had done before what is new was written.
+
+    Its later reordering of products takes those that a transposed product is made of in the wrong order.
+    """
+    out2in(local_lift_transpose_through_dot, ignore_newtrees=False).apply(fgraph)
 
 
 def form_gram_products(fgraph) -> None:

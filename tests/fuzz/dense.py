@@ -62,14 +62,15 @@ def _constant(p):
 
 
 def _pencil(p):
-    """A constant, and the identity or a constant diagonal, with scalars."""
+    """A constant, and the identity, a constant diagonal or another constant, with scalars."""
     if not p.known:
         return None
     A = p.constant((p.dim, p.dim), p.g.pick(["spd", "spd", "indefinite"]))
-    d = p.constant((p.dim,), "positive")
+    B, d = p.constant((p.dim, p.dim), "spd"), p.constant((p.dim,), "positive")
     s, t, identity = p.s(), p.s(), pt.eye(p.order)
     return p.g.one_of(
         lambda: s * A + t * identity,
+        lambda: s * A + t * B,
         lambda: s * A,
         lambda: A / s - t * A + 3.0 * identity,
         lambda: t * (pt.diag(d) - 0.1 * s * A),

@@ -15,6 +15,11 @@ from fuzz.watching import Hang, limit
 
 # PyTensor's Gemm names lengths by scalars of C, which its inference for OpFromGraphs then takes for tensors.
 SHAPE_OF_GEMM = "'ScalarType' object has no attribute 'broadcastable'"
+# Of rewrites, with autotune or without: its inference takes a batch of identities for one.
+REWRITE_ERRORS = {
+    SHAPE_OF_GEMM: "shape of a Gemm",
+    "rows, cols = node.outputs[0].type.shape": "batch of identities",
+}
 # What PyTensor itself cannot do, whichever graph it is given.
 LIMITATIONS = (
     "more than 32 operands",

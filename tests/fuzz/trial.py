@@ -16,7 +16,7 @@ from fuzz.choices import Choices
 from fuzz.compiling import Plain, base_mode, tuned_function
 from fuzz.generator import Skip
 from fuzz.judge import Fault
-from fuzz.runs import SHAPE_OF_GEMM, Runs
+from fuzz.runs import REWRITE_ERRORS, Runs
 from fuzz.settings import draw_hints, draw_setting
 from fuzz.watching import Cycle, Hang, limit, recorded
 
@@ -165,9 +165,10 @@ class Trial:
     def compare_rewrite_errors(self, records):
         """PyTensor logs the errors of its rewrites and goes on: none may come only with autotune."""
         text = records.texts[0][-900:]
-        if any(SHAPE_OF_GEMM in t for t in records.texts):
-            self.outcome.tags["PyTensor's shape of a Gemm"] += 1
-            return
+        for known, name in REWRITE_ERRORS.items():
+            if any(known in t for t in records.texts):
+                self.outcome.tags[f"PyTensor's {name}"] += 1
+                return
         records.clear()
         with limit(self.seconds):
             self.plain.compiled  # noqa: B018
