@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.assumptions import assume
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, cho_solve_banded, cholesky_banded
 from scipy.linalg.lapack import dtrtrs
 from tables import COMPARED, MarkdownTable, compared
 from timing import alternate
@@ -316,6 +317,89 @@ def low_rank(n: int, rng) -> Case:
     return Case(values, density(K, y), by_hand)
 
 
+@numba.njit
+def inverse_on_band(factor):
+    """Entries of the inverse, ``(i + k, i)`` at [k, i], from the lower Cholesky factor of a band."""
+    rows, n = factor.shape
+    Z = np.zeros((rows, n))
+    for i in range(n - 1, -1, -1):
+        last = min(rows, n - i)
+        for k in range(1, last):
+            for m in range(1, last):
+                Z[k, i] -= factor[m, i] / factor[0, i] * Z[abs(m - k), i + min(m, k)]
+        Z[0, i] = 1 / factor[0, i] ** 2
+        for m in range(1, last):
+            Z[0, i] -= factor[m, i] / factor[0, i] * Z[m, i]
+    return Z
+
+
+def band_by_hand(ab, y):
+    """Value, the entries on the band of the cotangent of K, those beside the diagonal once, and that of y."""
+    n = len(y)
+    factor = cholesky_banded(ab, lower=True, check_finite=False)
+    alpha = cho_solve_banded((factor, True), y, check_finite=False)
+    bars = -0.5 * inverse_on_band(factor)
+    for k in range(len(ab)):
+        bars[k, : n - k] += 0.5 * alpha[k:] * alpha[: n - k]
+    return -np.log(factor[0]).sum() - 0.5 * y @ alpha, bars, -alpha
+
+
+def tridiagonal(n: int, rng) -> Case:
+    """Three diagonals, all free."""
+    d, y = (pt.vector(name, shape=(n,)) for name in "dy")
+    e = pt.vector("e", shape=(n - 1,))
+
+    def by_hand(d, e, y):
+        value, bars, by_y = band_by_hand(np.stack([d, np.append(e, 0)]), y)
+        return value, bars[0], 2 * bars[1, :-1], by_y
+
+    K = pt.diag(d) + pt.diag(e, 1) + pt.diag(e, -1)
+    return Case(
+        {d: rng.uniform(3, 4, n), e: rng.normal(size=n - 1) / 2, y: rng.normal(size=n)},
+        density(K, y),
+        by_hand,
+    )
+
+
+def random_walk(n: int, rng) -> Case:
+    """``t Q + diag(d)``, Q that of second differences."""
+    D = np.diff(np.eye(n), 2, axis=0)
+    Q = D.T @ D
+    band = np.stack([np.append(np.diagonal(Q, k), np.zeros(k)) for k in range(3)])
+    counts = band * np.array([[1], [2], [2]])
+    t, d, y = pt.scalar("t"), pt.vector("d", shape=(n,)), pt.vector("y", shape=(n,))
+
+    def by_hand(t, d, y):
+        ab = t * band
+        ab[0] += d
+        value, bars, by_y = band_by_hand(ab, y)
+        return value, (bars * counts).sum(), bars[0], by_y
+
+    values = {t: np.array(1.3), d: rng.uniform(0.5, 2, n), y: rng.normal(size=n)}
+    return Case(values, density(t * pt.constant(Q) + pt.diag(d), y), by_hand, (Q,))
+
+
+def ten_diagonals(n: int, rng) -> Case:
+    """A constant band of ten diagonals on each side, multiplied, and a free diagonal."""
+    b = 10
+    band = rng.normal(size=(b + 1, n)) / b
+    for k in range(1, b + 1):
+        band[k, n - k :] = 0
+    band[0] = 4
+    B = sum(np.diag(band[k, : n - k], -k) + (np.diag(band[k, : n - k], k) if k else 0) for k in range(b + 1))
+    counts = band * np.array([[1]] + [[2]] * b)
+    t, d, y = pt.scalar("t"), pt.vector("d", shape=(n,)), pt.vector("y", shape=(n,))
+
+    def by_hand(t, d, y):
+        ab = t * band
+        ab[0] += d
+        value, bars, by_y = band_by_hand(ab, y)
+        return value, (bars * counts).sum(), bars[0], by_y
+
+    values = {t: np.array(0.7), d: rng.uniform(1, 2, n), y: rng.normal(size=n)}
+    return Case(values, density(t * pt.constant(B) + pt.diag(d), y), by_hand, (B,))
+
+
 CASES = {
     "packed L L'": packed,
     "diag(s) R diag(s)": scaled,
@@ -328,6 +412,9 @@ CASES = {
     "kron(A, B) + X X'": kronecker_low_rank,
     "blocks + X X'": blocks_low_rank,
     "U U' + diag(d)": low_rank,
+    "tridiagonal": tridiagonal,
+    "RW2 + diagonal": random_walk,
+    "banded b=10": ten_diagonals,
 }
 
 

@@ -9,9 +9,6 @@ from cost_models import KERNEL_BY_NAME, KernelModel, fit, generic_profile
 from cost_models.model import FEWEST_POINTS, ITEMSIZE, fixed, scaled
 
 Models = dict[str, dict[str, KernelModel]]
-REFERENCE_KERNELS = ("potrf", "gemm", "stream")
-"""Measured in every dtype; the prices of the other kernels are scaled by what these show."""
-
 LEAST_SHARE = 0.8
 """A flop costs at least this share of what it costs in the fastest gemm of so many flops."""
 GEMM_FLOPS = 1e6

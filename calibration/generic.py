@@ -11,7 +11,7 @@ from pathlib import Path
 
 from calibration.run import calibrate
 from cost_models import Fingerprint, KernelModel, Profile, save_profile
-from cost_models.find import GENERIC_PATH
+from cost_models.files import GENERIC_PATH
 
 LEAST_ERROR = 0.3
 """What the generic prices may be off on a machine that nobody has measured."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -40,17 +40,12 @@ def _lines(path: Path) -> tuple[str, ...]:
         profile = load_profile(path)
     except (ProfileError, OSError) as error:
         return f"{path.name} cannot be used", str(error)
-    dtypes = ", ".join(_how(dtype, models.values()) for dtype, models in profile.models.items())
+    dtypes = ", ".join(d if profile.measured(d) else f"{d} derived" for d in profile.models)
     return (
         machine_line(profile.fingerprint),
         f"key {path.stem}",
         f"{profile.source} {profile.created}: {dtypes}; worst median error {_worst(profile)}",
     )
-
-
-def _how(dtype: str, models: Iterable[KernelModel]) -> str:
-    """A dtype, and whether its prices were measured in it."""
-    return f"{dtype} derived" if any(model.derived for model in models) else dtype
 
 
 def _worst(profile: Profile) -> str:

@@ -16,12 +16,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from calibration.client import START_SECONDS, Worker, WorkerLost
-from calibration.fitting import REFERENCE_KERNELS, fitted
+from calibration.fitting import fitted
 from calibration.graphs import OPS
 from calibration.grids import grid
 from calibration.session import Pass, Session, open_session, waiting
 from cost_models import (
     KERNEL_BY_NAME,
+    REFERENCE_KERNELS,
     Fingerprint,
     KernelModel,
     Profile,

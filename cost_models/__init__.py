@@ -24,16 +24,34 @@ SciPy, YAML and threadpoolctl load when first needed.
 True
 """
 
-from cost_models.files import ProfileError, data_dir, load_profile, profile_path, save_profile
-from cost_models.find import find_profile, generic_profile
+from cost_models.files import (
+    ProfileError,
+    data_dir,
+    generic_profile,
+    load_profile,
+    profile_path,
+    save_profile,
+)
+from cost_models.find import find_profile
 from cost_models.fingerprint import Fingerprint, fingerprint
-from cost_models.kernels import KERNEL_BY_NAME, KERNELS, Grid, Kernel, KernelCall, Term, call, grid
+from cost_models.kernels import (
+    KERNEL_BY_NAME,
+    KERNELS,
+    REFERENCE_KERNELS,
+    Grid,
+    Kernel,
+    KernelCall,
+    Term,
+    call,
+    grid,
+)
 from cost_models.model import KernelModel, fit
 from cost_models.profile import Profile
 
 __all__ = [
     "KERNELS",
     "KERNEL_BY_NAME",
+    "REFERENCE_KERNELS",
     "Fingerprint",
     "Grid",
     "Kernel",

@@ -8,20 +8,28 @@ can be trusted.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cost_models.fingerprint import Fingerprint, fingerprint
-from cost_models.kernels import KERNELS
-from cost_models.model import ITEMSIZE, REGIMES, KernelModel, term_names
+from cost_models.kernels import KERNEL_BY_NAME, REFERENCE_KERNELS
+from cost_models.model import ITEMSIZE, REGIMES, KernelModel, scaled, term_names
 from cost_models.profile import SCHEMA, SOURCES, Profile
 
 CALIBRATE = "Run `autotune calibrate` to measure this machine"
+GENERIC_PATH = Path(__file__).with_name("generic_profile.yaml")
+MIDDLING = 100
+"""The size in every dimension at which kernels of two machines are compared."""
 _SCHEMA_LINE = re.compile("^schema:", re.MULTILINE)
+
+
+_log = logging.getLogger("autotune")
 
 
 class ProfileError(ValueError):
@@ -62,6 +70,12 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
         return _profile(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(path, f"is damaged ({type(error).__name__}: {error})") from error
+
+
+@functools.cache
+def generic_profile() -> Profile:
+    """The shipped prices of a typical laptop or small server."""
+    return load_profile(GENERIC_PATH)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -147,6 +161,10 @@ def _profile(data: dict[str, Any]) -> Profile:
     models = {str(dtype): _models(str(dtype), m) for dtype, m in data["models"].items()}
     if set(models) != set(ITEMSIZE):
         raise ValueError(f"dtypes {sorted(models)} instead of {sorted(ITEMSIZE)}")
+    if data["source"] != "generic":
+        models = {dtype: _completed(dtype, own) for dtype, own in models.items()}
+    elif missing := [name for own in models.values() for name in KERNEL_BY_NAME if name not in own]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
     return Profile(
         fingerprint=_fingerprint(data["fingerprint"]),
         models=models,
@@ -167,11 +185,36 @@ def _fingerprint(plain: Mapping[str, Any]) -> Fingerprint:
 
 
 def _models(dtype: str, plain: Mapping[str, Any]) -> dict[str, KernelModel]:
-    """All kernels, none missing, none unknown: a changed list of kernels needs new measurements."""
-    names = {kernel.name for kernel in KERNELS}
-    if different := names.symmetric_difference(plain):
-        raise ValueError(f"other kernels than this version's: {', '.join(sorted(different))}")
-    return {kernel.name: _model(kernel.name, dtype, plain[kernel.name]) for kernel in KERNELS}
+    """The kernels of this version that were measured; those of another one are left out."""
+    if missing := [name for name in REFERENCE_KERNELS if name not in plain]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    if unknown := [str(name) for name in plain if name not in KERNEL_BY_NAME]:
+        _log.info("This version has no kernels %s: their prices are not used.", ", ".join(unknown))
+    return {name: _model(name, dtype, plain[name]) for name in KERNEL_BY_NAME if name in plain}
+
+
+def _completed(dtype: str, own: Mapping[str, KernelModel]) -> dict[str, KernelModel]:
+    """All kernels: the generic price of one that was not measured, times what those like it cost here of
+    their generic prices."""
+    generic = generic_profile().models[dtype]
+    if missing := [name for name in KERNEL_BY_NAME if name not in own]:
+        _log.info("Prices of %s (%s) are derived. %s again.", ", ".join(missing), dtype, CALIBRATE)
+    return {
+        name: own[name] if name in own else _derived(generic[name], own, generic) for name in KERNEL_BY_NAME
+    }
+
+
+def _derived(
+    model: KernelModel, own: Mapping[str, KernelModel], generic: Mapping[str, KernelModel]
+) -> KernelModel:
+    here = [name for name in KERNEL_BY_NAME[model.kernel].like if name in own] or REFERENCE_KERNELS
+    ratio = statistics.geometric_mean(_middling(own[name]) / _middling(generic[name]) for name in here)
+    return scaled(model, model.dtype, dict.fromkeys(model.coefficients, ratio))
+
+
+def _middling(model: KernelModel) -> float:
+    """Its price at a middling size; never 0."""
+    return max(float(model.seconds((MIDDLING,) * len(KERNEL_BY_NAME[model.kernel].dims))), 1e-15)
 
 
 def _model(kernel: str, dtype: str, plain: Mapping[str, Any]) -> KernelModel:

@@ -15,12 +15,19 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from cost_models.files import CALIBRATE, ProfileError, load_profile, profile_dir, profile_path
+from cost_models.files import (
+    CALIBRATE,
+    GENERIC_PATH,
+    ProfileError,
+    generic_profile,
+    load_profile,
+    profile_dir,
+    profile_path,
+)
 from cost_models.fingerprint import Fingerprint, fingerprint
 from cost_models.profile import Profile
 
 GENERIC = "generic"
-GENERIC_PATH = Path(__file__).with_name("generic_profile.yaml")
 _THREADS_IN_KEY = re.compile(r"-(\d+)t-[0-9a-f]+$")
 _log = logging.getLogger("autotune")
 
@@ -148,9 +155,3 @@ def other_threads(keys: list[str], machine: Fingerprint) -> list[int]:
 def _once(level: int, message: str) -> None:
     """One line in the log per process, however many graphs are compiled."""
     _log.log(level, message)
-
-
-@functools.cache
-def generic_profile() -> Profile:
-    """The shipped prices of a typical laptop or small server."""
-    return load_profile(GENERIC_PATH)

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+REFERENCE_KERNELS = ("potrf", "gemm", "stream")
+"""Measured on every machine in every dtype; prices that were not are scaled by what these show."""
+
 # Numbers, or `Grid`s of one length with the numbers that are the same everywhere.
 Dims = tuple[Any, ...]
 
@@ -48,7 +51,8 @@ class Term:
 class Kernel:
     """A primitive with dimensions `dims`; `flops(dims)`, and `bytes(dims, itemsize)` touched.
 
-    `largest(dims, itemsize)` is the size in bytes of the largest array that it allocates.
+    `largest(dims, itemsize)` is the size in bytes of the largest array that it allocates. `like` are kernels
+    that are about as much faster or slower on another machine.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Kernel:
     bytes: Callable[[Dims, int], float]
     largest: Callable[[Dims, int], float]
     terms: tuple[Term, ...] = ()
+    like: tuple[str, ...] = REFERENCE_KERNELS
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def _kernel(
     flops: Callable[..., float],
     numbers: Callable[..., float],
     allocates: Callable[..., float],
+    like: tuple[str, ...] = REFERENCE_KERNELS,
     **terms: Callable[..., float],
 ) -> Kernel:
     """Let the table below name its dimensions: `flops(n, m)` becomes `flops((n, m))`.
@@ -103,6 +109,7 @@ def _kernel(
         lambda sizes, itemsize: 1.0 * itemsize * numbers(*sizes),
         lambda sizes, itemsize: 1.0 * itemsize * allocates(*sizes),
         tuple(_term(label, value) for label, value in terms.items()),
+        like,
     )
 
 
@@ -140,6 +147,10 @@ def _rhs(n: Any, m: Any) -> Any:
 def _thin(n: Any, m: Any) -> Any:
     """The triangle is packed and its diagonal blocks are solved at the speed of a few right-hand sides."""
     return n * n * _lesser(m, 8)
+
+
+_OWN_LOOPS = ("batch_cholesky", "batch_solve", "stream")
+"""What runs in loops of our own."""
 
 
 def _nothing(*sizes: int) -> float:
@@ -343,6 +354,7 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n, b: n * (b**2 + 2 * b),
         lambda n, b: 3 * n * (b + 1),
         lambda n, b: n * (b + 1),
+        like=_OWN_LOOPS,
         panel=lambda n, b: n * b,
         length=lambda n, b: n,
     ),
@@ -352,6 +364,7 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n, b, m: 4 * n * b * m,
         lambda n, b, m: n * (b + 1) + 2 * n * m,
         lambda n, b, m: n * m,
+        like=_OWN_LOOPS,
         panel=lambda n, b, m: n * b,
         length=lambda n, b, m: n,
         rhs=lambda n, b, m: n * m,
@@ -362,6 +375,7 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n, b: 2 * n * b**2,
         lambda n, b: 3 * n * (b + 1),
         lambda n, b: n * (b + 1),
+        like=_OWN_LOOPS,
         panel=lambda n, b: n * b,
         length=lambda n, b: n,
     ),

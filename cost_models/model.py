@@ -58,8 +58,8 @@ class KernelModel:
     `coefficients` maps the name of a term to seconds per unit. `error` is the median and
     `error_p90` the 90th percentile of `|predicted / measured - 1|` over held-out points; `errors`
     are the 68th percentiles of `|log(predicted / measured)|` in each of the `REGIMES`, `reach` is the
-    longest time measured. `derived` says that the times were not measured but scaled from another
-    dtype.
+    longest time measured. `derived` says that the prices were not measured but scaled from another
+    dtype's, or from those of another machine.
     """
 
     kernel: str

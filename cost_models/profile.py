@@ -45,6 +45,10 @@ class Profile:
         model = self._model(call.kernel, dtype)
         return float(call.count * model.seconds(call.dims) * model.uncertainty(call.dims))
 
+    def measured(self, dtype: str) -> bool:
+        """Whether most prices in this dtype were measured in it."""
+        return 2 * sum(model.derived for model in self.models[dtype].values()) < len(self.models[dtype])
+
     def _model(self, kernel: str, dtype: str) -> KernelModel:
         if dtype not in self.models:
             raise ValueError(

@@ -289,7 +289,7 @@ def _of_dtypes(profile: Profile, dtypes: list[str] | None) -> Profile:
     if unknown := [name for name in dtypes or () if name not in profile.models]:
         known = ", ".join(profile.models)
         raise ValueError(f"There are no prices for dtype {', '.join(unknown)}. Known are: {known}.")
-    own = [name for name, found in profile.models.items() if not any(m.derived for m in found.values())]
+    own = [name for name in profile.models if profile.measured(name)]
     return replace(profile, models={name: profile.models[name] for name in dtypes or own or profile.models})
 
 

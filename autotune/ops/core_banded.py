@@ -241,7 +241,7 @@ def inverse_by_ldl(F):
     if width == 2:
         following = F.dtype.type(0)
         for i in range(n - 1, -1, -1):
-            ratio = F[i, 1]
+            ratio = F[i, 1] if i < n - 1 else following
             out[1, i] = -2 * ratio * following
             following = 1 / F[i, 0] + ratio * ratio * following
             out[0, i] = following

@@ -135,7 +135,8 @@ class BandReader:
         terms = self.terms(var)
         if terms and all(isinstance(term, Diagonal) for term in terms):
             d = diagonal_of(terms)
-            return Bands({0: ((d,),)}, length(d, 0), length(d, 0))
+            n = length(d, 0)
+            return Bands({0: ((d,),)}, n, n)
         return None
 
     # -- matrices that are given ------------------------------------------------------------------------

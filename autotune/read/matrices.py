@@ -6,6 +6,7 @@ structure, a pencil of constants, or put together from other matrices; anything 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -93,10 +94,10 @@ class Recogniser(Terms):
             return dense
         return with_orthonormal_columns(operator, self.compile_budget)
 
-    def is_banded(self, var) -> bool:
-        """Whether it is a matrix with several diagonals, the rest zero."""
+    def is_banded(self, var, at_most: float = math.inf) -> bool:
+        """Whether it is a matrix with several diagonals, the rest zero; none of them further off."""
         found = self._bands.read(strip_view(var)[0])
-        return found is not None and found.width > 0
+        return found is not None and 0 < found.width <= at_most
 
     def _of_less_work(self, banded, matrix) -> Operator:
         """A pencil of constants is, where factoring the band takes more work than a product with it."""

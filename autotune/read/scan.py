@@ -7,6 +7,7 @@ whatever of a root is still used by something that is not replaced becomes a req
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pytensor.tensor.blockwise import Blockwise
@@ -30,6 +31,9 @@ from autotune.read.views import strip_view
 
 FACTORISATIONS = (LU, LUFactor, QR, SVD)
 ROOTS = (Solve, MatrixInverse, Det, SLogDet, Cholesky, Eigh, RequestOp)
+ON_A_BAND = {"tridiagonal": 1.0, "banded": math.inf}
+"""How far off the last diagonal is that PyTensor's solve reads."""
+FORMS = {"gen": "gen", "sym": "sym", "her": "sym", "pos": "pos"} | dict.fromkeys(ON_A_BAND, "gen")
 
 
 def core_of(op):
@@ -158,12 +162,14 @@ class Scan(Idioms):
 
     def _read_Solve(self, node, op):
         A, b = node.inputs
-        if op.assume_a not in ("gen", "sym", "her", "pos") or not fits(b, A):
+        if op.assume_a not in FORMS or not fits(b, A):
+            return
+        if op.assume_a in ON_A_BAND and not self.contracted.recogniser.is_banded(A, ON_A_BAND[op.assume_a]):
             return
         reading, transposed = self.reading_of(A)
         if not same_batch(reading, node.outputs[0], op.b_ndim):
             return
-        form = {"her": "sym"}.get(op.assume_a, op.assume_a)
+        form = FORMS[op.assume_a]
         one_triangle = form == "sym" or (form == "pos" and transposed)
         if one_triangle and not reading.symmetric:
             return  # it may be all there is, and not the one that a factor reads

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from calibration import run
 from calibration.client import START_SECONDS, Worker, WorkerLost
-from calibration.fitting import REFERENCE_KERNELS
 from calibration.generic import LEAST_ERROR, generic
 from calibration.report import print_report
 from cost_models import (
     KERNEL_BY_NAME,
     KERNELS,
+    REFERENCE_KERNELS,
     Profile,
     call,
     find_profile,

@@ -1,5 +1,7 @@
 """Profile files are whole or refused, and written whole or not at all."""
 
+import logging
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from cost_models import (
     KERNELS,
+    Profile,
     ProfileError,
     call,
     data_dir,
@@ -17,7 +20,7 @@ from cost_models import (
     save_profile,
 )
 from cost_models import files as files_module
-from cost_models.find import GENERIC_PATH
+from cost_models.files import GENERIC_PATH
 from cost_models.profile import SCHEMA
 
 
@@ -36,6 +39,49 @@ def test_generic_profile_ships_every_kernel_and_dtype() -> None:
     for dtype in ("float64", "float32"):
         assert list(profile.models[dtype]) == [kernel.name for kernel in KERNELS]
     assert GENERIC_PATH.parent == Path(files_module.__file__).parent
+
+
+def without(profile: Profile, kernels: Collection[str], factor: float = 1.0) -> Profile:
+    """A calibrated profile that lacks kernels, on a machine so many times slower than the generic one."""
+    models = {
+        dtype: {
+            name: replace(m, coefficients={term: factor * c for term, c in m.coefficients.items()})
+            for name, m in found.items()
+            if name not in kernels
+        }
+        for dtype, found in profile.models.items()
+    }
+    return replace(profile, models=models, source="calibrated")
+
+
+def test_a_kernel_that_a_profile_lacks_is_priced_by_those_like_it(tmp_path: Path) -> None:
+    lacking = without(generic_profile(), ("band_factor", "syevr"), 3.0)
+    found = load_profile(save_profile(lacking, tmp_path / "old.yaml"))
+    for dtype in ("float64", "float32"):
+        assert list(found.models[dtype]) == [kernel.name for kernel in KERNELS]
+        assert [name for name, model in found.models[dtype].items() if model.derived] == [
+            name
+            for name in found.models[dtype]
+            if name in ("band_factor", "syevr") or generic_profile().models[dtype][name].derived
+        ]
+        for work in (call("band_factor", n=500, b=2), call("syevr", n=100), call("potrf", n=100)):
+            assert found.seconds(work, dtype) == pytest.approx(3 * generic_profile().seconds(work, dtype))
+    assert load_profile(save_profile(found, tmp_path / "again.yaml")) == found
+
+
+def test_kernels_of_another_version_are_left_out(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = saved.read_text()
+    block = text[text.index("    potri:") : text.index("    getrf:")]
+    saved.write_text(text.replace(block, block + block.replace("potri", "of_the_future")))
+    with caplog.at_level(logging.INFO, logger="autotune"):
+        assert load_profile(saved) == generic_profile()
+    assert "of_the_future" in caplog.text
+
+
+def test_a_generic_profile_has_all_kernels(tmp_path: Path) -> None:
+    lacking = replace(without(generic_profile(), ("band_factor",)), source="generic")
+    with pytest.raises(ProfileError, match="it lacks band_factor"):
+        load_profile(save_profile(lacking, tmp_path / "generic.yaml"))
 
 
 @pytest.mark.parametrize("keep", [0, 1, 50, 500, 2000])

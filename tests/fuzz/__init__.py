@@ -8,8 +8,9 @@ A graph is a function of its seed alone, on every machine. In the order in which
 files:
 
 1. **What is computed.** `choices` and `values` are random decisions and numbers; `generator` holds lengths,
-   dtypes and inputs. `diagonals`, `low_ranks`, `dense`, `parts` and `matrices` spell matrices; `requests`,
-   `factor_requests`, `scalar_requests` and `contractions` ask something of them, with what `asking` gives;
+   dtypes and inputs. `diagonals`, `low_ranks`, `dense`, `bands`, `parts` and `matrices` spell matrices;
+   `requests`, `factor_requests`, `scalar_requests` and `contractions` ask something of them, with what
+   `asking` gives;
    `batches` does both for batches. `graphs` assembles whole graphs, `wrappers` puts OpFromGraph, Scan,
    ifelse or vectorize_graph around them, `derivatives` differentiates, `case` is the result, with the
    values of each call and values of wrong lengths.

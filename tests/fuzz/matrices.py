@@ -1,8 +1,9 @@
-"""Matrices: diagonal plus low rank, dense, compound. `FAMILIES` is where a structure registers."""
+"""Matrices: diagonal plus low rank, dense, banded, compound. `FAMILIES` is where a structure registers."""
 
 import pytensor.tensor as pt
 from pytensor.tensor import linalg as pl
 
+from fuzz.bands import banded_matrix
 from fuzz.dense import dense_matrix, semidefinite
 from fuzz.diagonals import diagonal
 from fuzz.generator import Matrix
@@ -227,9 +228,10 @@ COMPOUNDS = {
 }
 
 FAMILIES = {
-    "thin": (0.47, thin_matrix),
+    "thin": (0.42, thin_matrix),
     "dense": (0.17, dense_matrix),
     "compound": (0.2, compound_matrix),
     "parts": (0.12, parts_matrix),
     "semidefinite": (0.04, semidefinite),
+    "bands": (0.05, banded_matrix),
 }
