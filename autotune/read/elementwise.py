@@ -80,6 +80,8 @@ def scale_sides(term, vectors):
     if both and isinstance(term, LowRank) and term.symmetric:
         U = term.U * sides["row"][..., :, None]
         return LowRank(U, term.c, U)
+    if both and isinstance(term, LowRank) and term.middle is not None:
+        return LowRank.around(term.U * sides["row"][..., :, None], term.middle)
     for side, v in vectors:
         term = term.scale_rows(v) if side == "column" else term.transpose().scale_rows(v).transpose()
     return term

@@ -5,7 +5,9 @@ from __future__ import annotations
 from copy import copy
 from functools import cached_property
 
+import numpy as np
 import pytensor.tensor as pt
+from pytensor.ifelse import ifelse
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank, in_range, is_same_matrix
@@ -19,7 +21,7 @@ from autotune.ops.woodbury import (
 )
 from autotune.problem import Problem, known
 from autotune.strategies.base import No, Solver, Strategy, System, Work, times, with_backward
-from cost_models import KernelCall
+from cost_models import KernelCall, call
 
 
 class WoodburyStrategy(Strategy):
@@ -44,7 +46,7 @@ class WoodburyStrategy(Strategy):
         n, rank = problem.n, _rank(problem)
         if n is not None and rank is not None and rank >= n and not options.forced:
             return No("its rank is not below its order")
-        if problem.one_triangle and not problem.term.fact("symmetric"):
+        if problem.one_triangle and not _is_symmetric(problem):
             return No("its low-rank term has two factors, and the graph may give but one triangle of it")
         return None
 
@@ -52,11 +54,13 @@ class WoodburyStrategy(Strategy):
         n, k = known(problem.n), known(_rank(problem))
         full = with_backward(problem, structured=True)
         both = problem.checked and not problem.positive_definite  # with the check, and without
-        symmetric = bool(problem.term.fact("symmetric"))
+        symmetric = _is_symmetric(problem)
         calls = (1 + both) * LowRankFactor.kernels(n, k, symmetric=symmetric)
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
         calls += [c for m in columns for c in LowRankSolve.kernels(n, k, m, symmetric=symmetric)]
+        if problem.term.find("low_rank").fact("around"):
+            calls += [call("potrf", n=k), call("gemm", m=n, n=k, k=k)]
         if full.asks("inverse_diagonal"):
             calls += LowRankInverseDiagonal.kernels(n, k, symmetric=symmetric)
         return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
@@ -77,6 +81,12 @@ def _rank(problem: Problem) -> int | None:
     return None if low_rank is None else dict(low_rank.dims)["rank"]
 
 
+def _is_symmetric(problem: Problem) -> bool:
+    """By its structure, so that the compiled Ops serve it."""
+    low_rank = problem.term.find("low_rank")
+    return low_rank is not None and bool(low_rank.fact("symmetric") or low_rank.fact("around"))
+
+
 def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
     """A factor of diagonal plus low rank, solves by it, and the gradient of its log-determinant."""
     n, k = known(problem.n), known(_rank(problem))
@@ -89,6 +99,10 @@ def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) ->
 class WoodburySolver(Solver):
     def __init__(self, system):
         d, low_rank = _diagonal_and_low_rank(system.operator)
+        if low_rank.middle is not None:
+            B, c = _root(low_rank.middle)
+            U = low_rank.U @ B
+            low_rank = LowRank(U, c, U, tied=True)
         self.symmetric = low_rank.symmetric
         if self.symmetric:
             k = low_rank.U.shape[-1]
@@ -144,6 +158,20 @@ def solver_of_parts(d, U, c) -> WoodburySolver:
     """What answers for a positive definite ``diag(d) + U diag(c) U'``."""
     operator = Sum((Diagonal(d), LowRank(U, c, U, tied=True)))
     return WoodburySolver(System(operator, positive_definite=True, symmetric=True))
+
+
+def _root(M) -> tuple:
+    """``(B, c)`` with ``M = B diag(c) B'``, M symmetric: by its Cholesky factor, and where it has none, since
+    it is singular or indefinite, by its eigenvalues, of which those that may be rounding are 0.
+
+    Only what is not differentiated any more may use it.
+    """
+    L = pt.linalg.cholesky(M)
+    w, V = pt.linalg.eigh(M)
+    rounding = M.shape[0] * np.finfo(M.dtype).eps * pt.max(abs(w))
+    weights = pt.switch(abs(w) <= rounding, pt.zeros_like(w), w)
+    definite = pt.all(pt.isfinite(pt.diagonal(L)))
+    return tuple(ifelse(definite, [L, pt.ones_like(w)], [V, weights]))
 
 
 def _diagonal_and_low_rank(operator) -> tuple:
