@@ -66,6 +66,27 @@ check_factor = by_address(
 )
 
 
+def _root(T):
+    return types.Tuple((c_array(T, 2), c_array(T, 1)))(readable(T, 2))
+
+
+symmetric_root_rest = python_by_address(lowrank.symmetric_root, _root)
+
+
+def _symmetric_root(M):
+    k = M.shape[0]
+    shapes.check_square(M)
+    L = kernels.owned(M, False)
+    if kernels.potrf(L) != 0:
+        return symmetric_root_rest(M)
+    for i in range(k):
+        L[i, i + 1 :] = 0
+    return L, np.ones(k, M.dtype)
+
+
+symmetric_root = by_address(_symmetric_root, _root)
+
+
 def _row_norms(U, turned, c):
     """``sum_a U[i, a]^2 c[a]`` for every row i."""
     n = U.shape[1] if turned else U.shape[0]

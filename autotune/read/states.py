@@ -13,11 +13,12 @@ import numpy as np
 from pytensor.graph.basic import Constant
 from pytensor.scan.op import Scan
 from pytensor.tensor.basic import AllocEmpty
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.subtensor import IncSubtensor, Subtensor
 
 from autotune.read.facts import Facts
 from autotune.read.symmetry import Symmetry
+from autotune.read.views import drop_leading_ones
 
 
 def symmetric_inputs(node: Any, inputs: list[Any], outputs: list[Any], facts: Facts) -> set[Any]:
@@ -71,10 +72,18 @@ def _first(buffer: Any) -> Any:
 def _is_symmetric(first: Any, facts: Facts) -> bool:
     if isinstance(first, Constant):
         return bool(np.array_equal(first.data, np.swapaxes(first.data, -1, -2)))
-    match first.owner_op_and_inputs:
-        case (DimShuffle(is_left_expand_dims=True), inner):
-            return _is_symmetric(inner, facts)
-    return first.type.ndim == 2 and facts.symmetric(first)
+    matrix = _without_ones(first)
+    return matrix.type.ndim == 2 and facts.symmetric(matrix)
+
+
+def _without_ones(var: Any) -> Any:
+    """A matrix without a leading axis of length 1, which PyTensor gives to all that it is made of."""
+    if var.type.ndim <= 2:
+        return var
+    match var.owner_op_and_inputs:
+        case (Elemwise() as op, *inputs) if all(i.type.ndim == 3 for i in inputs):
+            return op(*map(_without_ones, inputs))
+    return drop_leading_ones(var)
 
 
 def _is_symmetric_trace(sequence: Any, facts: Facts) -> bool:

@@ -206,9 +206,9 @@ class Terms:
                 found.append((left, M, Bt))
         for B, M, Bt in found:
             (n, k), square = B.type.shape, M.type.ndim == 2 and M.type.shape[0] == M.type.shape[1]
-            if square and None not in (n, k) and k < n and not self._is_diagonal(M):
-                if are_transposed(B, Bt, self.facts) and self.facts.symmetric(M):
-                    return LowRank.around(B, M)
+            few = square and None not in (n, k) and k < n and not self._is_diagonal(M)
+            if few and are_transposed(B, Bt, self.facts) and self.facts.symmetric(M):
+                return LowRank.around(B, M)
         return None
 
     def weighted_product(self, left, right) -> LowRank:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from copy import copy
 from functools import cached_property
 
-import numpy as np
 import pytensor.tensor as pt
-from pytensor.ifelse import ifelse
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank, in_range, is_same_matrix
@@ -18,6 +16,7 @@ from autotune.ops.woodbury import (
     LowRankSolve,
     LowRankSolveColumns,
     LowRankSolveInRange,
+    SymmetricRoot,
 )
 from autotune.problem import Problem, known
 from autotune.strategies.base import No, Solver, Strategy, System, Work, times, with_backward
@@ -59,8 +58,8 @@ class WoodburyStrategy(Strategy):
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
         calls += [c for m in columns for c in LowRankSolve.kernels(n, k, m, symmetric=symmetric)]
-        if problem.term.find("low_rank").fact("around"):
-            calls += [call("potrf", n=k), call("gemm", m=n, n=k, k=k)]
+        if _is_around(problem):
+            calls += [*SymmetricRoot.kernels(k), call("gemm", m=n, n=k, k=k)]
         if full.asks("inverse_diagonal"):
             calls += LowRankInverseDiagonal.kernels(n, k, symmetric=symmetric)
         return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
@@ -84,7 +83,13 @@ def _rank(problem: Problem) -> int | None:
 def _is_symmetric(problem: Problem) -> bool:
     """By its structure, so that the compiled Ops serve it."""
     low_rank = problem.term.find("low_rank")
-    return low_rank is not None and bool(low_rank.fact("symmetric") or low_rank.fact("around"))
+    return low_rank is not None and (bool(low_rank.fact("symmetric")) or _is_around(problem))
+
+
+def _is_around(problem: Problem) -> bool:
+    """Whether its low-rank term is ``U M U'``."""
+    low_rank = problem.term.find("low_rank")
+    return low_rank is not None and bool(low_rank.fact("around"))
 
 
 def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
@@ -100,7 +105,7 @@ class WoodburySolver(Solver):
     def __init__(self, system):
         d, low_rank = _diagonal_and_low_rank(system.operator)
         if low_rank.middle is not None:
-            B, c = _root(low_rank.middle)
+            B, c = SymmetricRoot()(low_rank.middle, return_list=True)
             U = low_rank.U @ B
             low_rank = LowRank(U, c, U, tied=True)
         self.symmetric = low_rank.symmetric
@@ -158,20 +163,6 @@ def solver_of_parts(d, U, c) -> WoodburySolver:
     """What answers for a positive definite ``diag(d) + U diag(c) U'``."""
     operator = Sum((Diagonal(d), LowRank(U, c, U, tied=True)))
     return WoodburySolver(System(operator, positive_definite=True, symmetric=True))
-
-
-def _root(M) -> tuple:
-    """``(B, c)`` with ``M = B diag(c) B'``, M symmetric: by its Cholesky factor, and where it has none, since
-    it is singular or indefinite, by its eigenvalues, of which those that may be rounding are 0.
-
-    Only what is not differentiated any more may use it.
-    """
-    L = pt.linalg.cholesky(M)
-    w, V = pt.linalg.eigh(M)
-    rounding = M.shape[0] * np.finfo(M.dtype).eps * pt.max(abs(w))
-    weights = pt.switch(abs(w) <= rounding, pt.zeros_like(w), w)
-    definite = pt.all(pt.isfinite(pt.diagonal(L)))
-    return tuple(ifelse(definite, [L, pt.ones_like(w)], [V, weights]))
 
 
 def _diagonal_and_low_rank(operator) -> tuple:
