@@ -67,7 +67,7 @@ check_factor = by_address(
 
 
 def _root(T):
-    return types.Tuple((c_array(T, 2), c_array(T, 1)))(readable(T, 2))
+    return types.Tuple((c_array(T, 2), c_array(T, 1), c_array(T, 2)))(readable(T, 2))
 
 
 symmetric_root_rest = python_by_address(lowrank.symmetric_root, _root)
@@ -79,9 +79,16 @@ def _symmetric_root(M):
     L = kernels.owned(M, False)
     if kernels.potrf(L) != 0:
         return symmetric_root_rest(M)
+    inverse = np.zeros((k, k), M.dtype)
     for i in range(k):
         L[i, i + 1 :] = 0
-    return L, np.ones(k, M.dtype)
+        inverse[i, i] = 1 / L[i, i]
+        for j in range(i):
+            total = M.dtype.type(0)
+            for a in range(j, i):
+                total += L[i, a] * inverse[a, j]
+            inverse[i, j] = -total * inverse[i, i]
+    return L, np.ones(k, M.dtype), inverse
 
 
 symmetric_root = by_address(_symmetric_root, _root)

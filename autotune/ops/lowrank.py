@@ -27,17 +27,18 @@ def factorise(positive_definite, d, U, last):
 
 
 def symmetric_root(M):
-    """``(B, c)`` with ``M = B diag(c) B'``; NaN where M is."""
+    """``(B, c, B^-1)`` with ``M = B diag(c) B'``; NaN where M is."""
     check_square(M)
     k, dtype = M.shape[0], M.dtype
     if not np.isfinite(M).all():
-        return np.full((k, k), np.nan, dtype), np.ones(k, dtype)
+        return np.full((k, k), np.nan, dtype), np.ones(k, dtype), np.full((k, k), np.nan, dtype)
     L = kernels.owned(M, False)
     if kernels.potrf(L) == 0:
-        return np.tril(L), np.ones(k, dtype)
+        L = np.tril(L)
+        return L, np.ones(k, dtype), kernels.c_layout(np.linalg.inv(L))
     w, V = np.linalg.eigh(M)
     w[abs(w) <= k * np.finfo(dtype).eps * abs(w).max(initial=0)] = 0
-    return np.ascontiguousarray(V), w
+    return kernels.c_layout(V), w, kernels.c_layout(V.T)
 
 
 def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):

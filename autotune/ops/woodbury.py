@@ -211,8 +211,11 @@ class LowRankInverseDiagonal(_LowRankOp):
 
 
 class SymmetricRoot(LinalgOp):
-    """``(B, c)`` with ``M = B diag(c) B'`` of a symmetric M (k, k): its Cholesky factor and ones, or where it
-    has none, since it is singular or indefinite, its eigenvectors and eigenvalues, 0 for rounding."""
+    """``(B, c, B^-1)`` with ``M = B diag(c) B'`` of a symmetric M (k, k).
+
+    B is its Cholesky factor, and c are ones; of a matrix that has none, since it is singular or indefinite, they
+    are its eigenvectors and eigenvalues, 0 for rounding.
+    """
 
     __props__ = ()
     family = LOW_RANK
@@ -221,13 +224,11 @@ class SymmetricRoot(LinalgOp):
         ensure_numba_dispatch(self.family)
         (M,) = as_real(self, (2,), M)
         k = merge_lengths(self, *M.type.shape)
-        dtype = M.type.dtype
-        return Apply(
-            self, [M], [tensor("B", shape=(k, k), dtype=dtype), tensor("c", shape=(k,), dtype=dtype)]
-        )
+        B, inverse = (tensor(name, shape=(k, k), dtype=M.type.dtype) for name in ("B", "inverse"))
+        return Apply(self, [M], [B, tensor("c", shape=(k,), dtype=M.type.dtype), inverse])
 
     def infer_shape(self, node, shapes):
-        return [shapes[0], shapes[0][:1]]
+        return [shapes[0], shapes[0][:1], shapes[0]]
 
     def perform(self, node, inputs, outputs):
         for storage, value in zip(outputs, lowrank.symmetric_root(*inputs), strict=True):

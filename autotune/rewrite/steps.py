@@ -15,8 +15,9 @@ import pytensor.tensor as pt
 from pytensor.assumptions import assume
 from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import ancestors
+from pytensor.scalar import Cast
 from pytensor.scan.op import Scan
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.type import TensorType
 
@@ -89,7 +90,7 @@ class Steps:
         key, sequence, order = _views_of_steps(outer)
         if key not in self.sequences:
             self.sequences[key] = sequence, TensorType(sequence.type.dtype, sequence.type.shape[1:])()
-        step = self.sequences[key][1]
+        step = self.sequences[key][1].astype(outer.type.dtype)
         if order != tuple(range(step.type.ndim)):
             step = step.dimshuffle(order)
         if inner.type.is_super(step.type):
@@ -145,7 +146,8 @@ def scan_like(op: Scan, inputs: list[Any], outputs: list[Any], info: Any) -> Sca
 
 
 def _views_of_steps(sequence: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """``(key, base, order)``: each step of ``sequence`` is that of ``base`` with its axes in another order.
+    """``(key, base, order)``: each step of ``sequence`` is that of ``base`` with its axes in another order, or of
+    a mask as numbers.
 
     Steps may be left out, or run backwards: the views are of the same steps of what ``key`` stands for.
     """
@@ -161,10 +163,12 @@ def _views_of_steps(sequence: Any) -> tuple[Any, Any, tuple[Any, ...]]:
             case (Subtensor(idx_list=(_,)) as op, viewed, *index) if viewed.type.ndim == base.type.ndim:
                 taken.append((op, *index))
                 base = viewed
+            case (Elemwise(scalar_op=Cast()), mask) if mask.type.dtype == "bool":
+                base = mask
             case _:
                 break
     key = (base, *taken)
-    if order == tuple(range(sequence.type.ndim - 1)):
+    if base.type.dtype == sequence.type.dtype and order == tuple(range(sequence.type.ndim - 1)):
         return key, sequence, order
     for op, *index in reversed(taken):
         base = op(base, *index)

@@ -104,8 +104,10 @@ def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) ->
 class WoodburySolver(Solver):
     def __init__(self, system):
         d, low_rank = _diagonal_and_low_rank(system.operator)
+        self.around = None
         if low_rank.middle is not None:
-            B, c = SymmetricRoot()(low_rank.middle, return_list=True)
+            B, c, inverse = SymmetricRoot()(low_rank.middle, return_list=True)
+            self.around = low_rank.U, inverse
             U = low_rank.U @ B
             low_rank = LowRank(U, c, U, tied=True)
         self.symmetric = low_rank.symmetric
@@ -143,6 +145,11 @@ class WoodburySolver(Solver):
         coefficients = in_range(rhs, U) if self.symmetric else None
         if coefficients is not None:
             return LowRankSolveInRange()(*self.parts, *self.factor, coefficients)
+        if self.around is not None:
+            Z, inverse = self.around  # U = Z B, so that Z Y = U B^-1 Y
+            Y = pt.eye(Z.type.shape[1], dtype=Z.dtype) if is_same_matrix(rhs, Z) else in_range(rhs, Z)
+            if Y is not None:
+                return LowRankSolveInRange()(*self.parts, *self.factor, inverse @ Y)
         op = LowRankSolve(symmetric=self.symmetric, transposed=transposed and not self.symmetric)
         return op(*self.parts, *self.factor, rhs)
 

@@ -261,7 +261,8 @@ MIDDLES = {
 def test_a_symmetric_matrix_is_what_its_root_makes(name, linker):
     M, value = pt.matrix("M"), MIDDLES[name]
     f = pytensor.function([M], SymmetricRoot()(M), mode=Mode(linker=linker, optimizer=None))
-    B, c = f(value)
+    B, c, inverse = f(value)
     np.testing.assert_allclose((B * c) @ B.T, value, atol=1e-14)
+    np.testing.assert_allclose(B @ inverse, np.eye(3), atol=1e-14)
     assert (c >= 0).all() == (name != "indefinite")
     assert np.isnan(f(value * np.nan)[0]).all()
