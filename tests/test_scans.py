@@ -9,7 +9,7 @@ from pytensor.tensor.linalg import slogdet, solve
 
 import autotune
 
-MANY, FEW, STEPS = 12, 2, 5
+MANY, FEW, STEPS = 40, 2, 5
 Z, T, A = (
     pt.matrix("Z", shape=(MANY, FEW)),
     pt.matrix("T", shape=(FEW, FEW)),

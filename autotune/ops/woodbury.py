@@ -213,8 +213,8 @@ class LowRankInverseDiagonal(_LowRankOp):
 class SymmetricRoot(LinalgOp):
     """``(B, c, B^-1)`` with ``M = B diag(c) B'`` of a symmetric M (k, k).
 
-    B is its Cholesky factor, and c are ones; of a matrix that has none, since it is singular or indefinite, they
-    are its eigenvectors and eigenvalues, 0 for rounding.
+    B is its Cholesky factor, and c are ones; of a matrix that has none, since it is singular or indefinite,
+    they are its eigenvectors and eigenvalues, 0 for rounding.
     """
 
     __props__ = ()

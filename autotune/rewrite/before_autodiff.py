@@ -21,12 +21,14 @@ from autotune.choose import strategy
 from autotune.plan.feature import plan_of
 from autotune.plan.session import enabled_policies
 from autotune.policy.in_force import policy_in_force
+from autotune.problem import Decision
 from autotune.read import has_roots
 from autotune.rewrite.build import defer, substitute
 from autotune.rewrite.dispatch import will_look
 from autotune.rewrite.early import cast_terms, read_diagonals_back
 from autotune.rewrite.passes import GuardedPass, ProtectStructure, linker_kind, tune_graph
 from autotune.rewrite.steps import decide_steps
+from autotune.strategies import STRATEGIES
 
 # Rewrites that wait until differentiation is over: one forgets what the user says of a variable, one what is
 # said of its gradient, the others write determinants as products, which can be differentiated only once.
@@ -37,6 +39,10 @@ AFTER_AUTODIFF = (
     "det_of_kronecker",
     "det_of_triangular",
 )
+
+STRUCTURED = frozenset(one.name for one in STRATEGIES if one.structured)
+# Predicted times of dense algorithms on small matrices, in those that pay in a Scan.
+MUCH = 2.0
 
 
 class DecideBeforeAutodiff(GuardedPass):
@@ -67,7 +73,7 @@ class DecideBeforeAutodiff(GuardedPass):
                 return None  # it was decided before
             if decision.problem.asks("factor"):
                 return None  # it has no request Op: PyTensor differentiates it, the final compile decides
-            if only_structured and not strategy(decision.chosen).structured:
+            if only_structured and not _pays_in_steps(decision):
                 return None
             wait = decision.undecided and (gains_by_waiting(decision.problem) or self._will_look(decision))
             return defer(reading, decision) if wait or decision.chosen != "keep" else None
@@ -82,6 +88,17 @@ class DecideBeforeAutodiff(GuardedPass):
 def gains_by_waiting(problem) -> bool:
     """Whether request Ops pay by themselves: their pullback is cheaper than that of Cholesky idioms."""
     return any(r.form == "cholesky" for r in problem.requests) and not problem.asks("factor")
+
+
+def _pays_in_steps(decision: Decision) -> bool:
+    """Whether structure makes a matrix much cheaper: in every step thin arrays are handled beside it, and
+    more Ops run, than the prices of kernels tell."""
+    if not all(strategy(name).structured for name in decision.assignment):
+        return False
+    seconds = {c.name: c.seconds for c in decision.candidates if c.seconds is not None}
+    dense = [price for name, price in seconds.items() if name not in STRUCTURED]
+    own = seconds.get(decision.chosen)
+    return own is None or not dense or MUCH * own <= min(dense)
 
 
 def decided(

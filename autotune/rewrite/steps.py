@@ -146,8 +146,8 @@ def scan_like(op: Scan, inputs: list[Any], outputs: list[Any], info: Any) -> Sca
 
 
 def _views_of_steps(sequence: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """``(key, base, order)``: each step of ``sequence`` is that of ``base`` with its axes in another order, or of
-    a mask as numbers.
+    """``(key, base, order)``: each step of ``sequence`` is that of ``base``, or of a mask as numbers, with
+    its axes in another order.
 
     Steps may be left out, or run backwards: the views are of the same steps of what ``key`` stands for.
     """
