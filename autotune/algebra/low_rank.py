@@ -29,6 +29,8 @@ class LowRank(Operator):
     ``tied``: V stands for U, the term is symmetric and its parts are ``(U, c)``; by default whether
     ``V is U``. It is kept when the operator is rebuilt, since merging may make two parts one variable.
     ``orthonormal``: so are the columns of U, which is constant, and beside it is a multiple of the identity.
+    ``middle``: M, (k, k) and symmetric, of ``U M U'``; V is then ``U M``, there is no c, and its parts are
+    ``(U, M)``.
     """
 
     kind: ClassVar[str] = "low_rank"
@@ -39,6 +41,12 @@ class LowRank(Operator):
     V: TensorVariable
     tied: bool | None = None
     orthonormal: bool = False
+    middle: TensorVariable | None = None
+
+    @classmethod
+    def around(cls, U: TensorVariable, M: TensorVariable) -> LowRank:
+        """``U M U'``, M symmetric: semidefinite or not, or singular."""
+        return cls(U, None, U @ M, tied=False, middle=M)
 
     @property
     def symmetric(self) -> bool:
@@ -46,23 +54,30 @@ class LowRank(Operator):
 
     @property
     def parts(self):
+        if self.middle is not None:
+            return (self.U, self.middle)
         return (self.U,) + (() if self.c is None else (self.c,)) + (() if self.symmetric else (self.V,))
 
     @property
     def signature(self):
-        return (self.kind, self.c is not None, self.symmetric, self.orthonormal)
+        around = self.middle is not None
+        return (self.kind, self.c is not None, self.symmetric, self.orthonormal, around)
 
     @classmethod
     def rebuild(cls, signature, parts):
-        _, weighted, symmetric, orthonormal = signature
+        _, weighted, symmetric, orthonormal, around = signature
         U = parts.pop(0)
+        if around:
+            return LowRank.around(U, parts.pop(0))
         c = parts.pop(0) if weighted else None
         return LowRank(U, c, U if symmetric else parts.pop(0), symmetric, orthonormal)
 
     @classmethod
     def axes(cls, signature, names):
-        _, weighted, symmetric, _ = signature
+        _, weighted, symmetric, _, around = signature
         k = f"k{next(names)}"
+        if around:
+            return [f"n,{k}", f"{k},{k}"]
         return [f"n,{k}"] + [k] * weighted + [f"n,{k}"] * (not symmetric)
 
     @classmethod
@@ -83,6 +98,10 @@ class LowRank(Operator):
     def example(cls, term, draft):
         """With ``c`` where its sign is not known, and V other than U where it is."""
         n, k = (known(size) for _, size in term.dims)
+        if term.fact("around"):
+            return LowRank.around(
+                draft.part("U", draft.columns(n, k)), draft.part("M", np.eye(k) + np.ones((k, k)) / k)
+            )
         values, orthonormal = draft.columns(n, k), bool(term.fact("orthonormal"))
         U = V = draft.constant(np.linalg.qr(values)[0]) if orthonormal else draft.part("U", values)
         if not term.fact("symmetric"):
@@ -96,7 +115,9 @@ class LowRank(Operator):
 
     @property
     def facts(self):
-        """Two factors that are not one never make a symmetric matrix, but by chance."""
+        """Two factors that are not one never make a symmetric matrix, but by chance or around another."""
+        if self.middle is not None:
+            return {"around": True}
         nonnegative = self.c is None or is_nonnegative(self.c)
         found = {"nonnegative_weights": nonnegative, "orthonormal": self.orthonormal}
         return {"symmetric": self.symmetric, **{name: True for name, holds in found.items() if holds}}
@@ -140,9 +161,13 @@ class LowRank(Operator):
         return U * self.V.mT if self.U.type.shape[-1] == 1 else U @ self.V.mT
 
     def transpose(self):
-        return self if self.symmetric else LowRank(self.V, self.c, self.U, tied=False)
+        if self.symmetric or self.middle is not None:
+            return self
+        return LowRank(self.V, self.c, self.U, tied=False)
 
     def scale(self, s):
+        if self.middle is not None:
+            return LowRank.around(self.U, self.middle * s)
         c = equal_weights(self.U) if self.c is None else self.c
         return replace(self, c=c * of_each(s))
 
@@ -150,10 +175,14 @@ class LowRank(Operator):
         return LowRank(self.U * v[..., :, None], self.c, self.V, tied=False)
 
     def pullback(self, cotangent):
-        """Of ``sum(M * (U diag(c) V.T))``: ``U_bar = M V diag(c)``, ``V_bar = M.T U diag(c)``."""
+        """Of ``sum(G * (U diag(c) V.T))``: ``U_bar = G V diag(c)``, ``V_bar = G.T U diag(c)``; of
+        ``sum(G * (U M U'))``: ``U_bar = (G + G.T) U M``, ``M_bar = U' G U``."""
         if self.orthonormal:
             c_bar = [] if self.c is None else [congruence_diagonal(cotangent, self.U)]
             return [self.U.zeros_like(), *c_bar]  # of the constant nothing is asked
+        if self.middle is not None:
+            right, left = cotangent.matmul(self.U), cotangent.rmatmul(self.U)
+            return [(right + left) @ self.middle, self.U.mT @ right]
         right = cotangent.matmul(self.V)
         U_bar = scale_columns(right, self.c)
         c_bar = [] if self.c is None else [(self.U * right).sum(axis=-2)]

@@ -38,6 +38,7 @@ from autotune.ops.woodbury import (
     LowRankSolve,
     LowRankSolveColumns,
     LowRankSolveInRange,
+    SymmetricRoot,
 )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "QuasiseparableSolve",
     "SharedCholesky",
     "SharedLU",
+    "SymmetricRoot",
     "are_many",
     "compile_all",
 ]

@@ -123,3 +123,31 @@ def _factorise(positive_definite, d, U, c):
 
 
 factorise = by_address(_factorise, _factorised(1))
+
+
+def _root(T):
+    return types.Tuple((c_array(T, 2), c_array(T, 1), c_array(T, 2)))(readable(T, 2))
+
+
+symmetric_root_rest = python_by_address(lowrank.symmetric_root, _root)
+
+
+def _symmetric_root(M):
+    k = M.shape[0]
+    shapes.check_square(M)
+    L = kernels.owned(M, False)
+    if kernels.potrf(L) != 0:
+        return symmetric_root_rest(M)
+    inverse = np.zeros((k, k), M.dtype)
+    for i in range(k):
+        L[i, i + 1 :] = 0
+        inverse[i, i] = 1 / L[i, i]
+        for j in range(i):
+            total = M.dtype.type(0)
+            for a in range(j, i):
+                total += L[i, a] * inverse[a, j]
+            inverse[i, j] = -total * inverse[i, i]
+    return L, np.ones(k, M.dtype), inverse
+
+
+symmetric_root = by_address(_symmetric_root, _root)

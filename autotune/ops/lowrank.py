@@ -8,7 +8,7 @@ A third input of one dimension is c of ``diag(d) + U diag(c) U'``; of two dimens
 import numpy as np
 
 from autotune.ops import core_factor, core_solve, kernels
-from autotune.ops.shapes import check_low_rank, check_low_rank_factor, check_rhs
+from autotune.ops.shapes import check_low_rank, check_low_rank_factor, check_rhs, check_square
 
 
 def factorise(positive_definite, d, U, last):
@@ -24,6 +24,21 @@ def factorise(positive_definite, d, U, last):
     return tuple(
         np.array(x, dtype=dtype, order="C", copy=None) for x, dtype in zip(factor, dtypes, strict=True)
     )
+
+
+def symmetric_root(M):
+    """``(B, c, B^-1)`` with ``M = B diag(c) B'``; NaN where M is."""
+    check_square(M)
+    k, dtype = M.shape[0], M.dtype
+    if not np.isfinite(M).all():
+        return np.full((k, k), np.nan, dtype), np.ones(k, dtype), np.full((k, k), np.nan, dtype)
+    L = kernels.owned(M, False)
+    if kernels.potrf(L) == 0:
+        L = np.tril(L)
+        return L, np.ones(k, dtype), kernels.c_layout(np.linalg.inv(L))
+    w, V = np.linalg.eigh(M)
+    w[abs(w) <= k * np.finfo(dtype).eps * abs(w).max(initial=0)] = 0
+    return kernels.c_layout(V), w, kernels.c_layout(V.T)
 
 
 def solve(transposed, d, U, last, mode, w, F, pivots, S, FS, B):

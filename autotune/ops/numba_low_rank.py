@@ -10,6 +10,7 @@ from autotune.ops.woodbury import (
     LowRankSolve,
     LowRankSolveColumns,
     LowRankSolveInRange,
+    SymmetricRoot,
 )
 
 # Imported for its effect: it gives Numba functions of `kernels`.
@@ -60,6 +61,17 @@ def funcify_low_rank_solve_in_range(op, node, **kwargs):
         return solve_in_range(d, U, c, mode, w, F, pivots, S, FS, Z)
 
     return low_rank_solve_in_range, VERSION
+
+
+@register_funcify_default_op_cache_key(SymmetricRoot)
+def funcify_symmetric_root(op, node, **kwargs):
+    root = _compiled_factor.symmetric_root
+
+    @numba_njit
+    def symmetric_root(M):
+        return root(M)
+
+    return symmetric_root, VERSION
 
 
 @register_funcify_default_op_cache_key(LowRankInverseDiagonal)

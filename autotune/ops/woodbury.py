@@ -210,6 +210,35 @@ class LowRankInverseDiagonal(_LowRankOp):
         return [*_python(symmetric), call("low_rank_diagonal", n=n, k=k)]
 
 
+class SymmetricRoot(LinalgOp):
+    """``(B, c, B^-1)`` with ``M = B diag(c) B'`` of a symmetric M (k, k).
+
+    B is its Cholesky factor, and c are ones; of a matrix that has none, since it is singular or indefinite,
+    they are its eigenvectors and eigenvalues, 0 for rounding.
+    """
+
+    __props__ = ()
+    family = LOW_RANK
+
+    def make_node(self, M):
+        ensure_numba_dispatch(self.family)
+        (M,) = as_real(self, (2,), M)
+        k = merge_lengths(self, *M.type.shape)
+        B, inverse = (tensor(name, shape=(k, k), dtype=M.type.dtype) for name in ("B", "inverse"))
+        return Apply(self, [M], [B, tensor("c", shape=(k,), dtype=M.type.dtype), inverse])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0], shapes[0][:1], shapes[0]]
+
+    def perform(self, node, inputs, outputs):
+        for storage, value in zip(outputs, lowrank.symmetric_root(*inputs), strict=True):
+            storage[0] = value
+
+    @staticmethod
+    def kernels(k) -> list[KernelCall]:
+        return [call("potrf", n=k)]
+
+
 IN_PYTHON = 50
 """Calls of a compiled function that take the time of an Op which runs in Python."""
 

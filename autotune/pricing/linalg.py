@@ -15,7 +15,7 @@ from autotune.ops.banded import BandedFactor
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorSlogdet
 from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskySolveMany
-from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve
+from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, SymmetricRoot
 from autotune.pricing.arrays import Array, Cost, SizedNode, Unknown, cost
 from cost_models import KernelCall, call
 
@@ -238,6 +238,11 @@ def low_rank_diagonal(sized: SizedNode) -> Cost:
     u = sized.inputs[1]
     calls = LowRankInverseDiagonal.kernels(u.length(0), u.length(1), symmetric=sized.op.symmetric)
     return cost(*calls, workspace=u.bytes)
+
+
+def symmetric_root(sized: SizedNode) -> Cost:
+    M = sized.inputs[0]
+    return cost(*SymmetricRoot.kernels(M.length(0)), workspace=M.bytes)
 
 
 SMALL = 32

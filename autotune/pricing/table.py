@@ -98,6 +98,7 @@ COSTS: dict[type, linalg.Rule] = {
     ops.QuasiseparableLogdetPullback: linalg.on_line(4),
     ops.QuasiseparableDot: linalg.on_line(2, rhs=6),
     ops.QuasiseparableOuter: linalg.on_line(3, rhs=0),
+    ops.SymmetricRoot: linalg.symmetric_root,
     ops.BlockCG: linalg.block_cg,
     ops.PartialCholesky: linalg.partial_cholesky,
     ops.LanczosLogdet: linalg.lanczos,

@@ -6,6 +6,7 @@ from math import prod
 
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.tensor.elemwise import Elemwise
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
@@ -16,7 +17,7 @@ from autotune.read.contractions import (
     is_supported,
     readings_of,
 )
-from autotune.read.factors import same
+from autotune.read.factors import row_or_column, same
 from autotune.read.groups import group_weights
 from autotune.read.views import drop_leading_ones
 
@@ -51,6 +52,15 @@ def _same_vectors(some, others) -> bool:
     return not left
 
 
+def _is_masked(U, v) -> bool:
+    """Whether the rows of U have been multiplied by v, whose entries are 0 and 1."""
+    match v.owner_op_and_inputs, U.owner_op_and_inputs:
+        case ((Elemwise(scalar_op=ps.Cast()), mask), (Elemwise(scalar_op=ps.Mul()), *factors)):
+            sides = [row_or_column(factor) for factor in factors] if mask.type.dtype == "bool" else []
+            return any(side is not None and side[0] == "column" and same(side[1], v) for side in sides)
+    return False
+
+
 def masked_diagonal(d, factors, vectors):
     """The one term of ``diag(d) * A * B ...``; ``factors`` pair each matrix with its terms, if it is read."""
     read = [terms for _, terms in factors if terms]
@@ -80,6 +90,10 @@ def scale_sides(term, vectors):
     if both and isinstance(term, LowRank) and term.symmetric:
         U = term.U * sides["row"][..., :, None]
         return LowRank(U, term.c, U)
+    if both and isinstance(term, LowRank) and term.middle is not None:
+        v = sides["row"]
+        U = term.U if _is_masked(term.U, v) else term.U * v[..., :, None]
+        return LowRank.around(U, term.middle)
     for side, v in vectors:
         term = term.scale_rows(v) if side == "column" else term.transpose().scale_rows(v).transpose()
     return term

@@ -14,13 +14,13 @@ import pytensor.tensor as pt
 from pytensor.assumptions import SpecifyAssumptions
 from pytensor.graph.basic import Constant
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.subtensor import AdvancedSubtensor
+from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marks import Mark
 from autotune.read.constants import is_one_hot
-from autotune.read.factors import row_or_column, same
+from autotune.read.factors import is_zero, row_or_column, same
 
 MARKED = (Mark, SpecifyAssumptions)
 
@@ -61,6 +61,19 @@ def indexed_alike(var) -> tuple[Any, Any] | None:
         return (base, pt.constant(g)) if np.array_equal(g, other) else None
     vectors = [v if v.type.ndim == 1 else row_or_column(v)[1] for v in (rows, columns)]
     return (base, vectors[0]) if same(*vectors) else None
+
+
+def placed_alike(var) -> tuple[Any, Any] | None:
+    """``(B, g)`` of the matrix that is zero but for B in the rows and columns g, put there one after the
+    other."""
+    match var.owner_op_and_inputs:
+        case (AdvancedIncSubtensor(idx_list=one), zeros, inner, first) if is_zero(zeros):
+            match inner.owner_op_and_inputs:
+                case (AdvancedIncSubtensor(idx_list=other), zeros, B, second) if is_zero(zeros):
+                    both = {_axis(one), _axis(other)} == {0, 1} and B.type.ndim == 2
+                    vectors = first.type.ndim == second.type.ndim == 1
+                    return (B, first) if both and vectors and same(first, second) else None
+    return None
 
 
 def _axis(idx_list) -> int | None:

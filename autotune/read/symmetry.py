@@ -16,13 +16,16 @@ from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import AllocDiag, Eye
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
+from pytensor.tensor.linalg.inverse import MatrixInverse
 from pytensor.tensor.linalg.products import KroneckerProduct
+from pytensor.tensor.linalg.solvers.general import Solve
+from pytensor.tensor.linalg.solvers.psd import CholeskySolve
 from pytensor.tensor.math import Dot
-from pytensor.tensor.subtensor import AdvancedSubtensor
+from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor
 
 from autotune.algebra.marks import Mark
 from autotune.read.factors import same, split_factors
-from autotune.read.groups import indexed_alike
+from autotune.read.groups import indexed_alike, placed_alike
 
 COMMUTATIVE = (ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
 # Of a difference these are the same as of the difference the other way round.
@@ -91,12 +94,17 @@ class Symmetry:
                 return ("dot", *sorted(scalars), "of", *matrices)
             case (AdvancedSubtensor(), *_) if (found := indexed_alike(var)) is not None:
                 return ("indexed", self.form(found[0], transposed), self._leaf(found[1]))
+            case (AdvancedIncSubtensor(), *_) if (found := placed_alike(var)) is not None:
+                return ("placed", self.form(found[0], transposed), self._leaf(found[1]))
             case (KroneckerProduct(), *factors):
                 return ("kron", *(self.form(i, transposed) for i in factors))
             case (AllocDiag(offset=0), v) if v.type.ndim == 1:
                 return ("diagonal", self._leaf(v))
             case (Eye(), rows, columns, Constant() as k) if same(rows, columns) and not k.data.any():
                 return ("symmetric", self._leaf(var))
+        if var.type.ndim == 2 and _solved(var) is not None:
+            scalars, matrices = self._chain(var, transposed)
+            return ("dot", *sorted(scalars), "of", *matrices)
         return ("leaf", self._leaf(var), transposed)
 
     def _elementwise(self, op: Any, var: Any, inputs: Any, transposed: bool) -> tuple[Any, ...]:
@@ -158,6 +166,14 @@ class Symmetry:
                     pair = (right, left) if transposed else (left, right)
                     found = [self._chain(one, transposed) for one in pair]
                     return [*scalars, *found[0][0], *found[1][0]], [*found[0][1], *found[1][1]]
+                case _ if var.type.ndim == 2 and (solved := _solved(var)) is not None and self.left > 0:
+                    self.left -= 1
+                    kind, matrix, rhs = solved
+                    # what is solved with by its factor is symmetric
+                    form = self.form(matrix, transposed and kind == "inverse")
+                    inverse = self._number((kind, form))
+                    more, factors = self._chain(rhs, transposed) if rhs is not None else ([], [])
+                    return [*scalars, *more], [*factors, inverse] if transposed else [inverse, *factors]
                 case _:
                     return scalars, [self.form(var, transposed)]
 
@@ -195,6 +211,19 @@ def _scaled_matrix(factors: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
     """The one matrix among factors of an elementwise product, and rows and columns beside it."""
     _, vectors, matrices = split_factors(factors)
     return (matrices[0], vectors) if len(matrices) == 1 else None
+
+
+def _solved(var: Any) -> tuple[str, Any, Any] | None:
+    """``A^-1 B`` as ``("inverse", A, B)``, or by a factor L of A as ``("lower" or "upper", L, B)``."""
+    op = var.owner_op.core_op if isinstance(var.owner_op, Blockwise) else var.owner_op
+    match op:
+        case Solve(b_ndim=2):
+            return ("inverse", *var.owner.inputs)
+        case CholeskySolve(b_ndim=2, lower=lower):
+            return ("lower" if lower else "upper", *var.owner.inputs)
+        case MatrixInverse():
+            return ("inverse", var.owner.inputs[0], None)
+    return None
 
 
 def _is_scalar(var: Any) -> bool:

@@ -191,7 +191,25 @@ class Terms:
         congruent = self._congruent_terms(left, right)
         if congruent:
             return congruent
-        return [symmetric_term(self.weighted_product(left, right))]
+        return [self._around(left, right) or symmetric_term(self.weighted_product(left, right))]
+
+    def _around(self, left, right) -> LowRank | None:
+        """``B M B'`` for a symmetric M of fewer rows, of whose sign nothing is known."""
+        if self.facts is None or left.type.ndim != 2 or right.type.ndim != 2:
+            return None
+        found = []
+        match left.owner_op_and_inputs:
+            case (Dot(), B, M):
+                found.append((B, M, right))
+        match right.owner_op_and_inputs:
+            case (Dot(), M, Bt):
+                found.append((left, M, Bt))
+        for B, M, Bt in found:
+            (n, k), square = B.type.shape, M.type.ndim == 2 and M.type.shape[0] == M.type.shape[1]
+            few = square and None not in (n, k) and k < n and not self._is_diagonal(M)
+            if few and are_transposed(B, Bt, self.facts) and self.facts.symmetric(M):
+                return LowRank.around(B, M)
+        return None
 
     def weighted_product(self, left, right) -> LowRank:
         """``left @ right`` as ``U diag(c) V.T``, and whether V is U."""

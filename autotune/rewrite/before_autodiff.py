@@ -16,10 +16,19 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RNGConsumerOp
 
-from autotune.algebra.host import set_mode_of_compile
-from autotune.rewrite.build import substitute
-from autotune.rewrite.early import cast_terms
-from autotune.rewrite.passes import DecideBeforeAutodiff, ProtectStructure
+from autotune.algebra.host import mode_of_compile, set_mode_of_compile
+from autotune.choose import strategy
+from autotune.plan.feature import plan_of
+from autotune.plan.session import enabled_policies
+from autotune.policy.in_force import policy_in_force
+from autotune.problem import Decision
+from autotune.read import has_roots
+from autotune.rewrite.build import defer, substitute
+from autotune.rewrite.dispatch import will_look
+from autotune.rewrite.early import cast_terms, read_diagonals_back
+from autotune.rewrite.passes import GuardedPass, ProtectStructure, linker_kind, tune_graph
+from autotune.rewrite.steps import decide_steps
+from autotune.strategies import STRATEGIES
 
 # Rewrites that wait until differentiation is over: one forgets what the user says of a variable, one what is
 # said of its gradient, the others write determinants as products, which can be differentiated only once.
@@ -30,6 +39,66 @@ AFTER_AUTODIFF = (
     "det_of_kronecker",
     "det_of_triangular",
 )
+
+STRUCTURED = frozenset(one.name for one in STRATEGIES if one.structured)
+# Predicted times of dense algorithms on small matrices, in those that pay in a Scan.
+MUCH = 2.0
+
+
+class DecideBeforeAutodiff(GuardedPass):
+    """Moment 2 where differentiation is still to come: accepted problems become request Ops."""
+
+    def __init__(self, policy=None, examples=None):
+        self.policy = policy
+        self.examples = examples
+
+    def attempt(self, fgraph):
+        if plan_of(fgraph) is None:
+            decide_steps(fgraph, self._decide_inside)
+        if has_roots(fgraph):
+            read_diagonals_back(fgraph)
+        self._decide(fgraph)
+
+    def _decide_inside(self, steps, fgraph):
+        """Of the graph of a Scan's steps: what has no structure pays for a request Op in each of them."""
+        if (mode := mode_of_compile(fgraph)) is not None:
+            set_mode_of_compile(steps, mode)
+        simplify(steps)
+        read_diagonals_back(steps)
+        self._decide(steps, only_structured=True)
+
+    def _decide(self, fgraph, *, only_structured=False):
+        def commit(reading, decision):
+            if reading.carried is not None:
+                return None  # it was decided before
+            if decision.problem.asks("factor"):
+                return None  # it has no request Op: PyTensor differentiates it, the final compile decides
+            if only_structured and not _pays_in_steps(decision):
+                return None
+            wait = decision.undecided and (gains_by_waiting(decision.problem) or self._will_look(decision))
+            return defer(reading, decision) if wait or decision.chosen != "keep" else None
+
+        known = {"examples": self.examples, "linker": linker_kind(fgraph)}
+        tune_graph(fgraph, self.policy, commit, differentiated=True, **known)
+
+    def _will_look(self, decision) -> bool:
+        return will_look(decision, policy_in_force(*enabled_policies, self.policy))
+
+
+def gains_by_waiting(problem) -> bool:
+    """Whether request Ops pay by themselves: their pullback is cheaper than that of Cholesky idioms."""
+    return any(r.form == "cholesky" for r in problem.requests) and not problem.asks("factor")
+
+
+def _pays_in_steps(decision: Decision) -> bool:
+    """Whether structure makes a matrix much cheaper: in every step thin arrays are handled beside it, and
+    more Ops run, than the prices of kernels tell."""
+    if not all(strategy(name).structured for name in decision.assignment):
+        return False
+    seconds = {c.name: c.seconds for c in decision.candidates if c.seconds is not None}
+    dense = [price for name, price in seconds.items() if name not in STRUCTURED]
+    own = seconds.get(decision.chosen)
+    return own is None or not dense or MUCH * own <= min(dense)
 
 
 def decided(

@@ -20,14 +20,15 @@ from pytensor.graph.basic import Variable
 from autotune.evidence.examples import ExampleInputs, Examples, examples_from
 from autotune.plan.session import Session, enabled_examples, enabled_policies
 from autotune.policy.in_force import policy_in_force
-from autotune.rewrite.before_autodiff import decided, random_variables
+from autotune.rewrite.before_autodiff import DecideBeforeAutodiff, decided, random_variables
 from autotune.rewrite.passes import (
     DECIDE_POSITION,
     PROTECT_POSITION,
+    STEPS_POSITION,
     AutotunePass,
-    DecideBeforeAutodiff,
     ProtectBeforeAutodiff,
     ProtectStructure,
+    TellSteps,
 )
 from autotune.rewrite.rederive import REDERIVE_POSITION, DecideTakenGradients
 
@@ -56,6 +57,7 @@ def mode(
         (DecideTakenGradients(policy, examples), REDERIVE_POSITION),
         (ProtectStructure(), PROTECT_POSITION),
         (AutotunePass(policy, examples), DECIDE_POSITION),
+        (TellSteps(), STEPS_POSITION),
     )
 
 
@@ -94,6 +96,7 @@ _REGISTERED: dict[str, tuple[Any, tuple[str, ...], Any, float | None]] = {
     "autotune_rederive": (optdb, ("fast_run",), DecideTakenGradients, REDERIVE_POSITION + 0.01),
     "autotune_protect": (optdb, ("fast_run",), ProtectStructure, PROTECT_POSITION),
     "autotune_decide": (optdb, ("fast_run",), AutotunePass, DECIDE_POSITION + 0.01),
+    "autotune_steps": (optdb, ("fast_run",), TellSteps, STEPS_POSITION),
     "autotune_lower_requests": (
         optdb,
         ("fast_compile",),

@@ -34,19 +34,19 @@ from autotune.read.scan import is_root
 from autotune.read.sizes import Sizes, lasting_hints
 from autotune.read.views import strip_view
 from autotune.rewrite.branches import branches, join_branches
-from autotune.rewrite.build import answering, check_order, defer, lower, requesting, wire
+from autotune.rewrite.build import answering, check_order, lower, requesting, wire
 from autotune.rewrite.carried import as_served, carried_decision, told
 from autotune.rewrite.describe import probed, problem_of, told_apart
 from autotune.rewrite.determinants import split_determinants
-from autotune.rewrite.dispatch import dispatched, will_look
+from autotune.rewrite.dispatch import dispatched
 from autotune.rewrite.early import (
-    read_diagonals_back,
     solve_as_given,
     solve_few_columns,
     sum_diagonals_of_products,
 )
 from autotune.rewrite.guards import guard_composites, guard_structure, release_structure
 from autotune.rewrite.products import form_gram_products, lift_transposes, thin_products
+from autotune.rewrite.steps import tell_steps
 from autotune.strategies.base import OWN_OPS
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 PROTECT_POSITION = 0.9
 # After canonicalize (1) and before stabilize (1.5) lowers solves and determinants.
 DECIDE_POSITION = 1.4
+# After PyTensor has moved out of Scans what it can (1.62), and before what is outside is fused.
+STEPS_POSITION = 1.64
 # For what is timed: nothing that is met beside its request Ops is timed in turn.
 ONLY_LOWER = {"effort": "estimate", "runtime_dispatch": False}
 
@@ -132,35 +134,16 @@ class ProtectBeforeAutodiff(ProtectStructure):
             guard_structure(fgraph)
 
 
-class DecideBeforeAutodiff(GuardedPass):
-    """Moment 2 where differentiation is still to come: accepted problems become request Ops."""
+class TellSteps(GuardedPass):
+    """Before the graphs inside a function are compiled: Scans whose matrices can be read in their steps."""
 
-    def __init__(self, policy=None, examples=None):
-        self.policy = policy
-        self.examples = examples
+    leaves = "the Scans as PyTensor compiles them"
 
     def attempt(self, fgraph):
-        if has_roots(fgraph):
-            read_diagonals_back(fgraph)
+        tell_steps(fgraph)
 
-        def commit(reading, decision):
-            if reading.carried is not None:
-                return None  # it was decided before
-            if decision.problem.asks("factor"):
-                return None  # it has no request Op: PyTensor differentiates it, the final compile decides
-            wait = decision.undecided and (gains_by_waiting(decision.problem) or self._will_look(decision))
-            return defer(reading, decision) if wait or decision.chosen != "keep" else None
-
-        known = {"examples": self.examples, "linker": linker_kind(fgraph)}
-        tune_graph(fgraph, self.policy, commit, differentiated=True, **known)
-
-    def _will_look(self, decision) -> bool:
-        return will_look(decision, policy_in_force(*enabled_policies, self.policy))
-
-
-def gains_by_waiting(problem) -> bool:
-    """Whether request Ops pay by themselves: their pullback is cheaper than that of Cholesky idioms."""
-    return any(r.form == "cholesky" for r in problem.requests) and not problem.asks("factor")
+    def give_up(self, fgraph, plan, failure):
+        """Steps are read as they stand."""
 
 
 class AutotunePass(GuardedPass):

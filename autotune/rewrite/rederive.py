@@ -29,6 +29,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.null_type import NullType
 from pytensor.graph.rewriting.basic import copy_stack_trace, get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
+from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.linalg.decomposition.eigen import Eigh
 from pytensor.tensor.type import TensorType, float_dtypes
@@ -37,11 +38,12 @@ from autotune.algebra.guarded import Guarded
 from autotune.algebra.marks import Mark
 from autotune.algebra.requests import RequestOp
 from autotune.plan.feature import enclosing, plan_of
-from autotune.read.scan import core_of, is_root
+from autotune.read.scan import core_of, has_roots, is_root
 from autotune.read.views import strip_view
 from autotune.rewrite.before_autodiff import decided
 from autotune.rewrite.build import check_order, substitute
 from autotune.rewrite.passes import GuardedPass
+from autotune.rewrite.steps import has_requests
 
 # Before OpFromGraphs are inlined (-0.01) and equal variables merged (0), as the user's `pt.grad` saw them.
 REDERIVE_POSITION = -0.5
@@ -112,11 +114,11 @@ def _eigenproblems(variables: Iterable[Any]) -> int:
 
 
 def _requests(variables: Iterable[Any]) -> Iterator[RequestOp]:
-    """The request Ops that ``variables`` are made of, those in guarded answers too."""
+    """The request Ops that ``variables`` are made of, those in guarded answers and steps too."""
     for op in map(_op, ancestors(variables)):
         if isinstance(op, RequestOp):
             yield op
-        elif isinstance(op, Guarded):
+        elif isinstance(op, Guarded | Scan):
             yield from _requests(op.inner_outputs)
 
 
@@ -142,7 +144,7 @@ def costs_of(fgraph) -> list[Any]:
 
     None if one is made of the gradient of another, and none if they are many.
     """
-    if not any(is_root(node) for node in fgraph.apply_nodes):
+    if not any(map(_has_matrix, fgraph.apply_nodes)):
         return []
     seeded = dict.fromkeys(node.inputs[0] for node in fgraph.toposort() if _is_seed(node))
     above = {cost: set(ancestors([cost])) for cost in seeded}
@@ -162,9 +164,17 @@ def _is_seed(node) -> bool:
     return node.outputs[0].ndim == 0 and cost.type.dtype in float_dtypes and getattr(one, "data", None) == 1
 
 
+def _has_matrix(node) -> bool:
+    """Whether it asks something of a matrix, or is a Scan whose steps do."""
+    return is_root(node) or (isinstance(node.op, Scan) and has_roots(node.op.fgraph))
+
+
 def _is_undecided(variables: Iterable[Any]) -> bool:
-    roots = [var.owner for var in variables if var.owner is not None and is_root(var.owner)]
-    return bool(roots) and not any(isinstance(core_of(node.op), RequestOp) for node in roots)
+    asking = [var.owner for var in variables if var.owner is not None and _has_matrix(var.owner)]
+    return bool(asking) and not any(
+        has_requests(op) if isinstance(op := core_of(node.op), Scan) else isinstance(op, RequestOp)
+        for node in asking
+    )
 
 
 def taken_gradients(fgraph, costs, same: Same) -> dict[Any, Taken]:

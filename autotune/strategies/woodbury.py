@@ -16,10 +16,11 @@ from autotune.ops.woodbury import (
     LowRankSolve,
     LowRankSolveColumns,
     LowRankSolveInRange,
+    SymmetricRoot,
 )
 from autotune.problem import Problem, known
 from autotune.strategies.base import No, Solver, Strategy, System, Work, times, with_backward
-from cost_models import KernelCall
+from cost_models import KernelCall, call
 
 
 class WoodburyStrategy(Strategy):
@@ -44,7 +45,7 @@ class WoodburyStrategy(Strategy):
         n, rank = problem.n, _rank(problem)
         if n is not None and rank is not None and rank >= n and not options.forced:
             return No("its rank is not below its order")
-        if problem.one_triangle and not problem.term.fact("symmetric"):
+        if problem.one_triangle and not _is_symmetric(problem):
             return No("its low-rank term has two factors, and the graph may give but one triangle of it")
         return None
 
@@ -52,11 +53,13 @@ class WoodburyStrategy(Strategy):
         n, k = known(problem.n), known(_rank(problem))
         full = with_backward(problem, structured=True)
         both = problem.checked and not problem.positive_definite  # with the check, and without
-        symmetric = bool(problem.term.fact("symmetric"))
+        symmetric = _is_symmetric(problem)
         calls = (1 + both) * LowRankFactor.kernels(n, k, symmetric=symmetric)
         columns = [known(r.columns) for r in full.requests if r.kind in ("solve", "inv_quad")]
         columns += [n for r in full.requests if r.kind == "inverse"]
         calls += [c for m in columns for c in LowRankSolve.kernels(n, k, m, symmetric=symmetric)]
+        if _is_around(problem):
+            calls += [*SymmetricRoot.kernels(k), call("gemm", m=n, n=k, k=k)]
         if full.asks("inverse_diagonal"):
             calls += LowRankInverseDiagonal.kernels(n, k, symmetric=symmetric)
         return Work(times(problem.batch, calls), problem.itemsize * self._numbers(problem, full))
@@ -77,6 +80,18 @@ def _rank(problem: Problem) -> int | None:
     return None if low_rank is None else dict(low_rank.dims)["rank"]
 
 
+def _is_symmetric(problem: Problem) -> bool:
+    """By its structure, so that the compiled Ops serve it."""
+    low_rank = problem.term.find("low_rank")
+    return low_rank is not None and (bool(low_rank.fact("symmetric")) or _is_around(problem))
+
+
+def _is_around(problem: Problem) -> bool:
+    """Whether its low-rank term is ``U M U'``."""
+    low_rank = problem.term.find("low_rank")
+    return low_rank is not None and bool(low_rank.fact("around"))
+
+
 def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) -> list[KernelCall]:
     """A factor of diagonal plus low rank, solves by it, and the gradient of its log-determinant."""
     n, k = known(problem.n), known(_rank(problem))
@@ -89,6 +104,12 @@ def factorised_in_parts(problem: Problem, columns: list[int], gradient: bool) ->
 class WoodburySolver(Solver):
     def __init__(self, system):
         d, low_rank = _diagonal_and_low_rank(system.operator)
+        self.around = None
+        if low_rank.middle is not None:
+            B, c, inverse = SymmetricRoot()(low_rank.middle, return_list=True)
+            self.around = low_rank.U, inverse
+            U = low_rank.U @ B
+            low_rank = LowRank(U, c, U, tied=True)
         self.symmetric = low_rank.symmetric
         if self.symmetric:
             k = low_rank.U.shape[-1]
@@ -124,6 +145,11 @@ class WoodburySolver(Solver):
         coefficients = in_range(rhs, U) if self.symmetric else None
         if coefficients is not None:
             return LowRankSolveInRange()(*self.parts, *self.factor, coefficients)
+        if self.around is not None:
+            Z, inverse = self.around  # U = Z B, so that Z Y = U B^-1 Y
+            Y = pt.eye(Z.type.shape[1], dtype=Z.dtype) if is_same_matrix(rhs, Z) else in_range(rhs, Z)
+            if Y is not None:
+                return LowRankSolveInRange()(*self.parts, *self.factor, inverse @ Y)
         op = LowRankSolve(symmetric=self.symmetric, transposed=transposed and not self.symmetric)
         return op(*self.parts, *self.factor, rhs)
 

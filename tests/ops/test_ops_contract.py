@@ -24,6 +24,7 @@ from autotune.ops import (
     LowRankSolveInRange,
     LUInverse,
     PartialCholesky,
+    SymmetricRoot,
 )
 
 OPS = [
@@ -42,6 +43,7 @@ OPS = [
     LowRankInverseDiagonal(symmetric=True),
     LowRankSolveColumns(),
     LowRankSolveInRange(),
+    SymmetricRoot(),
     BlockCG(),
     PartialCholesky(),
     LanczosLogdet(),

@@ -8,8 +8,9 @@ import pytest
 from helpers import in_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytensor.compile.mode import Mode
 
-from autotune.ops import FACTOR_FIELDS, LowRankFactor, LowRankSolve
+from autotune.ops import FACTOR_FIELDS, LowRankFactor, LowRankSolve, SymmetricRoot
 from autotune.ops.core_factor import CAPACITANCE_LU, CHOLESKY, DENSE_LU, FAILED
 
 TOLERANCE = {"float64": 1e-9, "float32": 5e-3}
@@ -245,3 +246,23 @@ def test_outliers_that_the_bulk_outweighs_are_not_eliminated():
     d[5] = 0.0
     with np.errstate(divide="ignore"):
         assert ill_scaled_rows(d, norms, 8).tolist() == [0, 1, 2, 5]
+
+
+MIDDLES = {
+    "definite": np.diag([2.0, 1.0, 3.0]) + 0.5,
+    "zero": np.zeros((3, 3)),
+    "of rank one": np.outer([1.0, 2, 3], [1.0, 2, 3]),
+    "indefinite": np.diag([1.0, -1.0, 2.0]) + 0.1,
+}
+
+
+@pytest.mark.parametrize("linker", ["py", "numba"])
+@pytest.mark.parametrize("name", MIDDLES)
+def test_a_symmetric_matrix_is_what_its_root_makes(name, linker):
+    M, value = pt.matrix("M"), MIDDLES[name]
+    f = pytensor.function([M], SymmetricRoot()(M), mode=Mode(linker=linker, optimizer=None))
+    B, c, inverse = f(value)
+    np.testing.assert_allclose((B * c) @ B.T, value, atol=1e-14)
+    np.testing.assert_allclose(B @ inverse, np.eye(3), atol=1e-14)
+    assert (c >= 0).all() == (name != "indefinite")
+    assert np.isnan(f(value * np.nan)[0]).all()

@@ -52,6 +52,7 @@ CASES = {
     "LowRankSolveColumns": (ops.LowRankSolveColumns(), [*PARTS, *SYMMETRIC]),
     "LowRankSolveInRange": (ops.LowRankSolveInRange(), [*PARTS, *SYMMETRIC, U.T @ B]),
     "LowRankInverseDiagonal": (ops.LowRankInverseDiagonal(symmetric=True), [*PARTS, *SYMMETRIC]),
+    "SymmetricRoot": (ops.SymmetricRoot(), [SPD]),
     "BlockCG": (
         ops.BlockCG(),
         [SPD, B, 1e-8, np.int64(50), *JACOBI, np.linalg.cholesky(SPD).T, *PARTS, SPD, *PARTS],
