@@ -92,10 +92,10 @@ class QuasiseparableSolve(_QuasiseparableOp):
 
     def make_node(self, D, V, E, steps, c, sizes, B):
         D, V, steps, c, B, sizes = self.made((1, 2, 1, 1, 2), D, V, steps, c, B, sizes)
+        E = cast(as_tensor_variable(E), "float64")
         n = merge_lengths(self, D.type.shape[0], B.type.shape[0])
-        return Apply(
-            self, [D, V, E, steps, c, sizes, B], [tensor(shape=(n, B.type.shape[1]), dtype=B.type.dtype)]
-        )
+        out = tensor(shape=(n, B.type.shape[1]), dtype=B.type.dtype)
+        return Apply(self, [D, V, E, steps, c, sizes, B], [out])
 
     def infer_shape(self, node, shapes):
         return [shapes[6]]
