@@ -382,7 +382,7 @@ def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
 def _logdet_pullback(spec, system, rhs, outputs, output_grads):
     """``A_bar = g A^-T``."""
     operator, g = system.operator.unmarked, output_grads[-1]
-    if operator.own_logdet_pullback and spec.strategy is not None:
+    if operator.own_logdet_pullback:
         bars = [g * bar for bar in system.logdet_pullback()]
         return [*bars, *(part.zeros_like() for part in system.operator.parts[len(bars) :])]
     return system.operator.pullback(InverseCotangent(system, output_grads[-1]))

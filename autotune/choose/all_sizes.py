@@ -112,7 +112,7 @@ class Prices:
         return name, *(sizes[size] for size in self.unknown)
 
     def _seconds(self, name: str, sized: Problem) -> Any:
-        calls = strategy(name).work(sized, self.options).calls
+        calls = strategy(name).work(strategy(name).as_served(sized), self.options).calls
         return sum(self.profile.seconds(c, sized.dtype) for c in calls)
 
     def _does_decline(self, name: str, sized: Problem) -> bool:

@@ -39,7 +39,7 @@ def parts(problem: Problem, names: tuple[str, ...]) -> Iterator[tuple[Strategy, 
 
 def work_of(served_by: Strategy, problem: Problem, options: Any) -> Work:
     """All that a strategy runs, the work on the parts by which it serves included; sizes must be known."""
-    work = served_by.work(problem, options)
+    work = served_by.work(served_by.as_served(problem), options)
     calls, peak = list(work.calls), work.peak_bytes
     for part in served_by.parts(problem):
         decision = options.decide(part)

@@ -9,10 +9,12 @@ from typing import Any
 from pytensor.graph.traversal import toposort
 
 from autotune.algebra.dense import Dense
+from autotune.algebra.operator import Operator
 from autotune.algebra.requests import RequestedSystem
 from autotune.algebra.solver import Solver
 from autotune.choose import strategy
 from autotune.choose.candidates import options_of
+from autotune.problem import GRADIENT_KINDS
 from autotune.read.views import drop_leading_ones
 from autotune.strategies import System
 from autotune.strategies.base import has_thin_cotangents
@@ -37,12 +39,27 @@ def answering(name, decision, system, matrix=None) -> Solver:
     """
     chosen = strategy(name)
     if not chosen.structured:
-        system = replace(system, operator=_dense(system.operator, matrix))
+        parts = system.operator.unmarked
+        dense = replace(system, operator=_dense(system.operator, matrix))
+        return OntoParts(chosen.solver(dense, options_of(decision)), parts)
     if decision.parts and chosen.parts(decision.problem):
         operator = chosen.reduced(system.operator.unmarked, decision.problem)
         pairs = zip(operator.children, decision.parts, strict=True)
         system = replace(system, operator=operator, solvers=_part_solvers(pairs))
     return chosen.solver(system, options_of(decision))
+
+
+class OntoParts(Solver):
+    """What answers for a matrix that was formed, and gives the cotangents of what it was made of."""
+
+    def __init__(self, solver: Solver, operator: Operator):
+        self.solver, self.operator = solver, operator
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if kind not in GRADIENT_KINDS:
+            return self.solver.answer(kind, rhs, transposed, checked)
+        [inverse] = self.solver.answer("inverse", None, False, checked)
+        return self.operator.pullback(Dense(inverse.mT))
 
 
 def _part_solvers(pairs) -> tuple[Solver, ...]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from autotune.algebra import kind_of
 from autotune.algebra.solver import Solver
 from autotune.ops.gram import Gram, pays
-from autotune.problem import REQUEST_KINDS, Problem, Request, known
+from autotune.problem import GRADIENT_KINDS, REQUEST_KINDS, Problem, Request, known
 from cost_models import KernelCall, call
 
 # The linkers that run Ops of ours: Numba's, and those that call an Op's Python code.
@@ -74,8 +74,16 @@ class Strategy:
         """Whether it is worth a word where it cannot serve: false for what is about another structure."""
         return True
 
+    def as_served(self, problem: Problem) -> Problem:
+        """What is asked of it: what forms the matrix takes the cotangents of parts from the inverse."""
+        if self.structured or not any(problem.asks(kind) for kind in GRADIENT_KINDS):
+            return problem
+        asked = (replace(r, kind="inverse") if r.kind in GRADIENT_KINDS else r for r in problem.requests)
+        return problem.only(dict.fromkeys(asked))
+
     def declines(self, problem: Problem, options: Any) -> No | None:
         """Why it cannot serve ``problem``; None when it can."""
+        problem = self.as_served(problem)
         missing = [r.kind for r in problem.requests if r.kind not in self.provides]
         if missing:
             return No(f"does not provide {', '.join(dict.fromkeys(missing))}")
