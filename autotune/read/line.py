@@ -157,12 +157,8 @@ class LineReader:
             case ((ps.Identity() | ps.Cast()), _):
                 return read[0]
             case ps.TrueDiv(), [_, divisor] if scalar_of(divisor) is not None:
-                over = self.scalars.inverse(self.scalars.of(divisor))
-                over = (
-                    self.scalars.made("over", pt.reciprocal, self.scalars.of(divisor))
-                    if over is None
-                    else over
-                )
+                value = self.scalars.of(divisor)
+                over = self.scalars.inverse(value) or self.scalars.made("reciprocal", value)
                 return self._product([read[0], Pair({(0, 0): over})])
             case ps.Pow(), [_, Constant(data=power)] if power.size == 1 and float(power.item()) in (
                 1.0,
@@ -252,18 +248,13 @@ class LineReader:
         c[np.abs(c) * np.abs(self._powers).max(axis=0) <= rounding] = 0
         if not np.allclose(self._powers @ c, data, rtol=0, atol=rounding):
             return None
-        return {k: number(value) for k, value in enumerate(self._in_x(c)) if value}
+        return {k: number(float(value)) for k, value in enumerate(c) if value}
 
     def _set_axis(self, x) -> None:
+        """The points; polynomials are of the centred and scaled coordinate, from -1 to 1."""
         self.x = x.astype(float)
-        self._middle, self._half = (x.max() + x.min()) / 2, max((x.max() - x.min()) / 2, 1e-300)
-        self._powers = np.vander((self.x - self._middle) / self._half, DEGREE + 1, increasing=True)
-
-    def _in_x(self, c) -> np.ndarray:
-        """Coefficients of powers of x, of those of the centred and scaled coordinate."""
-        a, b = -self._middle / self._half, 1 / self._half
-        exact = [c[0] + c[1] * a + c[2] * a * a, (c[1] + 2 * c[2] * a) * b, c[2] * b * b]
-        return np.array(exact)
+        middle, self._half = (x.max() + x.min()) / 2, max(float(x.max() - x.min()) / 2, 1e-300)
+        self._powers = np.vander((self.x - middle) / self._half, DEGREE + 1, increasing=True)
 
     def _constant_matrix(self, M) -> Pair | Kernel | None:
         """A multiple of ``|x_i - x_j|``, or of its square."""
@@ -356,7 +347,9 @@ class LineReader:
         terms = {powers: c for powers, c in found.terms.items() if c and powers != (0, 0)}
         c = terms.get((2, 0), {})
         same = {(2, 0): c, (0, 2): c, (1, 1): times(number(-2.0), c)}
-        return c if terms.keys() == same.keys() and all(_close(terms[k], same[k]) for k in same) else None
+        if terms.keys() != same.keys() or not all(_close(terms[k], same[k]) for k in same):
+            return None
+        return times(c, number(self._half**-2)) if is_nonnegative(c) else None
 
     # -- functions of the distance ----------------------------------------------------------------------
 
@@ -370,7 +363,7 @@ class LineReader:
         if not is_number(added) or not 0 <= added.get((), 0.0) <= 1e-10:
             return None
         self._inexact = self._inexact or bool(added)
-        return Kernel({(NO_DECAY, 1): self.scalars.made("sqrt", pt.sqrt, squared)}, pt.sqrt(kernel.zero))
+        return Kernel({(NO_DECAY, 1): self.scalars.made("sqrt", squared)}, pt.sqrt(kernel.zero))
 
     def _distance(self, found) -> Kernel | None:
         """``abs(s (x_i - x_j))``"""
@@ -380,7 +373,8 @@ class LineReader:
         c = terms.get((1, 0), {})
         if terms.keys() != {(1, 0), (0, 1)} or not _close(terms[0, 1], times(number(-1.0), c)):
             return None
-        return Kernel({(NO_DECAY, 1): self.scalars.made("abs", pt.abs, c)}, pt.constant(0.0))
+        scale = self.scalars.made("abs", times(c, number(1 / self._half)))
+        return Kernel({(NO_DECAY, 1): scale}, pt.constant(0.0))
 
     def _exponential(self, found) -> Kernel | None:
         kernel = self._linear(found)
@@ -388,7 +382,7 @@ class LineReader:
             return None
         rate = times(number(-1.0), kernel.terms.get((NO_DECAY, 1), {}))
         factor = kernel.terms.get((NO_DECAY, 0), {})
-        scale = self.scalars.made("exp", pt.exp, factor) if factor else number(1.0)
+        scale = self.scalars.made("exp", factor) if factor else number(1.0)
         return Kernel({((key_of(rate), None), 0): scale}, pt.exp(kernel.zero))
 
     def _power(self, base, found) -> Kernel | None:

@@ -66,13 +66,13 @@ class ScalarSums:
         """The atom of a number."""
         return {((place, 1),): 1.0}
 
-    def made(self, name: str, make, value: Sum) -> Sum:
-        """A function of a sum, as an atom, or a number if the sum is one."""
+    def made(self, name: str, value: Sum) -> Sum:
+        """A function that NumPy and PyTensor have, of a sum: an atom, or a number if the sum is one."""
         if is_number(value):
-            return number(float(make(pt.constant(value.get((), 0.0))).eval()))
+            return number(float(getattr(np, name)(value.get((), 0.0))))
         key = (name, key_of(value))
         if key not in self._made:
-            self._made[key] = make(self.variable(value))
+            self._made[key] = getattr(pt, name)(self.variable(value))
         return self.atom(self._made[key])
 
     def inverse(self, value: Sum) -> Sum | None:
