@@ -248,6 +248,24 @@ def test_a_diagonal_of_another_length_is_refused(length):
             fn(np.ones(30), np.ones(length))
 
 
+free = pt.vector("free")
+WITH_FREE = {
+    "product": (lambda L: L @ L.T)(pt.diag(free) + pt.diag(l, -1)),
+    "set": pt.zeros((N, N))[i, i].set(free)[i[1:], i[:-1]].set(l),
+    "scaled": free[:, None] * symmetric * free[None, :],
+    "tapered": pt.exp(-pt.sqr(free[:, None] - free[None, :])) * TAPER + pt.eye(N),
+}
+
+
+@pytest.mark.parametrize("form", WITH_FREE)
+def test_a_vector_of_another_length_is_refused_where_the_order_is_known(form):
+    fn = compile_with([free, *INPUTS], [slogdet(WITH_FREE[form])[1]], ON_BAND)
+    assert np.isfinite(fn(np.ones(N), *VALUES.values())).all()
+    for length in (N - 1, N + 1):
+        with pytest.raises((AssertionError, IndexError, ValueError)):
+            fn(np.ones(length), *VALUES.values())
+
+
 def test_a_right_hand_side_of_another_length_is_refused():
     b = pt.vector("b")
     fn = compile_with([d, u, b], [density(symmetric, b)])

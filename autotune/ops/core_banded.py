@@ -91,6 +91,24 @@ def ldl_of_tridiagonal(F):
     return pivot > 0
 
 
+def subtract(row, ratio, other):
+    """``row -= ratio other``, of two rows that do not overlap."""
+    for m in range(other.size):
+        row[m] -= ratio * other[m]
+
+
+def assign(row, other):
+    for m in range(other.size):
+        row[m] = other[m]
+
+
+def swap(row, other):
+    for m in range(other.size):
+        kept = row[m]
+        row[m] = other[m]
+        other[m] = kept
+
+
 def lu(W, M, pivots):
     """In place: U in ``W``, the multipliers in ``M``; the sign and ``log|det|``."""
     n, lower = M.shape
@@ -105,10 +123,7 @@ def lu(W, M, pivots):
         pivots[k] = k + p
         if p > 0:
             sign = -sign
-            for m in range(across):
-                kept = W[k, lower + m]
-                W[k, lower + m] = W[k + p, lower - p + m]
-                W[k + p, lower - p + m] = kept
+            swap(W[k, lower : lower + across], W[k + p, lower - p : lower - p + across])
         pivot = W[k, lower]
         if pivot == 0:
             sign, logabsdet = 0.0, -np.inf
@@ -118,8 +133,8 @@ def lu(W, M, pivots):
         for r in range(1, below + 1):
             ratio = W[k + r, lower - r] / pivot
             M[k, r - 1] = ratio
-            for m in range(1, across):
-                W[k + r, lower - r + m] -= ratio * W[k, lower + m]
+            row = W[k + r, lower - r + 1 : lower - r + across]
+            subtract(row, ratio, W[k, lower + 1 : lower + across])
     return (np.nan if np.isnan(logabsdet) else sign), logabsdet
 
 
@@ -177,10 +192,7 @@ def solve_one_by_ldl(F, X):
 
 def exchange(X, i, j):
     if i != j:
-        for c in range(X.shape[1]):
-            kept = X[i, c]
-            X[i, c] = X[j, c]
-            X[j, c] = kept
+        swap(X[i], X[j])
 
 
 def solve_by_lu(F, M, pivots, X):
@@ -272,8 +284,8 @@ def inverse_by_lu(F, M, pivots, lower, upper):
     """``out[upper + i - j, j] = (A^-1)[j, i]``.
 
     The inverse of what is left after k steps, of which the first rows and columns are kept, as many as U has
-    diagonals, gives that after k - 1: ``[[(1 + u' Z l) / pivot, -u' Z / pivot], [-Z l, Z]]``, its columns
-    exchanged.
+    diagonals, gives that after k - 1: ``[[(1 + u' Z l) / pivot, -u' Z / pivot], [-Z l, Z]]``, its first
+    column exchanged with another.
     """
     n = F.shape[0]
     room = lower + upper
@@ -284,32 +296,31 @@ def inverse_by_lu(F, M, pivots, lower, upper):
         pivot = F[k, lower]
         for i in range(size):
             total = F.dtype.type(0)
+            row, multipliers = Z[i], M[k]
             for r in range(below):
-                total -= Z[i, r] * M[k, r]
+                total -= row[r] * multipliers[r]
             W[i + 1, 0] = total
-            for j in range(size):
-                W[i + 1, j + 1] = Z[i, j]
+            assign(W[i + 1, 1 : size + 1], row[:size])
         W[0, 0] = 1
         for j in range(size):
             W[0, j + 1] = 0
         for i in range(size):
-            ratio = F[k, lower + 1 + i]
-            for j in range(size + 1):
-                W[0, j] -= ratio * W[i + 1, j]
+            subtract(W[0, : size + 1], F[k, lower + 1 + i], W[i + 1, : size + 1])
         for j in range(size + 1):
             W[0, j] /= pivot
         p = pivots[k] - k
         if p > 0:
-            for i in range(size + 1):
-                kept = W[i, 0]
-                W[i, 0] = W[i, p]
-                W[i, p] = kept
-        for i in range(size + 1):
-            for j in range(max(i - upper, 0), min(i + lower + 1, size + 1)):
-                out[upper + j - i, k + i] = W[i, j]
-        for i in range(min(room, size + 1)):
-            for j in range(min(room, size + 1)):
-                Z[i, j] = W[i, j]
+            swap(W[: size + 1, 0], W[: size + 1, p])
+        for j in range(min(lower, size) + 1):
+            out[upper + j, k] = W[0, j]
+        for i in range(1, min(upper, size) + 1):
+            out[upper - i, k + i] = W[i, 0]
+        if p > 0:
+            for i in range(max(p - lower, 1), min(p + upper, size) + 1):
+                out[upper + p - i, k + i] = W[i, p]
+        kept = min(room, size + 1)
+        for i in range(kept):
+            assign(Z[i, :kept], W[i, :kept])
     return out
 
 

@@ -189,6 +189,7 @@ class BandReader:
             return None
         if len(np.unique(j - i)) > MOST or (increase and len({*zip(i, j, strict=True)}) < len(i)):
             return None
+        value = value if value.type.ndim == 0 else self._whole(value, len(i))
         diagonals: dict[int, Products] = dict(found.diagonals)
         for k in map(int, np.unique(j - i)):
             here = np.flatnonzero(j - i == k)
@@ -287,17 +288,20 @@ class BandReader:
                     continue
                 begin, room = max(0, -k), _room(rows, columns, k)
                 inside = (start - begin, room - (stop - begin))
-                a = self._part(first, start - max(0, -p), stop - start, inside)
-                b = self._part(second, start + p - max(0, -q), stop - start, inside)
+                of_a, of_b = _room(rows, inner, p), _room(inner, columns, q)
+                a = self._part(first, of_a, start - max(0, -p), stop - start, inside)
+                b = self._part(second, of_b, start + p - max(0, -q), stop - start, inside)
                 products = tuple((*x, *y) for x in a for y in b)
                 out.diagonals[k] = (*out.diagonals.get(k, ()), *products)
         return out
 
-    def _part(self, products, start: int, count: int, inside) -> Products:
+    def _part(self, products, room: int, start: int, count: int, inside) -> Products:
         """Entries of a diagonal, with zeros before and after them."""
         return tuple(
             tuple(
-                f if f.type.ndim == 0 else self._once("padded", _padded, f, start, count, *inside)
+                f
+                if f.type.ndim == 0
+                else self._once("padded", _padded, self._whole(f, room), start, count, *inside)
                 for f in product
             )
             for product in products
@@ -309,7 +313,8 @@ class BandReader:
         """The entries of a column of factors, or of a row of them, beside those of a diagonal."""
         start = max(-k, 0) if side == "column" else max(k, 0)
         if isinstance(rows, int) and isinstance(columns, int):
-            return self._once("padded", _padded, v, start, _room(rows, columns, k), 0, 0)
+            whole = self._whole(v, rows if side == "column" else columns)
+            return self._once("padded", _padded, whole, start, _room(rows, columns, k), 0, 0)
         return self._once("cut", lambda v, a, b: v[a : a + length(v, 0) - b], v, start, abs(k))
 
     def _diagonal(self, matrix, k: int):
@@ -331,6 +336,10 @@ class BandReader:
             else:
                 taken.append(self._along(side[1], side[0], rows, columns, k))
         return matrix.owner_op(*taken)
+
+    def _whole(self, v, length: int):
+        """The vector, of which a part is taken: it must have its length."""
+        return v if v.type.shape[0] is not None else self._once("whole", pt.specify_shape, v, length)
 
     def _minus_one(self, var):
         return self._constant(np.asarray(-1, var.type.dtype))
