@@ -329,18 +329,16 @@ def dot(ab, lower, upper, mirrored, X, transposed):
     n, m = X.shape
     Y = np.zeros((n, m), X.dtype)
     for k in range(-upper, lower + 1):
-        first, last = max(0, -k), min(n, n - k)  # the columns j for which i = j + k is a row
-        for j in range(first, last):
-            if mirrored:
-                entry = ab[k, j] if k >= 0 else ab[-k, j + k]
-            else:
-                entry = ab[upper + k, j]
-            if transposed:
+        row, shift = (abs(k), min(k, 0)) if mirrored else (upper + k, 0)
+        here, there = (0, k) if transposed else (k, 0)  # A[j + k, j] meets X[j], or X[j + k]
+        first, last = max(0, -k), min(n, n - k)
+        if m == 1:
+            for j in range(first, last):
+                Y[j + here, 0] += ab[row, j + shift] * X[j + there, 0]
+        else:
+            for j in range(first, last):
                 for c in range(m):
-                    Y[j, c] += entry * X[j + k, c]
-            else:
-                for c in range(m):
-                    Y[j + k, c] += entry * X[j, c]
+                    Y[j + here, c] += ab[row, j + shift] * X[j + there, c]
     return Y
 
 
@@ -349,11 +347,20 @@ def outer(left, right, lower, upper, mirrored):
     n, m = left.shape
     out = np.zeros((lower + 1 if mirrored else lower + upper + 1, n), left.dtype)
     for k in range(0 if mirrored else -upper, lower + 1):
-        for j in range(max(0, -k), min(n, n - k)):
+        row, both = k if mirrored else upper + k, mirrored and k > 0
+        first, last = max(0, -k), min(n, n - k)
+        if m == 1:
+            for j in range(first, last):
+                out[row, j] = left[j + k, 0] * right[j, 0]
+            if both:
+                for j in range(first, last):
+                    out[row, j] += left[j, 0] * right[j + k, 0]
+            continue
+        for j in range(first, last):
             total = left.dtype.type(0)
             for c in range(m):
                 total += left[j + k, c] * right[j, c]
-                if mirrored and k > 0:
+                if both:
                     total += left[j, c] * right[j + k, c]
-            out[k if mirrored else upper + k, j] = total
+            out[row, j] = total
     return out
