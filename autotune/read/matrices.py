@@ -36,6 +36,7 @@ from autotune.read.factors import scalar_of, split_factors, split_multiple
 from autotune.read.line import LineReader
 from autotune.read.noise import kronecker_noise
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
+from autotune.read.points import on_a_grid, replicated
 from autotune.read.terms import Terms, is_square, minus_one, scaled
 from autotune.read.triangles import is_triangular
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
@@ -81,6 +82,7 @@ class Recogniser(Terms):
             found = (
                 self._kronecker_noise(dense.matrix)
                 or pencil_of(dense.matrix, self.terms, self.compile_budget)
+                or self._of_fewer_points(dense.matrix)
                 or self._updated(dense.matrix)
                 or self._multiple(dense.matrix)
             )
@@ -145,7 +147,11 @@ class Recogniser(Terms):
                 return _scaled_operator(self.composite(inner), 1.0 / scalar_of(divisor).astype(var.dtype))
         found = (cls.read(var, self.part) for cls in STRUCTURES if issubclass(cls, Composite))
         whole = next((operator for operator in found if operator is not None), None)
-        return whole or self._factorised(var)
+        return whole or self._on_a_grid(var) or self._factorised(var)
+
+    def _on_a_grid(self, var) -> Kronecker | None:
+        factors = on_a_grid(var)
+        return Kronecker.of([self.part(factor) for factor in factors]) if factors else None
 
     def _factorised(self, var) -> Any:
         """A triangular matrix, or a product of square ones; None for what is read as a sum with diagonals."""
@@ -220,6 +226,18 @@ class Recogniser(Terms):
         n = matrix.type.shape[-1]
         if n is None or matrix.type.shape[0] != n or matrix.type.numpy_dtype.kind != "f":
             return None
+        diagonals, rest = self._without_diagonals(matrix)
+        found = LineReader().covariance(rest, n, matrix.type.dtype) if rest else None
+        return found.plus_diagonal(diagonal_of(diagonals)) if found and diagonals else found
+
+    def _of_fewer_points(self, matrix) -> Operator | None:
+        """A covariance of points of which several are equal, and diagonals, else None."""
+        diagonals, rest = self._without_diagonals(matrix)
+        low_rank = replicated(pt.add(*rest) if len(rest) > 1 else rest[0]) if diagonals and rest else None
+        return low_rank and sum_of([*diagonals, low_rank])
+
+    def _without_diagonals(self, matrix) -> tuple[list, list]:
+        """The diagonals and the other matrices that a matrix is the sum of."""
         diagonals, rest = [], []
         for addend in self._addends(matrix):
             terms = self.terms(addend)
@@ -227,8 +245,7 @@ class Recogniser(Terms):
                 diagonals += terms
             else:
                 rest.append(addend)
-        found = LineReader().covariance(rest, n, matrix.type.dtype) if rest else None
-        return found.plus_diagonal(diagonal_of(diagonals)) if found and diagonals else found
+        return diagonals, rest
 
     def _addends(self, var) -> list:
         """The matrices that ``var`` is the sum of; those that are subtracted are multiplied by -1."""
