@@ -93,7 +93,7 @@ def _entries_on_band(A: Array, rows: int) -> Array:
 
 def _band_op(name: str, **options: Any) -> Any:
     """For a symmetric band of any width: `LDL'` goes by the array."""
-    return getattr(ops(), name)(lower=1, upper=1, mirrored=True, **options)
+    return getattr(ops(), name)(lower=-1, upper=-1, mirrored=True, **options)
 
 
 def _on_line(rng: np.random.Generator, n: int, k: int) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ from pytensor.tensor.basic import as_tensor_variable
 from pytensor.tensor.type import tensor
 
 from autotune.ops._base import BANDED, Compiled, LinalgOp, as_real, ensure_numba_dispatch, merge_lengths
-from autotune.ops.shapes import check_lengths
+from autotune.ops.shapes import check_band, check_band_factor, check_lengths, check_same_shape
 from cost_models import KernelCall, call
 
 core_banded = Compiled("core_banded", BANDED)
@@ -25,6 +25,7 @@ class _BandedOp(LinalgOp):
     __props__: tuple[str, ...] = ("lower", "upper", "mirrored")
 
     def __init__(self, *, lower: int, upper: int, mirrored: bool):
+        """Below zero: as many diagonals as the array of a mirrored band has."""
         self.lower, self.upper, self.mirrored = lower, upper, mirrored
 
     @property
@@ -32,8 +33,15 @@ class _BandedOp(LinalgOp):
         return {"lower": self.lower, "upper": self.upper, "mirrored": self.mirrored}
 
     @property
-    def _rows(self) -> int:
+    def rows(self) -> int:
+        """Below zero: any number."""
+        if self.lower < 0:
+            return -1
         return self.lower + 1 if self.mirrored else self.lower + self.upper + 1
+
+    @property
+    def static_rows(self) -> int | None:
+        return None if self.lower < 0 else self.rows
 
 
 class BandedFactor(_BandedOp):
@@ -52,7 +60,7 @@ class BandedFactor(_BandedOp):
     def make_node(self, ab):
         ensure_numba_dispatch(self.family)
         [ab] = as_real(self, (2,), ab)
-        merge_lengths(self, ab.type.shape[0], self._rows)
+        merge_lengths(self, ab.type.shape[0], self.static_rows)
         dtype, n = ab.type.dtype, ab.type.shape[1]
         outputs = [
             tensor("F", shape=(n, None), dtype=dtype),
@@ -64,6 +72,7 @@ class BandedFactor(_BandedOp):
         return Apply(self, [ab], outputs)
 
     def perform(self, node, inputs, outputs):
+        check_band(inputs[0], self.rows)
         found = core_banded.factor(
             inputs[0], self.lower, self.upper, self.mirrored, self.definite, self.checked
         )
@@ -110,6 +119,7 @@ class BandedSolve(_BandedOp):
 
     def perform(self, node, inputs, outputs):
         F, M, pivots, B = inputs
+        check_band_factor(F, M, pivots)
         check_lengths(F.shape[0], B.shape[0])
         outputs[0][0] = core_banded.solve(F, M, pivots, B, self.transposed)
 
@@ -120,16 +130,17 @@ class BandedLogdetPullback(_BandedOp):
     def make_node(self, F, M, pivots):
         ensure_numba_dispatch(self.family)
         F, M = as_real(self, (2, 2), F, M)
-        out = tensor(shape=(self._rows, F.type.shape[0]), dtype=F.type.dtype)
+        out = tensor(shape=(self.static_rows, F.type.shape[0]), dtype=F.type.dtype)
         return Apply(self, [F, M, as_tensor_variable(pivots)], [out])
 
     def infer_shape(self, node, shapes):
-        return [(self._rows, shapes[0][0])]
+        return [(shapes[0][1] if self.lower < 0 else self.rows, shapes[0][0])]
 
     def kernels(self, n) -> list[KernelCall]:
         return kernels_of("band_inverse", n, self.lower, self.upper, definite=self.mirrored)
 
     def perform(self, node, inputs, outputs):
+        check_band_factor(*inputs)
         outputs[0][0] = core_banded.logdet_pullback(*inputs, self.lower, self.upper, self.mirrored)
 
 
@@ -146,7 +157,7 @@ class BandedDot(_BandedOp):
     def make_node(self, ab, X):
         ensure_numba_dispatch(self.family)
         ab, X = as_real(self, (2, 2), ab, X)
-        merge_lengths(self, ab.type.shape[0], self._rows)
+        merge_lengths(self, ab.type.shape[0], self.static_rows)
         n = merge_lengths(self, ab.type.shape[1], X.type.shape[0])
         return Apply(self, [ab, X], [tensor(shape=(n, X.type.shape[1]), dtype=X.type.dtype)])
 
@@ -155,6 +166,7 @@ class BandedDot(_BandedOp):
 
     def perform(self, node, inputs, outputs):
         ab, X = inputs
+        check_band(ab, self.rows)
         check_lengths(ab.shape[1], X.shape[0])
         outputs[0][0] = core_banded.dot(ab, self.lower, self.upper, self.mirrored, X, self.transposed)
 
@@ -178,14 +190,14 @@ class BandedOuter(_BandedOp):
         left, right = as_real(self, (2, 2), left, right)
         n = merge_lengths(self, left.type.shape[0], right.type.shape[0])
         merge_lengths(self, left.type.shape[1], right.type.shape[1])
-        return Apply(self, [left, right], [tensor(shape=(self._rows, n), dtype=left.type.dtype)])
+        return Apply(self, [left, right], [tensor(shape=(self.static_rows, n), dtype=left.type.dtype)])
 
     def infer_shape(self, node, shapes):
-        return [(self._rows, shapes[0][0])]
+        return [(self.rows, shapes[0][0])]
 
     def perform(self, node, inputs, outputs):
         left, right = inputs
-        check_lengths(left.size, right.size)
+        check_same_shape(left, right)
         outputs[0][0] = core_banded.outer(left, right, self.lower, self.upper, self.mirrored)
 
     def kernels(self, n, m) -> list[KernelCall]:

@@ -19,6 +19,8 @@ def factor(ab, lower, upper, mirrored, definite, checked):
     Golub & Van Loan 2013, 4.3.
     """
     n = ab.shape[1]
+    if lower < 0:
+        lower = upper = ab.shape[0] - 1
     no_multipliers, no_pivots = np.empty((0, 0), ab.dtype), np.empty(0, np.int64)
     if mirrored and definite:
         F = by_rows(ab)

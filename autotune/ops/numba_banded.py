@@ -28,6 +28,9 @@ for function in (
     core_banded.solve_by_lu_transposed,
     core_banded.inverse_by_ldl,
     core_banded.inverse_by_lu,
+    shapes.check_band,
+    shapes.check_band_factor,
+    shapes.check_same_shape,
     shapes.check_lengths,
 ):
     register_jitable(**FAST)(function)
@@ -61,8 +64,11 @@ def funcify_banded_factor(op, node, **kwargs):
     lower, upper, mirrored, definite, checked = op.lower, op.upper, op.mirrored, op.definite, op.checked
     dtype = node.outputs[0].type.numpy_dtype
 
+    rows = op.rows
+
     @numba_njit
     def banded_factor(ab):
+        shapes.check_band(ab, rows)
         F, M, pivots, first, second = factor(ab, lower, upper, mirrored, definite, checked)
         sign, logabsdet = np.empty((), dtype), np.empty((), dtype)
         sign[()], logabsdet[()] = first, second
@@ -77,6 +83,7 @@ def funcify_banded_solve(op, node, **kwargs):
 
     @numba_njit
     def banded_solve(F, M, pivots, B):
+        shapes.check_band_factor(F, M, pivots)
         shapes.check_lengths(F.shape[0], B.shape[0])
         return solve(F, M, pivots, B, transposed)
 
@@ -89,6 +96,7 @@ def funcify_banded_logdet_pullback(op, node, **kwargs):
 
     @numba_njit
     def banded_logdet_pullback(F, M, pivots):
+        shapes.check_band_factor(F, M, pivots)
         return logdet_pullback(F, M, pivots, lower, upper, mirrored)
 
     return banded_logdet_pullback, VERSION
@@ -98,8 +106,11 @@ def funcify_banded_logdet_pullback(op, node, **kwargs):
 def funcify_banded_dot(op, node, **kwargs):
     lower, upper, mirrored, transposed = op.lower, op.upper, op.mirrored, op.transposed
 
+    rows = op.rows
+
     @numba_njit
     def banded_dot(ab, X):
+        shapes.check_band(ab, rows)
         shapes.check_lengths(ab.shape[1], X.shape[0])
         return dot(ab, lower, upper, mirrored, X, transposed)
 
@@ -112,7 +123,7 @@ def funcify_banded_outer(op, node, **kwargs):
 
     @numba_njit
     def banded_outer(left, right):
-        shapes.check_lengths(left.size, right.size)
+        shapes.check_same_shape(left, right)
         return outer(left, right, lower, upper, mirrored)
 
     return banded_outer, VERSION

@@ -27,7 +27,14 @@ for function in (
     core_quasiseparable.add_slopes,
 ):
     register_jitable(**FAST)(function)
-register_jitable(shapes.check_lengths)
+for check in (
+    shapes.check_lengths,
+    shapes.check_same_shape,
+    shapes.check_states,
+    shapes.check_on_line,
+    shapes.check_line_factor,
+):
+    register_jitable(check)
 
 SIZES = POWERS = readable(types.int64, 1)
 DECAYS = readable(types.float64, 2)
@@ -69,6 +76,7 @@ def funcify_factor(op, node, **kwargs):
     @numba_njit
     def quasiseparable_factor(d, steps, c, rates, sizes, powers):
         shapes.check_lengths(d.size, steps.size)
+        shapes.check_on_line(steps, c, rates, sizes, powers)
         D, V, E, first, second = factor(d, steps, c, rates, sizes, powers)
         sign, logabsdet = np.empty((), dtype), np.empty((), dtype)
         sign[()], logabsdet[()] = first, second
@@ -81,6 +89,7 @@ def funcify_factor(op, node, **kwargs):
 def funcify_solve(op, node, **kwargs):
     @numba_njit
     def quasiseparable_solve(D, V, E, steps, c, sizes, B):
+        shapes.check_line_factor(D, V, E, steps, c, sizes)
         shapes.check_lengths(D.size, B.shape[0])
         return solve(D, V, E, steps, c, sizes, B)
 
@@ -91,6 +100,8 @@ def funcify_solve(op, node, **kwargs):
 def funcify_logdet_pullback(op, node, **kwargs):
     @numba_njit
     def quasiseparable_logdet_pullback(D, V, E, steps, c, rates, sizes, powers):
+        shapes.check_line_factor(D, V, E, steps, c, sizes)
+        shapes.check_on_line(steps, c, rates, sizes, powers)
         return logdet_pullback(D, V, E, steps, c, rates, sizes, powers)
 
     return quasiseparable_logdet_pullback, VERSION
@@ -101,6 +112,8 @@ def funcify_dot(op, node, **kwargs):
     @numba_njit
     def quasiseparable_dot(d, steps, c, rates, sizes, powers, X):
         shapes.check_lengths(d.size, X.shape[0])
+        shapes.check_lengths(d.size, steps.size)
+        shapes.check_on_line(steps, c, rates, sizes, powers)
         return dot(d, steps, c, rates, sizes, powers, X)
 
     return quasiseparable_dot, VERSION
@@ -110,7 +123,9 @@ def funcify_dot(op, node, **kwargs):
 def funcify_outer(op, node, **kwargs):
     @numba_njit
     def quasiseparable_outer(left, right, steps, c, rates, sizes, powers):
-        shapes.check_lengths(left.size, right.size)
+        shapes.check_same_shape(left, right)
+        shapes.check_lengths(left.shape[0], steps.size)
+        shapes.check_on_line(steps, c, rates, sizes, powers)
         return outer(left, right, steps, c, rates, sizes, powers)
 
     return quasiseparable_outer, VERSION

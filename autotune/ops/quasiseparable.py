@@ -8,7 +8,7 @@ three outputs of `QuasiseparableFactor`.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, disconnected_type, grad_undefined, pullback
+from pytensor.gradient import DisconnectedType, disconnected_type, pullback
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.type import tensor
@@ -21,7 +21,7 @@ from autotune.ops._base import (
     ensure_numba_dispatch,
     merge_lengths,
 )
-from autotune.ops.shapes import check_lengths
+from autotune.ops.shapes import check_lengths, check_line_factor, check_on_line, check_same_shape
 from cost_models import KernelCall, call
 
 core_quasiseparable = Compiled("core_quasiseparable", QUASISEPARABLE)
@@ -79,6 +79,7 @@ class QuasiseparableFactor(_QuasiseparableOp):
 
     def perform(self, node, inputs, outputs):
         check_lengths(inputs[0].size, inputs[1].size)
+        check_on_line(*inputs[1:])
         found = core_quasiseparable.factor(*inputs)
         for out, value, variable in zip(outputs, found, node.outputs, strict=True):
             out[0] = variable.type.filter(value, allow_downcast=True)
@@ -101,6 +102,7 @@ class QuasiseparableSolve(_QuasiseparableOp):
         return [shapes[6]]
 
     def perform(self, node, inputs, outputs):
+        check_line_factor(*inputs[:6])
         check_lengths(inputs[0].size, inputs[6].shape[0])
         outputs[0][0] = core_quasiseparable.solve(*inputs)
 
@@ -120,6 +122,9 @@ class QuasiseparableLogdetPullback(_QuasiseparableOp):
         return [shapes[0], shapes[4], shapes[5]]
 
     def perform(self, node, inputs, outputs):
+        D, V, E, steps, c, rates, sizes, powers = inputs
+        check_line_factor(D, V, E, steps, c, sizes)
+        check_on_line(steps, c, rates, sizes, powers)
         found = core_quasiseparable.logdet_pullback(*inputs)
         for out, value in zip(outputs, found, strict=True):
             out[0] = value
@@ -143,6 +148,8 @@ class QuasiseparableDot(_QuasiseparableOp):
         return [shapes[6]]
 
     def perform(self, node, inputs, outputs):
+        check_lengths(inputs[0].size, inputs[1].size)
+        check_on_line(*inputs[1:6])
         check_lengths(inputs[0].size, inputs[6].shape[0])
         outputs[0][0] = core_quasiseparable.dot(*inputs)
 
@@ -151,10 +158,10 @@ class QuasiseparableDot(_QuasiseparableOp):
         d_bar, c_bar, rates_bar = QuasiseparableOuter()(Y_bar, X, steps, c, rates, sizes, powers)
         X_bar = self(d, steps, c, rates, sizes, powers, Y_bar)
         whole = (disconnected_type(), disconnected_type())
-        return [d_bar, grad_undefined(self, 1, steps), c_bar, rates_bar, *whole, X_bar]
+        return [d_bar, disconnected_type(), c_bar, rates_bar, *whole, X_bar]
 
     def connection_pattern(self, node):
-        return [[place not in (4, 5)] for place in range(len(node.inputs))]
+        return [[place not in (1, 4, 5)] for place in range(len(node.inputs))]  # steps are constants
 
     def kernels(self, n, r, m) -> list[KernelCall]:
         return [call("line_solve", n=n, k=r, m=m)]
@@ -175,7 +182,9 @@ class QuasiseparableOuter(_QuasiseparableOp):
         return [shapes[2], shapes[3], shapes[4]]
 
     def perform(self, node, inputs, outputs):
-        check_lengths(inputs[0].size, inputs[1].size)
+        check_same_shape(*inputs[:2])
+        check_lengths(len(inputs[0]), inputs[2].size)
+        check_on_line(*inputs[2:])
         found = core_quasiseparable.outer(*inputs)
         for out, value in zip(outputs, found, strict=True):
             out[0] = value
@@ -199,10 +208,10 @@ class QuasiseparableOuter(_QuasiseparableOp):
             disconnected_inputs="ignore",
         )
         whole = (disconnected_type(), disconnected_type())
-        return [left_bar, right_bar, grad_undefined(self, 2, inputs[2]), c_bar, rates_bar, *whole]
+        return [left_bar, right_bar, disconnected_type(), c_bar, rates_bar, *whole]
 
     def connection_pattern(self, node):
-        return [[place < 5] * 3 for place in range(len(node.inputs))]
+        return [[place in (0, 1, 3, 4)] * 3 for place in range(len(node.inputs))]
 
     def kernels(self, n, r, m) -> list[KernelCall]:
         return [call("line_solve", n=n, k=r, m=m, count=2)]

@@ -26,6 +26,59 @@ def check_rhs(n, B):
         raise ValueError("The right-hand side must have as many rows as the matrix. It differs in length.")
 
 
+def check_band(ab, rows):
+    """That a band has so many diagonals; below zero: any number."""
+    if (rows >= 0 and ab.shape[0] != rows) or ab.shape[0] == 0:
+        raise ValueError("The band has another number of diagonals than the matrix.")
+
+
+def check_band_factor(F, M, pivots):
+    """That ``(F, M, pivots)`` is a factor of a band: `core_banded.factor`."""
+    n = F.shape[0]
+    fits = F.shape[1] > 0
+    if pivots.shape[0] > 0:
+        lower = M.shape[1]
+        fits = fits and pivots.shape[0] == n and M.shape[0] == n and F.shape[1] > 2 * lower
+        for k in range(n if fits else 0):
+            fits = fits and k <= pivots[k] <= min(k + lower, n - 1)
+    if not fits:
+        raise ValueError("The factor is not one of a banded matrix: its parts differ in length.")
+
+
+def check_on_line(steps, c, rates, sizes, powers):
+    """That blocks have so many coefficients, and each a rate."""
+    blocks = sizes.shape[0]
+    if rates.shape[0] != blocks or powers.shape[0] != blocks:
+        raise ValueError("Every block of a covariance has a size, a rate, and is a power or none.")
+    check_states(c, sizes)
+
+
+def check_states(c, sizes):
+    """That the sizes of blocks add up to the number of coefficients."""
+    total = 0
+    for b in range(sizes.shape[0]):
+        if sizes[b] < 1:
+            raise ValueError("Every block of a covariance has a coefficient.")
+        total += sizes[b]
+    if total != c.shape[0]:
+        raise ValueError("The blocks of a covariance have another number of coefficients.")
+
+
+def check_line_factor(D, V, E, steps, c, sizes):
+    """That ``(D, V, E)`` is a factor of such a covariance: `core_quasiseparable.factor`."""
+    n = D.shape[0]
+    check_states(c, sizes)
+    fits = V.shape[0] == n and E.shape[0] == n and steps.shape[0] == n
+    if not fits or V.shape[1] != c.shape[0] or E.shape[1] != sizes.shape[0]:
+        raise ValueError("The factor is not one of this covariance: its parts differ in length.")
+
+
+def check_same_shape(left, right):
+    """That the two sides of an outer product have the same columns."""
+    if left.shape[0] != right.shape[0] or left.shape[1] != right.shape[1]:
+        raise ValueError("The two sides of a product have different shapes.")
+
+
 def check_lengths(n, m):
     """That two arrays of one problem have one length."""
     if n != m:

@@ -31,6 +31,7 @@ from autotune.algebra.marks import Mark
 from autotune.algebra.operator import length
 from autotune.read.contractions import diagonal_of
 from autotune.read.factors import is_zero, row_or_column, scalar_of, split_factors
+from autotune.read.views import as_constant
 
 Products = tuple[tuple[Any, ...], ...]
 """A sum of products."""
@@ -103,10 +104,13 @@ class BandReader:
                 return self.read(inner)
             case (Elemwise(scalar_op=ps.Cast()), inner) if inner.type.numpy_dtype.kind == "f":
                 return self.read(inner)
+            case (Elemwise(), *_) if var.type.numpy_dtype.kind != "f":
+                return None  # integers wrap around
             case (DimShuffle(is_matrix_transpose=True), inner):
                 return self._transposed(self.read(inner))
             case (AllocDiag(offset=k, axis1=0, axis2=1), d) if d.type.ndim == 1 and k:
-                n = length(d, 0) + abs(k)
+                n, d = length(d, 0) + abs(k), as_constant(d)
+                d = self._constant(d.data) if isinstance(d, Constant) else d
                 return Bands({k: ((d,),)}, n, n)
             case (Eye(), rows, columns, Constant(data=k)):
                 return self._of_eye(var, int(k))

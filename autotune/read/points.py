@@ -148,11 +148,7 @@ def replicated(var) -> LowRank | None:
 
 def on_a_grid(var) -> tuple[Any, Any] | None:
     """``(A, B)`` with ``var = A kron B``, of an elementwise product of covariances on a full grid."""
-    match var.owner_op_and_inputs:
-        case (Elemwise(scalar_op=ps.Mul()), *factors):
-            scalar, vectors, matrices = split_factors(factors)
-        case _:
-            return None
+    scalar, vectors, matrices = split_factors(_factors(var))
     read = [points for points in map(points_of, matrices) if points is not None]
     if vectors or len(matrices) < 2 or len(read) < len(matrices):
         return None
@@ -173,6 +169,14 @@ def on_a_grid(var) -> tuple[Any, Any] | None:
     A = pt.mul(*outer) if len(outer) > 1 else outer[0]
     B = pt.mul(*inner) if len(inner) > 1 else inner[0]
     return (A if scalar is None else scalar * A), B
+
+
+def _factors(var) -> list:
+    """Those of an elementwise product of products."""
+    match var.owner_op_and_inputs:
+        case (Elemwise(scalar_op=ps.Mul()), *factors):
+            return [one for factor in factors for one in _factors(factor)]
+    return [var]
 
 
 def _is_repeated(labels) -> bool:

@@ -48,7 +48,7 @@ from autotune.read.factors import (
     split_weights,
 )
 from autotune.read.groups import comparison_term, indexed_alike, rows_of_identity
-from autotune.read.views import drop_leading_ones
+from autotune.read.views import as_constant, drop_leading_ones
 
 
 class Terms:
@@ -125,7 +125,7 @@ class Terms:
                 d.type.ndim - 1,
                 d.type.ndim,
             ):
-                return [Diagonal(d)]
+                return [Diagonal(as_constant(d))]
             case (Blockwise(core_op=AllocDiag(offset=0)), d) if d.type.ndim == var.type.ndim - 1:
                 return [Diagonal(d)]
             case (Eye(), rows, columns, Constant() as offset) if (

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytensor.scalar as ps
 from pytensor.assumptions import SpecifyAssumptions
-from pytensor.graph.basic import Apply
+from pytensor.graph.basic import Apply, Constant
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from autotune.algebra.marks import Mark
+from autotune.algebra.marks import AsWritten, Mark
 from autotune.read.factors import scalar_of, split_scalars
 
 
@@ -24,6 +24,14 @@ def drop_leading_ones(var):
         case (DimShuffle(is_left_expanded_matrix_transpose=True), inner) if inner.ndim == 2:
             return inner.T
     return var.squeeze(axis=tuple(range(leading)))
+
+
+def as_constant(var):
+    """A constant that is marked to be seen as it was written; anything else as it is."""
+    inner = var
+    while isinstance(inner.owner_op, AsWritten):
+        inner = inner.owner.inputs[0]
+    return inner if isinstance(inner, Constant) else var
 
 
 def strip_view(var):

@@ -14,7 +14,7 @@ import pytest
 from pytensor.tensor.blockwise import Blockwise
 
 import autotune.ops as ops
-from autotune.ops import core_cholesky_or_lu, core_preconditioner, lowrank
+from autotune.ops import core_banded, core_cholesky_or_lu, core_preconditioner, core_quasiseparable, lowrank
 
 N, K, M = 6, 2, 3
 _rng = np.random.default_rng(0)
@@ -32,6 +32,18 @@ GENERAL = lowrank.factorise(False, D, U, V)[:6]
 DENSE = lowrank.factorise(False, ELIMINATED_D, U, V)[:6]
 JACOBI = core_preconditioner.build_arrays(SPD, 2)
 PARTS = D, U, C
+
+BAND = {"lower": 3, "upper": 1, "mirrored": False}
+AB = _rng.normal(size=(5, N)) + np.arange(5)[:, None]
+BAND_LU = core_banded.factor(AB, 3, 1, False, True, False)[:3]
+MIRRORED = {"lower": 1, "upper": 1, "mirrored": True}
+BANDS = np.stack([4 + D, D / 2])
+BAND_LDL = core_banded.factor(BANDS, 1, 1, True, True, True)[:3]
+STEPS, COEFFICIENTS = np.full(N, 0.5), np.array([0.4, 0.2, 0.3, 0.1])
+RATES = np.array([1.0, 0.6, 2.0])
+BLOCKS = np.array([2, 1, 1]), np.array([0, 1, 0])
+LINE = STEPS, COEFFICIENTS, RATES, *BLOCKS
+LINE_FACTOR = core_quasiseparable.factor(D, *LINE)[:3]
 
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
@@ -52,6 +64,19 @@ CASES = {
     "LowRankSolveColumns": (ops.LowRankSolveColumns(), [*PARTS, *SYMMETRIC]),
     "LowRankSolveInRange": (ops.LowRankSolveInRange(), [*PARTS, *SYMMETRIC, U.T @ B]),
     "LowRankInverseDiagonal": (ops.LowRankInverseDiagonal(symmetric=True), [*PARTS, *SYMMETRIC]),
+    "BandedFactor": (ops.BandedFactor(definite=True, checked=False, **BAND), [AB]),
+    "BandedSolve": (ops.BandedSolve(**BAND), [*BAND_LU, B]),
+    "BandedLogdetPullback": (ops.BandedLogdetPullback(**BAND), [*BAND_LU]),
+    "BandedDot": (ops.BandedDot(**BAND), [AB, B]),
+    "BandedOuter": (ops.BandedOuter(**BAND), [B, B]),
+    "QuasiseparableFactor": (ops.QuasiseparableFactor(), [D, *LINE]),
+    "QuasiseparableSolve": (
+        ops.QuasiseparableSolve(),
+        [*LINE_FACTOR, STEPS, COEFFICIENTS, BLOCKS[0], B],
+    ),
+    "QuasiseparableLogdetPullback": (ops.QuasiseparableLogdetPullback(), [*LINE_FACTOR, *LINE]),
+    "QuasiseparableDot": (ops.QuasiseparableDot(), [D, *LINE, B]),
+    "QuasiseparableOuter": (ops.QuasiseparableOuter(), [B, B, *LINE]),
     "SymmetricRoot": (ops.SymmetricRoot(), [SPD]),
     "BlockCG": (
         ops.BlockCG(),
@@ -66,6 +91,12 @@ CASES = {
 # The only lengths that are nobody else's: (input, axis) of columns to solve for.
 FREE = {
     "Gram": {(0, 0), (0, 1)},
+    "BandedFactor": {(0, 1)},
+    "BandedSolve": {(3, 1), (0, 1)},
+    "BandedLogdetPullback": {(0, 0), (0, 1)},
+    "BandedDot": {(1, 1)},
+    "QuasiseparableSolve": {(6, 1)},
+    "QuasiseparableDot": {(6, 1)},
     "CholeskyOrLUSolve": {(3, 1)},
     "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
@@ -75,6 +106,9 @@ FREE = {
 }
 # Further factors that the same Ops take.
 MORE = {
+    "BandedFactor": [(ops.BandedFactor(definite=True, checked=True, **MIRRORED), [BANDS])],
+    "BandedSolve": [(ops.BandedSolve(**MIRRORED), [*BAND_LDL, B])],
+    "BandedLogdetPullback": [(ops.BandedLogdetPullback(**MIRRORED), [*BAND_LDL])],
     "LowRankFactor": [
         (ops.LowRankFactor(symmetric=True), [*PARTS]),
         (ops.LowRankFactor(symmetric=False), [D, U, V]),
@@ -224,7 +258,9 @@ def test_an_empty_batch_is_what_it_is_to_pytensor(name, linker):
 def without_rows(name):
     """Inputs of a matrix of order zero, and of rank zero where it has a rank."""
     return [
-        np.zeros([0 if n in (N, K) else n for n in np.shape(x)], np.asarray(x).dtype) if np.ndim(x) else x
+        np.zeros([0 if n in (N, K) else n for n in np.shape(x)], np.asarray(x).dtype)
+        if {N, K} & {*np.shape(x)}
+        else x
         for x in CASES[name][1]
     ]
 
