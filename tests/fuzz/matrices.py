@@ -1,4 +1,4 @@
-"""Matrices: diagonal plus low rank, dense, banded, compound. `FAMILIES` is where a structure registers."""
+"""Matrices: diagonal plus low rank, dense, banded, of points, compound. `FAMILIES` registers structures."""
 
 import pytensor.tensor as pt
 from pytensor.tensor import linalg as pl
@@ -9,6 +9,7 @@ from fuzz.diagonals import diagonal
 from fuzz.generator import Matrix
 from fuzz.low_ranks import low_rank
 from fuzz.parts import parts_matrix
+from fuzz.points import matrix_of_points
 
 
 def matrix(g, dim="n", depth=0):
@@ -228,10 +229,11 @@ COMPOUNDS = {
 }
 
 FAMILIES = {
-    "thin": (0.42, thin_matrix),
+    "thin": (0.37, thin_matrix),
     "dense": (0.17, dense_matrix),
     "compound": (0.2, compound_matrix),
     "parts": (0.12, parts_matrix),
     "semidefinite": (0.04, semidefinite),
     "bands": (0.05, banded_matrix),
+    "points": (0.05, matrix_of_points),
 }
