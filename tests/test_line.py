@@ -8,6 +8,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
+from pytensor.graph.basic import Constant
 from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune
@@ -172,6 +173,23 @@ COMPOSED = {
 @pytest.mark.parametrize("form", COMPOSED)
 def test_inside_other_matrices(form):
     check(COMPOSED[form], "density", tolerance=1e-8, policy=BY_PARTS)
+
+
+def constants_of(fgraph):
+    """Those of a graph and of the graphs in it."""
+    for node in fgraph.apply_nodes:
+        yield from (i for i in node.inputs if isinstance(i, Constant))
+        if hasattr(node.op, "fgraph"):
+            yield from constants_of(node.op.fgraph)
+
+
+def test_no_constant_is_made_for_dense_routines():
+    """Where they may have to take over, they make the matrix when they do."""
+    n = 70
+    x = np.sort(rng.uniform(0, 6, n))
+    K = matern32(pt.abs(pt.constant(x)[:, None] - x) / ls) + s**2 * pt.eye(n)
+    fn = compile_with([ls, s], slogdet(K)[1], FORCED)
+    assert max(np.size(c.data) for c in constants_of(fn.maker.fgraph)) < n * n
 
 
 def test_second_derivatives():

@@ -102,8 +102,8 @@ class Quasiseparable(Operator):
 
     @property
     def _identity(self):
-        """Of what changes, so that PyTensor makes no constant of it."""
-        return pt.diag(pt.ones_like(self.d))
+        """Of what changes, and is not simplified, so that PyTensor makes no constant (n, n) of it."""
+        return pt.diag(pt.switch(pt.isnan(self.d), self.d, np.ones((), self.dtype)))
 
     def transpose(self):
         return self
