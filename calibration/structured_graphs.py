@@ -171,20 +171,20 @@ STRUCTURED = (
     ),
     TimingGraph(
         "line_factor",
-        "vvvvll",
+        "vvvvcc",
         lambda *inputs: ops().QuasiseparableFactor()(*inputs)[-1],
         lambda g, n, k: (*_on_line(g, n, k), np.ones(k, int), np.zeros(k, int)),
         lambda *parts: np.linalg.slogdet(_dense_on_line(*parts[:4]))[1],
     ),
     TimingGraph(
         "line_solve",
-        "vmmvvlm",
+        "vmmvvcm",
         lambda *inputs: ops().QuasiseparableSolve()(*inputs),
         lambda g, n, k, m: (*_factored_on_line(g, n, k), np.ones(k, int), normal(g, n, m)),
     ),
     TimingGraph(
         "line_inverse",
-        "vmmvvvll",
+        "vmmvvvcc",
         lambda *inputs: ops().QuasiseparableLogdetPullback()(*inputs)[0],
         lambda g, n, k: (
             *_factored_on_line(g, n, k),

@@ -24,7 +24,8 @@ class TimingGraph:
 
     `answer(*arguments)` is what NumPy says the first output should be; None: nothing to check.
     `inputs` names the type of each argument: v(ector), m(atrix) or t(hree axes) of the timed dtype, and of
-    integers b (scalar, 8 bits), p (vector, 32 bits), q (matrix, 32 bits), l (vector, 64 bits).
+    integers b (scalar, 8 bits), p (vector, 32 bits), q (matrix, 32 bits), l (vector, 64 bits), and
+    c, an l that is a constant of the graph: one function is compiled for each.
     """
 
     kernel: str
@@ -59,15 +60,35 @@ def ops() -> Any:
     return autotune.ops
 
 
-def compile_graph(graph: TimingGraph, dtype: str) -> Callable[..., Any]:
-    """The compiled function of the graph, as the Numba linker runs it, without input checks."""
+def compile_graph(graph: TimingGraph, dtype: str, given: Sequence[Array] = ()) -> Callable[..., Any]:
+    """The compiled function of the graph, as the Numba linker runs it, without input checks.
+
+    Its constants are those of ``given``, arguments of the graph, and it takes the others.
+    """
     import pytensor
 
     inputs = [_variable(kind, dtype) for kind in graph.inputs]
-    function = pytensor.function(inputs, graph.outputs(*inputs), mode="NUMBA")
+    for place in _places(graph, constant=True):
+        inputs[place] = pt().constant(given[place])
+    varying = [inputs[place] for place in _places(graph, constant=False)]
+    function = pytensor.function(varying, graph.outputs(*inputs), mode="NUMBA")
     function.trust_input = True
     compiled: Callable[..., Any] = function
     return compiled
+
+
+def constants(graph: TimingGraph, given: Sequence[Array]) -> tuple[tuple[int, ...], ...]:
+    """Those among the arguments of the graph."""
+    return tuple(tuple(given[place].tolist()) for place in _places(graph, constant=True))
+
+
+def varying(graph: TimingGraph, given: Sequence[Array]) -> tuple[Array, ...]:
+    """What the compiled function takes of the arguments of the graph."""
+    return tuple(given[place] for place in _places(graph, constant=False))
+
+
+def _places(graph: TimingGraph, constant: bool) -> list[int]:
+    return [place for place, kind in enumerate(graph.inputs) if (kind == "c") is constant]
 
 
 @functools.cache
@@ -93,6 +114,7 @@ def _variable(kind: str, dtype: str) -> Any:
         "p": functools.partial(of.vector, dtype="int32"),
         "q": functools.partial(of.matrix, dtype="int32"),
         "l": functools.partial(of.vector, dtype="int64"),
+        "c": functools.partial(of.vector, dtype="int64"),
     }
     return makers[kind]()
 

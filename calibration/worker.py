@@ -7,7 +7,6 @@ sizes only compiles the kernel, so that the next process finds it in Numba's cac
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -19,12 +18,21 @@ from typing import Any
 import numpy as np
 
 from calibration.graphs import GRAPH_BY_KERNEL, OPS, compile_ops
+from calibration.grids import grid
 from calibration.measure import Case, measure
-from calibration.timing_graph import TimingGraph, arguments, compile_graph, compile_idle
+from calibration.timing_graph import (
+    TimingGraph,
+    arguments,
+    compile_graph,
+    compile_idle,
+    constants,
+    varying,
+)
 from cost_models import fingerprint
 
 TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
 _CHECKED_AT = 12
+_functions: dict[tuple[str, str, tuple[tuple[int, ...], ...]], Callable[..., Any]] = {}
 
 
 class WrongResult(ArithmeticError):
@@ -39,59 +47,65 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         compile_ops(request["dtype"])
         return {}
     graph, dtype = GRAPH_BY_KERNEL[request["kernel"]], request["dtype"]
-    function = checked_function(graph, dtype)
     if "sizes" not in request:
+        for dims in {_small(graph, dims) for dims in grid(graph.kernel, quick=False)}:
+            function_for(graph, dims, arguments(graph, dims, dtype), dtype)
         return {}
-    cases = _cases(graph, function, request["sizes"], dtype)
+    cases = _cases(graph, request["sizes"], dtype)
     idle, *timed = measure(chain([_idle_case(graph, dtype)], cases), request["budget"])
     times = [(case.dims, case.seconds, case.spread) for case in timed]
     return {"idle": idle.seconds, "times": times}
 
 
-@functools.cache
-def checked_function(graph: TimingGraph, dtype: str) -> Callable[..., Any]:
-    """The compiled graph, after its result has been compared to NumPy's."""
-    function = compile_graph(graph, dtype)
-    check(graph, function, dtype)
-    return function
+def function_for(
+    graph: TimingGraph, dims: Sequence[int], given: Sequence[Any], dtype: str
+) -> Callable[..., Any]:
+    """The compiled graph for arguments, after its result at a small size has been compared to NumPy's."""
+    known = (graph.kernel, dtype, constants(graph, given))
+    if known not in _functions:
+        function = compile_graph(graph, dtype, given)
+        check(graph, function, dtype, _small(graph, dims))
+        _functions[known] = function
+    return _functions[known]
 
 
-def check(graph: TimingGraph, function: Callable[..., Any], dtype: str) -> float:
+def _small(graph: TimingGraph, dims: Sequence[int]) -> tuple[int, ...]:
+    """Small sizes that stand for others of the same compiled function."""
+    return tuple(min(size, _CHECKED_AT) if "c" in graph.inputs else _CHECKED_AT for size in dims)
+
+
+def check(graph: TimingGraph, function: Callable[..., Any], dtype: str, dims: Sequence[int]) -> float:
     """The largest relative error against NumPy at a small size; too large is `WrongResult`."""
     if graph.answer is None:
         return 0.0
-    given = arguments(graph, [_CHECKED_AT] * _dimensions(graph.kernel), dtype)
+    given = arguments(graph, dims, dtype)
     expected = np.asarray(graph.answer(*(np.array(value, dtype=_wide(value)) for value in given)))
-    error = np.max(np.abs(function(*given) - expected)) / (1e-300 + np.max(np.abs(expected)))
+    error = np.max(np.abs(function(*varying(graph, given)) - expected))
+    error /= 1e-300 + np.max(np.abs(expected))
     if not error < TOLERANCE[dtype]:
-        raise WrongResult(f"relative error {error:.1e} against NumPy at size {_CHECKED_AT}")
+        raise WrongResult(f"relative error {error:.1e} against NumPy at sizes {tuple(dims)}")
     return float(error)
-
-
-def _dimensions(kernel: str) -> int:
-    from cost_models import KERNEL_BY_NAME
-
-    return len(KERNEL_BY_NAME[kernel].dims)
 
 
 def _wide(value: Any) -> Any:
     return value.dtype if value.dtype.kind == "i" else np.float64
 
 
-def _cases(
-    graph: TimingGraph, function: Callable[..., Any], sizes: Sequence[Sequence[int]], dtype: str
-) -> Iterator[Case]:
+def _cases(graph: TimingGraph, sizes: Sequence[Sequence[int]], dtype: str) -> Iterator[Case]:
     """The sizes one by one, compiled for their memory layout before they are timed."""
-    for turn, dims in enumerate(sizes):
-        case = Case(function, tuple(dims), arguments(graph, dims, dtype))
-        if turn == 0:
-            function(*case.arguments)
+    run: set[Callable[..., Any]] = set()
+    for dims in sizes:
+        given = arguments(graph, dims, dtype)
+        case = Case(function_for(graph, dims, given, dtype), tuple(dims), varying(graph, given))
+        if case.function not in run:
+            case.function(*case.arguments)
+        run.add(case.function)
         yield case
 
 
 def _idle_case(graph: TimingGraph, dtype: str) -> Case:
     """A call with as many inputs that does nothing."""
-    inputs = len(graph.inputs)
+    inputs = len(graph.inputs) - graph.inputs.count("c")
     function = compile_idle(inputs, dtype)
     case = Case(function, (), (np.ones((1, 1), dtype=dtype),) * inputs)
     function(*case.arguments)

@@ -5,54 +5,108 @@
 ``K[i, j] = c' A_i ... A_{j+1} q`` with ``A_i = e_b(step_i) N(step_i)``, ``N_ab = binom(a, b) step^(a-b)``,
 and q the first number of each block. All is O(n) in time and memory (Eidelman & Gohberg 1999; Foreman-Mackey
 et al. 2017).
+
+No loop takes a view of an array: compiled code would count its references, which takes longer than the rest.
 """
 
 import numpy as np
+
+TINY = 1e-150  # for the base 0 of a power: its logarithmic derivative is finite, and its square no number
 
 
 def decays(steps, rates, powers):
     """``e_b`` of each step (n, blocks)."""
     E = np.empty((steps.size, rates.size))
-    for i in range(steps.size):
-        for b in range(rates.size):
-            E[i, b] = rates[b] ** steps[i] if powers[b] else np.exp(-rates[b] * steps[i])
+    for b in range(rates.size):
+        rate = np.float64(rates[b])
+        if powers[b]:
+            base = rate if rate != 0 else TINY
+            for i in range(steps.size):
+                E[i, b] = base ** steps[i]
+        else:
+            for i in range(steps.size):
+                E[i, b] = np.exp(-rate * steps[i])
     return E
 
 
-def slope(step, rate, power, decay):
-    """``d e_b / d rate_b``"""
+def slope(step, rate, power):
+    """``d log e_b / d rate_b``"""
     if not power:
-        return -step * decay
-    return step * rate ** (step - 1.0) if step != 0 else 0.0
+        return -step
+    return step / rate if rate != 0 else step / TINY
 
 
-def advance(X, step, decay, sizes, unit):
-    """In place: ``A X``, or ``N X`` if ``unit``, of the states in the rows of X."""
+def starts_of(sizes):
+    """The first state of each block, and how many there are in all."""
+    starts = np.zeros(sizes.size + 1, np.int64)
+    for b in range(sizes.size):
+        starts[b + 1] = starts[b] + sizes[b]
+    return starts
+
+
+def blocks_of(sizes, r):
+    """The first and the last state of the block of each state."""
+    first, last, starts = np.empty(r, np.int64), np.empty(r, np.int64), starts_of(sizes)
+    for b in range(sizes.size):
+        for a in range(starts[b], starts[b + 1]):
+            first[a], last[a] = starts[b], starts[b + 1] - 1
+    return first, last
+
+
+def transition(A, step, E, i, sizes):
+    """In place: the lower triangles of A become those of ``A_i``; by Pascal's rule. What is above stays 0."""
     start = 0
     for b in range(sizes.size):
-        scale = 1.0 if unit else decay[b]
-        for a in range(sizes[b] - 1, -1, -1):
-            for c in range(X.shape[1]):
-                total, weight = X[start + a, c], 1.0
-                for k in range(1, a + 1):  # weight: binom(a, a - k) step^k
-                    weight *= step * (a - k + 1) / k
-                    total += weight * X[start + a - k, c]
-                X[start + a, c] = scale * total
+        A[start, start] = E[i, b]
+        for a in range(start + 1, start + sizes[b]):
+            A[a, start] = step * A[a - 1, start]
+            for k in range(start + 1, a + 1):
+                A[a, k] = A[a - 1, k - 1] + step * A[a - 1, k]
         start += sizes[b]
 
 
-def retreat(X, step, decay, sizes):
+def advance(A, first, X):
+    """In place: ``A X``, of the states in the rows of X."""
+    for a in range(X.shape[0] - 1, -1, -1):
+        for k in range(X.shape[1]):
+            total = A[a, a] * X[a, k]
+            for b in range(first[a], a):
+                total += A[a, b] * X[b, k]
+            X[a, k] = total
+
+
+def retreat(A, last, X):
     """In place: ``A' X``."""
-    start = 0
-    for b in range(sizes.size):
-        for a in range(sizes[b]):
-            for c in range(X.shape[1]):
-                total, weight = X[start + a, c], 1.0
-                for k in range(1, sizes[b] - a):  # weight: binom(a + k, a) step^k
-                    weight *= step * (a + k) / k
-                    total += weight * X[start + a + k, c]
-                X[start + a, c] = decay[b] * total
-        start += sizes[b]
+    for a in range(X.shape[0]):
+        for k in range(X.shape[1]):
+            total = A[a, a] * X[a, k]
+            for b in range(a + 1, last[a] + 1):
+                total += A[b, a] * X[b, k]
+            X[a, k] = total
+
+
+def advance_both(A, first, F):
+    """In place: ``A F A'`` of symmetric F."""
+    advance(A, first, F)
+    for a in range(F.shape[0]):
+        for b in range(a, -1, -1):
+            total = F[a, b] * A[b, b]
+            for k in range(first[b], b):
+                total += F[a, k] * A[b, k]
+            F[a, b] = total
+            F[b, a] = total
+
+
+def retreat_both(A, last, F):
+    """In place: ``A' F A`` of symmetric F."""
+    retreat(A, last, F)
+    for a in range(F.shape[0] - 1, -1, -1):
+        for b in range(a, F.shape[0]):
+            total = F[a, b] * A[b, b]
+            for k in range(b + 1, last[b] + 1):
+                total += F[a, k] * A[k, b]
+            F[a, b] = total
+            F[b, a] = total
 
 
 def first_states(sizes, r):
@@ -65,36 +119,99 @@ def first_states(sizes, r):
     return q
 
 
+def condense(F, c, q, d, v):
+    """The pivot ``d - c' F c``; in place ``v = q - F c``."""
+    pivot = d
+    for a in range(F.shape[0]):
+        total = F[a, 0] * c[0]
+        for b in range(1, F.shape[0]):
+            total = total + F[a, b] * c[b]
+        v[a] = q[a] - total
+        pivot = pivot - c[a] * total
+    return pivot
+
+
+def admit(F, w, scale):
+    """In place: ``F + scale w w'``."""
+    for a in range(F.shape[0]):
+        scaled = scale * w[a]
+        for b in range(a + 1):
+            F[a, b] = F[a, b] + scaled * w[b]
+            F[b, a] = F[a, b]
+
+
+def weighted(weights, state, k):
+    """``weights' state`` of column k."""
+    total = weights[0] * state[0, k]
+    for a in range(1, state.shape[0]):
+        total = total + weights[a] * state[a, k]
+    return total
+
+
+def add(state, k, weights, x):
+    """In place: ``weights x`` is added to column k."""
+    for a in range(state.shape[0]):
+        state[a, k] = state[a, k] + weights[a] * x
+
+
+def inner(first, last, left, right):
+    """The sum of ``left * right`` over rows, from the first to before the last."""
+    total = 0.0
+    for a in range(first, last):
+        for k in range(left.shape[1]):
+            total = total + left[a, k] * right[a, k]
+    return total
+
+
+def uncondense(F, F_bar, c, w, pivot, c_bar, v_bar):
+    """From the state F before a point, and the cotangent F_bar after it, that of its pivot.
+
+    In place: F_bar becomes the cotangent of F, that of c is added, that of v (see `condense`) written.
+    """
+    r = F.shape[0]
+    pivot_bar = 1 / pivot
+    for a in range(r):
+        total = F_bar[a, 0] * w[0]
+        for b in range(1, r):
+            total = total + F_bar[a, b] * w[b]
+        v_bar[a] = 2 * total
+        pivot_bar = pivot_bar - total * w[a]
+    for a in range(r):
+        # By c and by F c: of the pivot twice, of v once.
+        total = F[a, 0] * (v_bar[0] + 2 * pivot_bar * c[0])
+        for b in range(1, r):
+            total = total + F[a, b] * (v_bar[b] + 2 * pivot_bar * c[b])
+        c_bar[a] = c_bar[a] - total
+        for b in range(a + 1):
+            of_both = v_bar[a] * c[b] + c[a] * v_bar[b]
+            F_bar[a, b] = F_bar[a, b] - 0.5 * of_both - pivot_bar * c[a] * c[b]
+            F_bar[b, a] = F_bar[a, b]
+    return pivot_bar
+
+
 def factor(d, steps, c, rates, sizes, powers):
-    """``(D, V, E, sign, log|det|)`` of ``K = L diag(D) L'``, ``L[i, j] = c' A_i ... A_{j+1} V_j / D_j``.
+    """``(D, V, E, sign, log|det|)`` of ``K = L diag(D) L'``, ``L[i, j] = c' A_i ... A_{j+1} V_j``.
 
     All is NaN where some D is not positive. E: `decays`.
     """
     n, r = d.size, c.size
     E = decays(steps, rates, powers)
     D, V = np.empty(n, d.dtype), np.empty((n, r), d.dtype)
-    F, q, logdet = np.zeros((r, r)), first_states(sizes, r), 0.0
+    q, logdet, (first, _) = first_states(sizes, r), 0.0, blocks_of(sizes, r)
+    F, A, v = np.zeros((r, r)), np.zeros((r, r)), np.empty(r)
     for i in range(n):
-        if i > 0:
-            advance(F, steps[i], E[i], sizes, False)
-            advance(F.T, steps[i], E[i], sizes, False)
-        pivot = np.float64(d[i])
-        v = q.copy()
-        for a in range(r):
-            for b in range(r):
-                v[a] -= F[a, b] * c[b]
-        for a in range(r):
-            pivot -= c[a] * (q[a] - v[a])
+        transition(A, steps[i], E, i, sizes)
+        advance_both(A, first, F)
+        pivot = condense(F, c, q, np.float64(d[i]), v)
         if not pivot > 0:
             D[:] = np.nan
             V[:] = np.nan
             return D, V, E, np.nan, np.nan
         D[i] = pivot
         logdet += np.log(pivot)
+        admit(F, v, 1 / pivot)
         for a in range(r):
-            V[i, a] = v[a]
-            for b in range(r):
-                F[a, b] += v[a] * v[b] / pivot
+            V[i, a] = v[a] / pivot
     return D, V, E, 1.0, logdet
 
 
@@ -102,153 +219,111 @@ def solve(D, V, E, steps, c, sizes, B):
     """``K^-1 B`` (n, m) from `factor`."""
     (n, m), r = B.shape, c.size
     X = np.empty((n, m), B.dtype)
-    state = np.zeros((r, m))
+    state, A, w, (first, last) = np.zeros((r, m)), np.zeros((r, r)), np.empty(r), blocks_of(sizes, r)
     for i in range(n):
-        if i > 0:
-            advance(state, steps[i], E[i], sizes, False)
+        transition(A, steps[i], E, i, sizes)
+        advance(A, first, state)
+        for a in range(r):
+            w[a] = V[i, a]
         for k in range(m):
-            total = np.float64(B[i, k])
-            for a in range(r):
-                total -= c[a] * state[a, k]
+            total = B[i, k] - weighted(c, state, k)
             X[i, k] = total / D[i]
-            for a in range(r):
-                state[a, k] += V[i, a] / D[i] * total
+            add(state, k, w, total)
     state[:] = 0
     for i in range(n - 1, -1, -1):
+        for a in range(r):
+            w[a] = V[i, a]
         for k in range(m):
-            total = np.float64(X[i, k])
-            for a in range(r):
-                total -= V[i, a] / D[i] * state[a, k]
+            total = X[i, k] - weighted(w, state, k)
             X[i, k] = total
-            for a in range(r):
-                state[a, k] += c[a] * total
-        retreat(state, steps[i], E[i], sizes)
+            add(state, k, c, total)
+        transition(A, steps[i], E, i, sizes)
+        retreat(A, last, state)
     return X
 
 
 def logdet_pullback(D, V, E, steps, c, rates, sizes, powers):
     """``d log det K`` by d, c and the rates: `factor` differentiated from its last step to the first."""
     n, r = V.shape
-    F = np.zeros((n, r, r))  # the states of `factor` before each step
-    G = np.zeros((r, r))
+    states, starts = np.empty((n, r, r)), starts_of(sizes)  # those of `factor`, before each point
+    F, A, w, (first, last) = np.zeros((r, r)), np.zeros((r, r)), np.empty(r), blocks_of(sizes, r)
     for i in range(n):
-        if i > 0:
-            advance(G, steps[i], E[i], sizes, False)
-            advance(G.T, steps[i], E[i], sizes, False)
+        transition(A, steps[i], E, i, sizes)
+        advance_both(A, first, F)
         for a in range(r):
+            w[a] = V[i, a]
             for b in range(r):
-                F[i, a, b] = G[a, b]
-                G[a, b] += np.float64(V[i, a]) * V[i, b] / D[i]
+                states[i, a, b] = F[a, b]
+        admit(F, w, np.float64(D[i]))
     d_bar, c_bar, rates_bar = np.empty(n, D.dtype), np.zeros(r), np.zeros(rates.size)
-    F_bar, v_bar, Fc, across = np.zeros((r, r)), np.zeros(r), np.zeros(r), np.empty((r, r))
+    F_bar, v_bar = np.zeros((r, r)), np.empty(r)
     for i in range(n - 1, -1, -1):
-        pivot = np.float64(D[i])
-        if i < n - 1:  # from the state of the next row: A G A'
-            for a in range(r):
-                for b in range(r):
-                    across[a, b] = F[i, a, b] + np.float64(V[i, a]) * V[i, b] / pivot
-            add_slopes(rates_bar, F_bar, across, steps[i + 1], E[i + 1], rates, sizes, powers)
-            retreat(F_bar, steps[i + 1], E[i + 1], sizes)
-            retreat(F_bar.T, steps[i + 1], E[i + 1], sizes)
-        pivot_bar = 1 / pivot
         for a in range(r):
-            total = 0.0
+            w[a] = V[i, a]
             for b in range(r):
-                total += F_bar[a, b] * V[i, b]
-            v_bar[a] = 2 * total / pivot
-            pivot_bar -= total * V[i, a] / pivot**2
-        d_bar[i] = pivot_bar
-        for a in range(r):
-            Fc[a] = 0.0
-            for b in range(r):
-                Fc[a] += F[i, a, b] * c[b]
-        for a in range(r):
-            total = 0.0
-            for b in range(r):
-                total += F[i, a, b] * v_bar[b]
-                F_bar[a, b] -= 0.5 * (v_bar[a] * c[b] + c[a] * v_bar[b]) + pivot_bar * c[a] * c[b]
-            c_bar[a] -= total + 2 * pivot_bar * Fc[a]
+                F[a, b] = states[i, a, b]
+        d_bar[i] = uncondense(F, F_bar, c, w, np.float64(D[i]), c_bar, v_bar)
+        for b in range(rates.size):
+            total = inner(starts[b], starts[b + 1], F_bar, F)
+            rates_bar[b] += 2 * slope(steps[i], rates[b], powers[b]) * total
+        transition(A, steps[i], E, i, sizes)
+        retreat_both(A, last, F_bar)
     return d_bar, c_bar.astype(D.dtype), rates_bar.astype(D.dtype)
-
-
-def add_slopes(rates_bar, F_bar, G, step, decay, rates, sizes, powers):
-    """In place: the cotangents of the rates from that of ``A G A'``, which is symmetric; G is lost."""
-    advance(G, step, decay, sizes, False)
-    advance(G.T, step, decay, sizes, True)  # A G N'
-    start = 0
-    for b in range(sizes.size):
-        total = 0.0
-        for a in range(start, start + sizes[b]):
-            for k in range(G.shape[0]):
-                total += F_bar[a, k] * G[k, a]
-        rates_bar[b] += 2 * slope(step, rates[b], powers[b], decay[b]) * total
-        start += sizes[b]
 
 
 def dot(d, steps, c, rates, sizes, powers, X):
     """``K X`` (n, m)."""
     (n, m), r = X.shape, c.size
     Y = np.empty((n, m), X.dtype)
-    E, q = decays(steps, rates, powers), first_states(sizes, r)
-    state = np.zeros((r, m))
+    E, q, (first, last) = decays(steps, rates, powers), first_states(sizes, r), blocks_of(sizes, r)
+    state, A = np.zeros((r, m)), np.zeros((r, r))
     for i in range(n):
-        if i > 0:
-            advance(state, steps[i], E[i], sizes, False)
+        transition(A, steps[i], E, i, sizes)
+        advance(A, first, state)
         for k in range(m):
-            total = np.float64(d[i]) * X[i, k]
-            for a in range(r):
-                total += c[a] * state[a, k]
-                state[a, k] += q[a] * X[i, k]
-            Y[i, k] = total
+            x = np.float64(X[i, k])
+            Y[i, k] = d[i] * x + weighted(c, state, k)
+            add(state, k, q, x)
     state[:] = 0
     for i in range(n - 1, -1, -1):
         for k in range(m):
-            total = 0.0
-            for a in range(r):
-                total += q[a] * state[a, k]
-                state[a, k] += c[a] * X[i, k]
-            Y[i, k] += total
-        retreat(state, steps[i], E[i], sizes)
+            Y[i, k] += weighted(q, state, k)
+            add(state, k, c, np.float64(X[i, k]))
+        transition(A, steps[i], E, i, sizes)
+        retreat(A, last, state)
     return Y
 
 
 def outer(left, right, steps, c, rates, sizes, powers):
     """The pullback onto d, c and the rates of the matrix cotangent ``left right'``."""
     (n, m), r = left.shape, c.size
-    E, q = decays(steps, rates, powers), first_states(sizes, r)
-    d_bar, c_bar, rates_bar = np.empty(n, left.dtype), np.zeros(r), np.zeros(rates.size)
-    both = np.empty((n, 2 * m))  # K and its cotangent are symmetric: left right' and right left'
-    other = np.empty((n, 2 * m))
+    E, q, (first, last) = decays(steps, rates, powers), first_states(sizes, r), blocks_of(sizes, r)
+    d_bar, c_bar, rates_bar = np.zeros(n), np.zeros(r), np.zeros(rates.size)
+    states, starts = np.empty((n, r, 2 * m)), starts_of(sizes)  # before each point
+    # K and its cotangent are symmetric: columns of right, and then those of left.
+    state, before, A = np.zeros((r, 2 * m)), np.empty((r, 2 * m)), np.zeros((r, r))
     for i in range(n):
-        total = 0.0
+        transition(A, steps[i], E, i, sizes)
+        advance(A, first, state)
         for k in range(m):
-            total += np.float64(left[i, k]) * right[i, k]
-            both[i, k], both[i, m + k] = right[i, k], left[i, k]
-            other[i, k], other[i, m + k] = left[i, k], right[i, k]
-        d_bar[i] = total
-    states, state = np.empty((n, r, 2 * m)), np.zeros((r, 2 * m))  # before each transition, after it
-    for i in range(n):
-        for a in range(r):
-            for k in range(2 * m):
-                c_bar[a] += state[a, k] * other[i, k]
-                state[a, k] += q[a] * both[i, k]
-                states[i, a, k] = state[a, k]
-        if i < n - 1:
-            advance(state, steps[i + 1], E[i + 1], sizes, False)
+            x, y = np.float64(left[i, k]), np.float64(right[i, k])
+            d_bar[i] += x * y
+            for a in range(r):
+                c_bar[a] += state[a, k] * x + state[a, m + k] * y
+                states[i, a, k], states[i, a, m + k] = state[a, k], state[a, m + k]
+            add(state, k, q, y)
+            add(state, m + k, q, x)
     state[:] = 0
-    for i in range(n - 1, 0, -1):
+    for i in range(n - 1, -1, -1):
         for a in range(r):
             for k in range(2 * m):
-                state[a, k] += c[a] * other[i, k]
-        before = states[i - 1]
-        advance(before, steps[i], E[i], sizes, True)
-        start = 0
-        for b in range(sizes.size):
-            total = 0.0
-            for a in range(start, start + sizes[b]):
-                for k in range(2 * m):
-                    total += state[a, k] * before[a, k]
-            rates_bar[b] += slope(steps[i], rates[b], powers[b], E[i, b]) * total
-            start += sizes[b]
-        retreat(state, steps[i], E[i], sizes)
-    return d_bar, c_bar.astype(left.dtype), rates_bar.astype(left.dtype)
+                before[a, k] = states[i, a, k]
+        for k in range(m):
+            add(state, k, c, np.float64(left[i, k]))
+            add(state, m + k, c, np.float64(right[i, k]))
+        for b in range(rates.size):
+            total = inner(starts[b], starts[b + 1], state, before)
+            rates_bar[b] += slope(steps[i], rates[b], powers[b]) * total
+        transition(A, steps[i], E, i, sizes)
+        retreat(A, last, state)
+    return d_bar.astype(left.dtype), c_bar.astype(left.dtype), rates_bar.astype(left.dtype)
