@@ -27,16 +27,25 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One of the matrices that another is made of, what is known of it, and its own name if it has one."""
+    """One of the matrices that another is made of, what is known of it, and its own name if it has one.
+
+    ``written``: the matrix as a variable, where it was read from one and nothing has happened to it since.
+    """
 
     operator: Any
     positive_definite: bool = False
     symmetric: bool = False
     name: str | None = None
+    written: Any = None
 
     @property
     def signature(self) -> tuple[Any, ...]:
         return (self.operator.signature, self.positive_definite, self.symmetric, self.name)
+
+    @property
+    def matrix(self) -> Any:
+        """The matrix itself: as it was written, which no structure makes faster than it is."""
+        return self.operator.to_dense() if self.written is None else self.written
 
     def term(self, size) -> Term:
         term = self.operator.term(size)
@@ -54,10 +63,10 @@ class Part:
         return cls(operator, definite, symmetric, term.label)
 
     def scale(self, s) -> Part:
-        return replace(self, operator=self.operator.scale(s), positive_definite=False)
+        return replace(self, operator=self.operator.scale(s), positive_definite=False, written=None)
 
     def transpose(self) -> Part:
-        return replace(self, operator=self.operator.transpose())
+        return replace(self, operator=self.operator.transpose(), written=None)
 
 
 @dataclass(frozen=True, eq=False)

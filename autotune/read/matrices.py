@@ -176,9 +176,8 @@ class Recogniser(Terms):
         square = symmetric or (rows is not None and rows == columns) or "diagonal" in operator.structure
         if core.type.ndim != 2 or not (square or isinstance(operator, Composite | Triangular)):
             return None
-        return Part(
-            operator.transpose() if transposed else operator, definite, symmetric, var.name or core.name
-        )
+        operator = operator.transpose() if transposed else operator
+        return Part(operator, definite, symmetric, var.name or core.name, var)
 
     def _holds(self, fact: str, *variables) -> bool:
         return self.facts is not None and any(getattr(self.facts, fact)(var) for var in variables)

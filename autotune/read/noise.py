@@ -31,7 +31,7 @@ def kronecker_noise(product: Kronecker, d: Any, matrix: Any) -> Operator | None:
     """
     if not all(child.symmetric for child in product.children):
         return None
-    factors = tuple(child.operator.to_dense() for child in product.children)
+    factors = tuple(child.matrix for child in product.children)
     if value_of(d) is not None:
         return KroneckerNoise(factors, d)
     vectors = outer_factors(d)
