@@ -360,3 +360,15 @@ def test_a_gain_times_a_covariance_that_is_an_inverse_plus_a_diagonal():
     fn = compile_with(inputs, output)
     assert len(autotune.explain(fn).decisions) == 2
     assert relative_error(fn(*point), compile_plain(inputs, output)(*point)) < 1e-10
+
+
+def test_a_solve_with_an_identity_is_an_inverse():
+    """Of which only the trace is asked: nothing n x n is made."""
+    matrix = U @ U.T + pt.diag(d)
+    X = solve(matrix, pt.eye(N), b_ndim=2)
+    outputs = [pt.diagonal(X).sum(), X[3].sum() + X.sum()]
+    plain = compile_plain(ALL, outputs)(*values())
+    trace = compile_with(ALL, outputs[0], FORCE_WOODBURY)
+    np.testing.assert_allclose(trace(*values()), plain[0])
+    assert largest_array(trace) < N * N
+    np.testing.assert_allclose(compile_with(ALL, outputs, FORCE_WOODBURY)(*values()), plain)

@@ -5,8 +5,11 @@ import pytensor.tensor as pt
 import pytest
 from helpers import chosen, compile_plain, compile_with
 from pytensor.compile.mode import Mode
+from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.linalg import solve
+
+import autotune
 
 RAW = Mode(linker="py", optimizer=None)
 WOODBURY = {"rules": [{"forbid": ["keep", "cholesky", "cholesky_or_lu", "lu", "cg", "lanczos"]}], "margin": 0}
@@ -86,3 +89,51 @@ def test_a_shape_that_is_specified_of_a_structured_matrix(name):
         for f in (plain, tuned):
             with pytest.raises((ValueError, AssertionError)):
                 f(*values)
+
+
+A = pt.matrix("A", shape=(None, 6))
+
+
+@pytest.mark.parametrize("wrong", [5, 7])
+def test_rows_of_a_matrix_that_a_diagonal_masks(wrong):
+    rng = np.random.default_rng(0)
+    out = solve(LOW_RANK + pt.diag(d) * A, b, b_ndim=1)
+    plain, tuned = compile_plain([d, A, U, b], out, RAW), compile_with([d, A, U, b], out, WOODBURY)
+    values = [rng.uniform(1, 2, 6), rng.uniform(1, 2, (6, 6)), rng.normal(size=(6, 2)), rng.normal(size=6)]
+    np.testing.assert_allclose(tuned(*values), plain(*values))
+    values[1] = np.ones((wrong, 6))
+    for f in (plain, tuned):
+        with pytest.raises((ValueError, AssertionError)):
+            f(*values)
+
+
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_lengths_that_a_sum_hides(axis):
+    rng = np.random.default_rng(0)
+    matrix = LOW_RANK + pt.diag(d)
+    summed = (V @ U.T - pt.outer(solve(matrix, b, b_ndim=1), b) + pt.linalg.inv(matrix) * pt.diag(e)).sum(
+        axis
+    )
+    inputs = [d, e, U, V, b]
+    plain, tuned = compile_plain(inputs, summed, RAW), compile_with(inputs, summed, WOODBURY)
+    values = [rng.uniform(1, 2, 6), np.ones(6), *rng.normal(size=(2, 6, 2)), rng.normal(size=6)]
+    np.testing.assert_allclose(tuned(*values), plain(*values))
+    values[3] = rng.normal(size=(5, 2))
+    for f in (plain, tuned):
+        with pytest.raises((ValueError, AssertionError)):
+            f(*values)
+
+
+def test_what_is_tuned_at_unknown_lengths_makes_a_batch():
+    rng = np.random.default_rng(0)
+    inputs = [d, e, U, b]
+    out = solve(LOW_RANK + pt.eye(d.shape[0]) * e[None, :], d, b_ndim=1)
+    tuned = autotune.tune(out, WOODBURY)
+    ds = pt.matrix("ds")
+    batches = [vectorize_graph(one, {d: ds}) for one in (out, tuned)]
+    values = [rng.uniform(1, 2, (3, 6)), np.ones(6), rng.normal(size=(6, 2)), np.ones(6)]
+    plain, of_tuned = (compile_plain([ds, *inputs[1:]], batch, RAW) for batch in batches)
+    np.testing.assert_allclose(of_tuned(*values), plain(*values))
+    values[0] = rng.uniform(1, 2, (3, 5))
+    with pytest.raises((ValueError, AssertionError)):
+        of_tuned(*values)

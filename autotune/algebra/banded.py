@@ -10,7 +10,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from autotune.algebra.operator import Operator, length, of_each
+from autotune.algebra.operator import Operator, length, of_each, of_length
 from autotune.ops import BandedDot
 from autotune.problem import Request, known
 from cost_models import call
@@ -57,7 +57,7 @@ class Banded(Operator):
         for k, diagonal in sorted(diagonals.items()):
             if mirrored and k > 0:
                 continue
-            room = pt.specify_shape(diagonal.astype(dtype), n - abs(k)) if k else diagonal.astype(dtype)
+            room = of_length(diagonal.astype(dtype), n - abs(k)) if k else diagonal.astype(dtype)
             columns = slice(k, None) if k > 0 else slice(None, n + k)
             bands = pt.set_subtensor(bands[-k if mirrored else upper - k, columns], room)
         return cls(bands, lower, lower if mirrored else upper, mirrored)

@@ -14,14 +14,16 @@ from typing import Any, ClassVar, Protocol
 
 import pytensor.scalar as ps
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Constant
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.shape import Reshape, Shape, Shape_i
+from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
 from autotune.algebra.example import Draft
+from autotune.algebra.host import vectorize_node
 from autotune.problem import Request, Term, known
 from cost_models import KernelCall, call
 
@@ -239,8 +241,38 @@ def of_one_length(vectors: Sequence[TensorVariable]) -> list[TensorVariable]:
     firm = filled.index(None)
     for n in filled:
         if n is not None and not _has_length(vectors[firm], n):
-            vectors[firm] = pt.specify_shape(vectors[firm], (n,))
+            vectors[firm] = of_length(vectors[firm], n)
     return vectors
+
+
+class SpecifyLengths(SpecifyShape):
+    """``SpecifyShape`` by lengths of other variables, of which a batch may be made."""
+
+    def pullback(self, inputs, outputs, output_grads):
+        return [self(output_grads[0], *inputs[1:]), *(disconnected_type() for _ in inputs[1:])]
+
+
+@vectorize_node.register(SpecifyLengths)
+def _vectorize_lengths(op, node, x, *lengths):
+    more = x.type.ndim - node.inputs[0].type.ndim
+    own = [_of_all(n, x.shape[axis]) for axis, n in enumerate(lengths, start=more)]
+    return op.make_node(x, *[None] * more, *own)
+
+
+def _of_all(lengths, of_none):
+    """The length that all of a batch have: the first tells, and any will do where there is none."""
+    if getattr(lengths.type, "ndim", 0) == 0:
+        return lengths
+    return pt.switch(pt.eq(lengths.size, 0), of_none, lengths.flatten()[:1].sum())
+
+
+def of_length(var: TensorVariable, n: Any, axis: int = -1) -> TensorVariable:
+    """``var``, which is refused where it has another length than ``n`` along ``axis``."""
+    if n is None or var.type.shape[axis] == n:
+        return var
+    shape: list[Any] = [None] * var.type.ndim
+    shape[axis] = n
+    return SpecifyLengths()(var, *shape)
 
 
 def filled_length(v: TensorVariable) -> Any:

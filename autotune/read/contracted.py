@@ -25,6 +25,7 @@ from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
 from autotune.read.contractions import (
     InverseTerm,
+    columns_of,
     diagonal_of,
     is_supported,
     is_thin,
@@ -163,7 +164,9 @@ class Contracted:
             return
 
         def value():
-            total = sum(_row_sums(part, transposed=axes == {0}) for part in parts)
+            summed = [_transposed(part) for part in parts] if axes == {0} else parts
+            n = columns_of(summed[0][1][0])  # a sum over columns hides how many they were
+            total = sum(_row_sums(part, n) for part in summed)
             return total.sum() if len(axes) == 2 else total
 
         involved = [t for part in parts for terms in part[1:] for t in terms or ()]
@@ -240,11 +243,14 @@ def _scaled(parts: list[tuple] | None, s) -> list[tuple] | None:
     return parts and [(s if scale is None else scale * s, a, b) for scale, a, b in parts]
 
 
-def _row_sums(part, transposed):
+def _transposed(part):
     scale, a, b = part
-    if transposed:
-        a, b = ([t.transpose() for t in a], b and [t.transpose() for t in b])
-    value = row_sums_of(a) if b is None else row_products_of(a, b)
+    return scale, [t.transpose() for t in a], b and [t.transpose() for t in b]
+
+
+def _row_sums(part, n):
+    scale, a, b = part
+    value = row_sums_of(a, n) if b is None else row_products_of(a, b)
     return value if scale is None else value * scale
 
 

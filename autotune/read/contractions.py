@@ -17,7 +17,7 @@ import pytensor.tensor as pt
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank, scale_columns
-from autotune.algebra.operator import of_one_length
+from autotune.algebra.operator import length, of_length, of_one_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,9 +202,9 @@ def diagonal_of(terms):
     return _total(of_one_length([term.diagonal() for term in terms]))
 
 
-def row_sums_of(terms):
-    """``A @ 1``"""
-    return _total(_row_sums(term) for term in terms)
+def row_sums_of(terms, n=None):
+    """``A @ 1``; of terms whose number of columns must be ``n``, if it is given."""
+    return _total(_row_sums(term, n) for term in terms)
 
 
 def row_products_of(left, right):
@@ -217,13 +217,23 @@ def _total(values):
     return sum(values[1:], values[0])
 
 
-def _row_sums(term):
+def _row_sums(term, n):
     if kind_of(term) is Diagonal:
         return thin(term).d
     if kind_of(term) is LowRank:
         core = thin(term)
-        return scale_columns(core.U, core.c) @ core.V.sum(axis=0)
+        return scale_columns(core.U, core.c) @ of_length(core.V, n, -2).sum(axis=0)
     return term.matmul(pt.ones((_order(term), 1), dtype=term.readings[0].dtype))[:, 0]
+
+
+def columns_of(term):
+    """The number of columns of a term, a number where it is static."""
+    if kind_of(term) is Product:
+        return columns_of(term.b)
+    if isinstance(term, InverseTerm):
+        return _order(term)
+    core = thin(term)
+    return length(core.d, -1) if kind_of(term) is Diagonal else length(core.V, -2)
 
 
 def _order(term):

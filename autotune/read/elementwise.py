@@ -10,7 +10,7 @@ from pytensor.tensor.elemwise import Elemwise
 
 from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.low_rank import LowRank
-from autotune.algebra.operator import of_one_length
+from autotune.algebra.operator import length, of_length, of_one_length
 from autotune.read.contractions import (
     Lazy,
     diagonal_of,
@@ -68,15 +68,20 @@ def masked_diagonal(d, factors, vectors):
         return None
 
     def make():
-        own = [
-            diagonal_of(terms) if terms else pt.diagonal(drop_leading_ones(matrix), axis1=-2, axis2=-1)
-            for matrix, terms in factors
-        ]
+        own = [diagonal_of(terms) if terms else _diagonal(matrix, d) for matrix, terms in factors]
         first, *others = of_one_length([d, *own, *(v for _, v in vectors)])
         return Diagonal(prod(others, start=first))
 
     readings = readings_of(term for terms in read for term in terms)
     return [Lazy(Diagonal, readings, make)] if readings else [make()]
+
+
+def _diagonal(matrix, d):
+    """That of a matrix which is refused where it has other lengths than d."""
+    square = drop_leading_ones(matrix)
+    for axis in (-2, -1):
+        square = of_length(square, length(d, -1), axis)
+    return pt.diagonal(square, axis1=-2, axis2=-1)
 
 
 def scale_sides(term, vectors):

@@ -13,6 +13,7 @@ from typing import Any
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.assumptions import SpecifyAssumptions
+from pytensor.graph.basic import Constant
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from autotune.algebra import STRUCTURES
@@ -23,7 +24,7 @@ from autotune.algebra.kronecker import Kronecker
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.algebra.operator import Operator, of_one_batch
+from autotune.algebra.operator import Operator, of_one_batch, value_of
 from autotune.algebra.pencil import Pencil
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
@@ -100,6 +101,13 @@ class Recogniser(Terms):
         """Whether it is a matrix with several diagonals, the rest zero; none of them further off."""
         found = self._bands.read(strip_view(var)[0])
         return found is not None and 0 < found.width <= at_most
+
+    def is_identity(self, var) -> bool:
+        """Whether it is an identity matrix of static order."""
+        n = var.type.shape[-1]
+        terms = self.terms(var) if n is not None and var.type.shape[-2] == n else None
+        value = value_of(terms[0].d) if terms and [type(t) for t in terms] == [Diagonal] else None
+        return isinstance(value, Constant) and value.data == 1
 
     def _of_less_work(self, banded, matrix) -> Operator:
         """A pencil of constants is, where factoring the band takes more work than a product with it."""

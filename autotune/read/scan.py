@@ -169,6 +169,9 @@ class Scan(Idioms):
         reading, transposed = self.reading_of(A)
         if not same_batch(reading, node.outputs[0], op.b_ndim):
             return
+        if self._solves_for_inverse(op, reading, b):
+            self._inverted(node.outputs[0], reading, transposed)
+            return
         form = FORMS[op.assume_a]
         one_triangle = form == "sym" or (form == "pos" and transposed)
         if one_triangle and not reading.symmetric:
@@ -178,11 +181,18 @@ class Scan(Idioms):
         asked = {"b_ndim": op.b_ndim, "transposed": transposed, "checked": op.assume_a == "pos"}
         self.note(reading, node.outputs[0], reading.solve(b, form, **asked))
 
+    def _solves_for_inverse(self, op, reading, b) -> bool:
+        unchecked = op.assume_a != "pos" and op.b_ndim == 2
+        structured = "dense" not in reading.operator.structure
+        return unchecked and structured and self.contracted.recogniser.is_identity(b)
+
     def _read_MatrixInverse(self, node, op):
-        reading, transposed = self.reading_of(node.inputs[0])
-        self.meaning[node.outputs[0]] = Meaning("inverse", reading, transposed)
-        self.roots[node.outputs[0]] = ("inverse", "inverse", reading)
-        self.contracted.add_inverse(node.outputs[0], reading, transposed=transposed)
+        self._inverted(node.outputs[0], *self.reading_of(node.inputs[0]))
+
+    def _inverted(self, out, reading, transposed):
+        self.meaning[out] = Meaning("inverse", reading, transposed)
+        self.roots[out] = ("inverse", "inverse", reading)
+        self.contracted.add_inverse(out, reading, transposed=transposed)
 
     def _read_Det(self, node, op):
         reading, _ = self.reading_of(node.inputs[0])
