@@ -1,4 +1,4 @@
-"""Kernels of iterations, of a diagonal plus a low rank, of bands, of points on a line, of Toeplitz matrices."""
+"""Kernels of iterations, of a diagonal plus a low rank, of bands, of points on a line, and Toeplitz ones."""
 
 from __future__ import annotations
 

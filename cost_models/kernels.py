@@ -417,7 +417,6 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n: 8 * n**2,
         lambda n: 3 * n**1.5,
         lambda n: 2 * n**1.5,
-        like=_OWN_LOOPS,
         length=lambda n: n,
     ),
     _kernel(

@@ -1,17 +1,14 @@
 """Toeplitz and circulant matrices: read in many spellings, values and gradients as of the dense matrix."""
 
-import mpmath
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
 import scipy.linalg
 from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
-from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
+from pytensor.tensor.linalg import cholesky, inv, slogdet, solve, solve_triangular
 
 import autotune
-from autotune.ops import ToeplitzFactor, ToeplitzSolve, core_schur, core_toeplitz
-from autotune.read.matrices import recognise
 
 N = 12
 rng = np.random.default_rng(3)

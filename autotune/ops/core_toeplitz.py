@@ -127,7 +127,7 @@ def circulant_factor(c):
         single = spectrum.real[twice == 1]
         sign = np.sign(single).prod()
         logabsdet = (twice * np.log(np.abs(spectrum))).sum()
-    smallest = spectrum.real.min(initial=np.inf)
+    smallest = spectrum.real.min() if n else 1.0
     return d, float(sign), float(logabsdet), float(smallest)
 
 
