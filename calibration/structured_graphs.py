@@ -1,10 +1,11 @@
-"""Kernels of iterations, of a diagonal plus a low rank, of bands, and of points on a line."""
+"""Kernels of iterations, of a diagonal plus a low rank, of bands, of points on a line, and Toeplitz ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from calibration.timing_graph import Array, TimingGraph, normal, ops
 
@@ -181,6 +182,20 @@ STRUCTURED = (
         "vmmvvcm",
         lambda *inputs: ops().QuasiseparableSolve()(*inputs),
         lambda g, n, k, m: (*_factored_on_line(g, n, k), np.ones(k, int), normal(g, n, m)),
+    ),
+    TimingGraph(
+        "toeplitz_factor",
+        "v",
+        lambda c: ops().ToeplitzFactor()(c)[-1],
+        lambda g, n: (np.exp(-0.3 * np.arange(n)),),
+        lambda c: np.linalg.slogdet(scipy.linalg.toeplitz(c))[1],
+    ),
+    TimingGraph(
+        "toeplitz_product",
+        "vm",
+        lambda c, X: ops().ToeplitzDot()(c, X),
+        lambda g, n, m: (normal(g, n), normal(g, n, m)),
+        lambda c, X: scipy.linalg.toeplitz(c) @ X,
     ),
     TimingGraph(
         "line_inverse",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log2
 from typing import Any
 
 import numpy as np
@@ -407,6 +408,25 @@ KERNELS: tuple[Kernel, ...] = (
         lambda n, k: n * k**2,
         panel=lambda n, k: n * k,
         length=lambda n, k: n,
+    ),
+    # The first column of the inverse of a Toeplitz matrix by Schur's recursion, a product with it by fast
+    # Fourier transforms.
+    _kernel(
+        "toeplitz_factor",
+        "n",
+        lambda n: 8 * n**2,
+        lambda n: 3 * n**1.5,
+        lambda n: 2 * n**1.5,
+        length=lambda n: n,
+    ),
+    _kernel(
+        "toeplitz_product",
+        "nm",
+        lambda n, m: 20 * n * (m + 1) * log2(2 * n + 2),
+        lambda n, m: 10 * n * (m + 1),
+        lambda n, m: 2 * n * m,
+        length=lambda n, m: n,
+        rhs=lambda n, m: n * m,
     ),
 )
 """Every kernel that can be priced. `call` and `node` are fixed costs; the rest exclude `call`."""

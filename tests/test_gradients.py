@@ -32,6 +32,8 @@ OF_PARTS = (
     "triangular",
     "banded",
     "quasiseparable",
+    "toeplitz",
+    "circulant",
     "known_inverse",
     "low_rank_update",
     "spectrum",

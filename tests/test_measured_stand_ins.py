@@ -102,6 +102,12 @@ STAND_INS = {
         Term("quasiseparable", (("n", 9), ("states", 2)), (("symmetric", True),)),
         symmetric=True,
     ),
+    "toeplitz": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("toeplitz", (("n", 9),), (("symmetric", True),)),
+        symmetric=True,
+    ),
+    "circulant": Problem((Request("solve", 2), Request("logdet", form="lu")), Term("circulant", (("n", 9),))),
     "known inverse": Problem(
         (Request("solve", 2), Request("solve", 1, True)), Term("known_inverse", (("n", 6),))
     ),

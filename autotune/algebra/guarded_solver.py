@@ -6,6 +6,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 
+from autotune.algebra.dense import Dense
 from autotune.algebra.guarded import either, guarded
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.solver import Solver
@@ -53,3 +54,26 @@ class DirectSolver(PlainSolver):
 
     def logdet(self):
         return super().logdet() if self.positive_definite else pt.linalg.slogdet(self.matrix)
+
+
+class WhereDefinite(WhereItHolds):
+    """Of a symmetric operator that may not be definite: PyTensor's dense routines where it is not."""
+
+    def __init__(self, solver: Solver, operator: Any, definite, before_autodiff: bool):
+        super().__init__(solver, _OfParts(operator), definite, operator.parts, before_autodiff)
+
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if checked or kind == "is_positive_definite":
+            return self.solver.answer(kind, rhs, transposed, checked)
+        return super().answer(kind, rhs, transposed, checked)
+
+
+class _OfParts(DirectSolver):
+    """The dense routines, with the cotangents of the parts of an operator."""
+
+    def __init__(self, operator: Any):
+        super().__init__(operator.to_dense(), False, True)
+        self.operator = operator
+
+    def logdet_pullback(self):
+        return self.operator.pullback(Dense(self.inverse().mT))

@@ -116,7 +116,7 @@ class Quasiseparable(Operator):
         return Quasiseparable(self.d + d, self.steps, self.c, self.rates, self.blocks)
 
     def pullback(self, cotangent):
-        own = getattr(cotangent, "onto_line", lambda operator: None)(self)
+        own = getattr(cotangent, "onto_parts", lambda operator: None)(self)
         if own is not None:
             d_bar, c_bar, rates_bar = own
             return [d_bar, self.steps.zeros_like(), c_bar, rates_bar]

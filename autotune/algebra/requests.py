@@ -267,8 +267,8 @@ class OuterCotangent:
         """The entries on the band of a banded operator."""
         return BandedOuter(**operator.band)(-self._weighted(self.left), self.right)
 
-    def onto_line(self, operator):
-        """The cotangents of what a covariance of points on a line is made of."""
+    def onto_parts(self, operator):
+        """The cotangents of the parts of an operator that takes them from two thin sides."""
         return operator.of_outer(-self._weighted(self.left), self.right)
 
     def congruence_diagonal(self, M):

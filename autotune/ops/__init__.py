@@ -31,6 +31,16 @@ from autotune.ops.quasiseparable import (
     QuasiseparableOuter,
     QuasiseparableSolve,
 )
+from autotune.ops.toeplitz import (
+    CirculantDot,
+    CirculantFactor,
+    CirculantOuter,
+    CirculantSolve,
+    ToeplitzDot,
+    ToeplitzFactor,
+    ToeplitzOuter,
+    ToeplitzSolve,
+)
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -54,6 +64,10 @@ __all__ = [
     "CholeskyOrLUInverse",
     "CholeskyOrLUSolve",
     "CholeskySolveMany",
+    "CirculantDot",
+    "CirculantFactor",
+    "CirculantOuter",
+    "CirculantSolve",
     "ExchangeSign",
     "FactorOrNaN",
     "FactorSlogdet",
@@ -74,6 +88,10 @@ __all__ = [
     "SharedCholesky",
     "SharedLU",
     "SymmetricRoot",
+    "ToeplitzDot",
+    "ToeplitzFactor",
+    "ToeplitzOuter",
+    "ToeplitzSolve",
     "are_many",
     "compile_all",
 ]

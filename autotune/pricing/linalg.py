@@ -72,6 +72,11 @@ def on_line(states: int, rhs: int | None = None) -> Rule:
     return rule
 
 
+def by_lengths(sized: SizedNode) -> Cost:
+    """An Op that says itself what it takes, of the lengths of its last input: (n,) or (n, m)."""
+    return cost(*sized.op.kernels(*sized.inputs[-1].shape))
+
+
 def solve(kernel: str, *, rhs: int = 1) -> Rule:
     """A routine on an n x n matrix and right-hand sides, input number ``rhs``, (n,) or (n, m)."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 STRUCTURES = (
     *("dense", "diagonal", "low_rank", "triangular", "banded", "known_inverse", "pencil"),
-    *("quasiseparable", "kronecker_noise", "kronecker", "block_diagonal", "product", "congruence", "inverse"),
+    *("quasiseparable", "toeplitz", "circulant", "kronecker_noise", "kronecker", "block_diagonal"),
+    *("product", "congruence", "inverse"),
 )
 """The structures that are known: one more is a file of its name in `autotune.algebra` and an entry here."""
 

@@ -45,6 +45,20 @@ class Pair:
 
     terms: dict[tuple[int, int], Sum]
 
+    def of_difference(self) -> tuple[int, Sum, Sum] | None:
+        """``(p, a, b)`` of ``a (x - y)^p + b``, p 1 or 2; None if it is something else."""
+        terms = {powers: c for powers, c in self.terms.items() if c and powers != (0, 0)}
+        power = max(map(sum, terms), default=0)
+        a = terms.get((power, 0), {})
+        minus = times(number(-1.0), a)
+        alike = (
+            {(2, 0): a, (0, 2): a, (1, 1): times(number(2.0), minus)}
+            if power == 2
+            else {(1, 0): a, (0, 1): minus}
+        )
+        same = terms.keys() == alike.keys() and all(_close(terms[k], alike[k]) for k in alike)
+        return (power, a, self.terms.get((0, 0), {})) if same else None
+
 
 @dataclass
 class Kernel:
@@ -253,8 +267,8 @@ class LineReader:
     def _set_axis(self, x) -> None:
         """The points; polynomials are of the centred and scaled coordinate, from -1 to 1."""
         self.x = x.astype(float)
-        middle, self._half = (x.max() + x.min()) / 2, max(float(x.max() - x.min()) / 2, 1e-300)
-        self._powers = np.vander((self.x - middle) / self._half, DEGREE + 1, increasing=True)
+        middle, self.half = (x.max() + x.min()) / 2, max(float(x.max() - x.min()) / 2, 1e-300)
+        self._powers = np.vander((self.x - middle) / self.half, DEGREE + 1, increasing=True)
 
     def _constant_matrix(self, M) -> Pair | Kernel | None:
         """A multiple of ``|x_i - x_j|``, or of its square."""
@@ -344,12 +358,8 @@ class LineReader:
             }
             c = found.terms.get((NO_DECAY, 2), {})
             return c if not other and is_nonnegative(c) else None
-        terms = {powers: c for powers, c in found.terms.items() if c and powers != (0, 0)}
-        c = terms.get((2, 0), {})
-        same = {(2, 0): c, (0, 2): c, (1, 1): times(number(-2.0), c)}
-        if terms.keys() != same.keys() or not all(_close(terms[k], same[k]) for k in same):
-            return None
-        return times(c, number(self._half**-2)) if is_nonnegative(c) else None
+        power, c, _ = found.of_difference() or (0, {}, {})
+        return times(c, number(self.half**-2)) if power == 2 and is_nonnegative(c) else None
 
     # -- functions of the distance ----------------------------------------------------------------------
 
@@ -369,11 +379,10 @@ class LineReader:
         """``abs(s (x_i - x_j))``"""
         if isinstance(found, Kernel):
             return None
-        terms = {powers: c for powers, c in found.terms.items() if c}
-        c = terms.get((1, 0), {})
-        if terms.keys() != {(1, 0), (0, 1)} or not _close(terms[0, 1], times(number(-1.0), c)):
+        power, c, added = found.of_difference() or (0, {}, {})
+        if power != 1 or added:
             return None
-        scale = self.scalars.made("abs", times(c, number(1 / self._half)))
+        scale = self.scalars.made("abs", times(c, number(1 / self.half)))
         return Kernel({(NO_DECAY, 1): scale}, pt.constant(0.0))
 
     def _exponential(self, found) -> Kernel | None:

@@ -34,6 +34,7 @@ from autotune.read.contractions import (
     diagonal_of,
 )
 from autotune.read.factors import scalar_of, split_factors, split_multiple
+from autotune.read.lags import LagReader
 from autotune.read.line import LineReader
 from autotune.read.noise import kronecker_noise
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
@@ -83,6 +84,7 @@ class Recogniser(Terms):
             found = (
                 self._kronecker_noise(dense.matrix)
                 or pencil_of(dense.matrix, self.terms, self.compile_budget)
+                or LagReader(self.terms).operator(dense.matrix)
                 or self._of_fewer_points(dense.matrix)
                 or self._updated(dense.matrix)
                 or self._multiple(dense.matrix)

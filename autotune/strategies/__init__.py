@@ -7,6 +7,7 @@ from autotune.strategies.base import No, Solver, Strategy, System, Work
 from autotune.strategies.cg import ConjugateGradientsStrategy
 from autotune.strategies.cholesky import CholeskyStrategy
 from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
+from autotune.strategies.circulant import CirculantStrategy
 from autotune.strategies.diagonal import DiagonalStrategy
 from autotune.strategies.keep import KeepStrategy
 from autotune.strategies.known_inverse import KnownInverseStrategy
@@ -16,6 +17,7 @@ from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
 from autotune.strategies.quasiseparable import QuasiseparableStrategy
 from autotune.strategies.spectrum import SpectrumStrategy
+from autotune.strategies.toeplitz import ToeplitzStrategy
 from autotune.strategies.triangular import TriangularStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
 
@@ -33,6 +35,8 @@ STRATEGIES: tuple[Strategy, ...] = (
     TriangularStrategy(),
     BandedStrategy(),
     QuasiseparableStrategy(),
+    ToeplitzStrategy(),
+    CirculantStrategy(),
     KnownInverseStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )

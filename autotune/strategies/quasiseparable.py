@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from autotune.algebra.dense import Dense
-from autotune.algebra.guarded_solver import DirectSolver, WhereItHolds
+from autotune.algebra.guarded_solver import WhereDefinite
 from autotune.algebra.solver import Solver
 from autotune.ops import QuasiseparableFactor, QuasiseparableLogdetPullback, QuasiseparableSolve
 from autotune.problem import GRADIENT_KINDS, REQUEST_KINDS, Problem, known
@@ -53,25 +52,7 @@ class QuasiseparableStrategy(Strategy):
         fast = QuasiseparableSolver(operator)
         if system.positive_definite:
             return fast
-        return WhereDefinite(fast, _Direct(operator), fast.sign > 0, operator.parts, system.before_autodiff)
-
-
-class WhereDefinite(WhereItHolds):
-    """Of a matrix that may not be positive definite: PyTensor's dense routines where it is not."""
-
-    def answer(self, kind, rhs=None, transposed=False, checked=False):
-        if checked or kind == "is_positive_definite":
-            return self.solver.answer(kind, rhs, transposed, checked)
-        return super().answer(kind, rhs, transposed, checked)
-
-
-class _Direct(DirectSolver):
-    def __init__(self, operator):
-        super().__init__(operator.to_dense(), False, True)
-        self.operator = operator
-
-    def logdet_pullback(self):
-        return self.operator.pullback(Dense(self.inverse().mT))
+        return WhereDefinite(fast, operator, fast.sign > 0, system.before_autodiff)
 
 
 class QuasiseparableSolver(Solver):

@@ -14,7 +14,14 @@ import pytest
 from pytensor.tensor.blockwise import Blockwise
 
 import autotune.ops as ops
-from autotune.ops import core_banded, core_cholesky_or_lu, core_preconditioner, core_quasiseparable, lowrank
+from autotune.ops import (
+    core_banded,
+    core_cholesky_or_lu,
+    core_preconditioner,
+    core_quasiseparable,
+    core_schur,
+    lowrank,
+)
 
 N, K, M = 6, 2, 3
 _rng = np.random.default_rng(0)
@@ -43,6 +50,8 @@ STEPS, COEFFICIENTS = np.full(N, 0.5), np.array([0.4, 0.2, 0.3, 0.1])
 RATES = np.array([1.0, 0.6, 2.0])
 BLOCKS = np.array([2, 1, 1]), np.array([0, 1, 0])
 LINE = STEPS, COEFFICIENTS, RATES, *BLOCKS
+COLUMN = np.exp(-np.arange(N))
+INVERSE_COLUMN = core_schur.factor(COLUMN)[0]
 LINE_FACTOR = core_quasiseparable.factor(D, *LINE)[:3]
 
 # Of every Op: an instance, and inputs that it accepts.
@@ -77,6 +86,14 @@ CASES = {
     "QuasiseparableLogdetPullback": (ops.QuasiseparableLogdetPullback(), [*LINE_FACTOR, *LINE]),
     "QuasiseparableDot": (ops.QuasiseparableDot(), [D, *LINE, B]),
     "QuasiseparableOuter": (ops.QuasiseparableOuter(), [B, B, *LINE]),
+    "ToeplitzFactor": (ops.ToeplitzFactor(), [COLUMN]),
+    "ToeplitzSolve": (ops.ToeplitzSolve(), [COLUMN, INVERSE_COLUMN, B]),
+    "ToeplitzDot": (ops.ToeplitzDot(), [COLUMN, B]),
+    "ToeplitzOuter": (ops.ToeplitzOuter(), [B, B]),
+    "CirculantFactor": (ops.CirculantFactor(), [COLUMN]),
+    "CirculantSolve": (ops.CirculantSolve(), [COLUMN, B]),
+    "CirculantDot": (ops.CirculantDot(), [COLUMN, B]),
+    "CirculantOuter": (ops.CirculantOuter(), [B, B]),
     "SymmetricRoot": (ops.SymmetricRoot(), [SPD]),
     "BlockCG": (
         ops.BlockCG(),
@@ -97,6 +114,12 @@ FREE = {
     "BandedDot": {(1, 1)},
     "QuasiseparableSolve": {(6, 1)},
     "QuasiseparableDot": {(6, 1)},
+    "ToeplitzFactor": {(0, 0)},
+    "ToeplitzSolve": {(2, 1)},
+    "ToeplitzDot": {(1, 1)},
+    "CirculantFactor": {(0, 0)},
+    "CirculantSolve": {(1, 1)},
+    "CirculantDot": {(1, 1)},
     "CholeskyOrLUSolve": {(3, 1)},
     "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
