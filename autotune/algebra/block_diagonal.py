@@ -51,7 +51,7 @@ class BlockDiagonal(Composite):
 
     def matmul(self, x):
         orders = [child.operator.order for child in self.children]
-        rows = zip(self.children, _split(x, orders), strict=True)
+        rows = zip(self.children, split_rows(x, orders), strict=True)
         return pt.concatenate([child.operator.matmul(own) for child, own in rows], axis=0)
 
     @staticmethod
@@ -72,7 +72,7 @@ class BlockDiagonal(Composite):
 
 class BlockDiagonalSolver(CompositeSolver):
     def solve(self, rhs, transposed=False):
-        rows = enumerate(_split(rhs, self.orders))
+        rows = enumerate(split_rows(rhs, self.orders))
         return pt.concatenate([self.ask(place, "solve", own, transposed)[0] for place, own in rows], axis=0)
 
     def logdet(self):
@@ -102,6 +102,6 @@ def _blocks(var) -> list:
     return [var]
 
 
-def _split(x, orders) -> list:
+def split_rows(x, orders) -> list:
     """The rows of each block. More or fewer rows than the orders add up to are refused."""
     return pt.split(x, splits_size=orders, n_splits=len(orders), axis=0)

@@ -11,6 +11,27 @@ from autotune.algebra.guarded import either, guarded
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.solver import Solver
 
+# Of the right-hand sides that tell at run time whether a part may be solved with.
+FREQUENCIES = (0.7, 1.1, 1.9)
+PROBES = len(FREQUENCIES)
+# How many times larger than the solution of the whole that of a part may be: so much accuracy is lost.
+MOST_GROWTH = 10.0
+
+
+def probes(n, dtype):
+    """Columns with entries of all sizes and signs, the same in every run."""
+    rows = pt.arange(1, n + 1)
+    return pt.stack([pt.sin(frequency * rows * rows).astype(dtype) for frequency in FREQUENCIES], axis=1)
+
+
+def cancels_little(of_part, of_whole) -> Any:
+    """Whether the solutions of a part are not much larger than those of the whole, which are made of them.
+
+    They are where the part is singular, or much closer to it than the whole.
+    """
+    part, whole = (pt.abs(x).sum(axis=-2) for x in (of_part, of_whole))
+    return pt.all(part <= MOST_GROWTH * whole)
+
 
 class GuardedSolver(Solver):
     """Answers where ``accepted``, a number, is true; those of ``direct`` elsewhere.

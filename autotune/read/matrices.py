@@ -29,6 +29,7 @@ from autotune.algebra.pencil import Pencil
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
 from autotune.read.bands import BandReader
+from autotune.read.blocks import blocks_of
 from autotune.read.chains import chain_of
 from autotune.read.contractions import (
     diagonal_of,
@@ -157,7 +158,7 @@ class Recogniser(Terms):
                 return _scaled_operator(self.composite(inner), 1.0 / scalar_of(divisor).astype(var.dtype))
         found = (cls.read(var, self.part) for cls in STRUCTURES if issubclass(cls, Composite))
         whole = next((operator for operator in found if operator is not None), None)
-        return whole or self._on_a_grid(var) or self._factorised(var)
+        return whole or blocks_of(var, self) or self._on_a_grid(var) or self._factorised(var)
 
     def _on_a_grid(self, var) -> Kronecker | None:
         factors = on_a_grid(var)

@@ -13,7 +13,7 @@ import numpy as np
 import pytensor.scalar as ps
 from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.graph.basic import Constant
-from pytensor.tensor.basic import AllocDiag, Eye
+from pytensor.tensor.basic import AllocDiag, Eye, Join
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.linalg.inverse import MatrixInverse
@@ -26,6 +26,7 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor
 from autotune.algebra.marks import Mark
 from autotune.read.factors import same, split_factors
 from autotune.read.groups import indexed_alike, placed_alike
+from autotune.read.joins import grid_of
 
 COMMUTATIVE = (ps.Mul, ps.ScalarMaximum, ps.ScalarMinimum, ps.EQ, ps.AND, ps.OR)
 # Of a difference these are the same as of the difference the other way round.
@@ -100,6 +101,9 @@ class Symmetry:
                 return ("kron", *(self.form(i, transposed) for i in factors))
             case (AllocDiag(offset=0), v) if v.type.ndim == 1:
                 return ("diagonal", self._leaf(v))
+            case (Join(), *_) if (grid := grid_of(var)) is not None:
+                rows = zip(*grid, strict=True) if transposed else grid
+                return ("blocks", len(grid), *(self.form(block, transposed) for row in rows for block in row))
             case (Eye(), rows, columns, Constant() as k) if same(rows, columns) and not k.data.any():
                 return ("symmetric", self._leaf(var))
         if var.type.ndim == 2 and _solved(var) is not None:

@@ -44,8 +44,8 @@ def answering(name, decision, system, matrix=None) -> Solver:
         return OntoParts(chosen.solver(dense, options_of(decision)), parts)
     if decision.parts and chosen.parts(decision.problem):
         operator = chosen.reduced(system.operator.unmarked, decision.problem)
-        pairs = zip(operator.children, decision.parts, strict=True)
-        system = replace(system, operator=operator, solvers=_part_solvers(pairs))
+        solvers = _part_solvers(operator.children, decision.parts)
+        system = replace(system, operator=operator, solvers=solvers)
     return chosen.solver(system, options_of(decision))
 
 
@@ -62,11 +62,15 @@ class OntoParts(Solver):
         return self.operator.pullback(Dense(inverse.mT))
 
 
-def _part_solvers(pairs) -> tuple[Solver, ...]:
-    """What answers for each part; a matrix that occurs twice, as in ``A kron A``, is set up once."""
+def _part_solvers(children, decisions) -> tuple[Solver, ...]:
+    """What answers for each part; a matrix that occurs twice, as in ``A kron A``, is set up once.
+
+    A part may be a function of what answers for those before it, of whose answers it is made.
+    """
     made: dict[Any, Solver] = {}
-    keys = []
-    for part, decision in pairs:
+    keys: list[Any] = []
+    for child, decision in zip(children, decisions, strict=True):
+        part = child([made[key] for key in keys]) if callable(child) else child
         key = (part.signature, part.operator.parts, decision.assignment, options_of(decision))
         keys.append(key)
         if key not in made:
@@ -109,8 +113,9 @@ def _requested(name, decision, operator, carried, path, facts, matrix=None) -> S
     chosen = strategy(name)
     if decision.parts and chosen.parts(decision.problem):
         operator = chosen.reduced(operator.unmarked, decision.problem)
-        solvers = []
-        for place, (part, own) in enumerate(zip(operator.children, decision.parts, strict=True)):
+        solvers: list[Solver] = []
+        for place, (child, own) in enumerate(zip(operator.children, decision.parts, strict=True)):
+            part = child(solvers) if callable(child) else child
             known = {"positive_definite": part.positive_definite, "symmetric": part.symmetric}
             solvers.append(_requested_part(own, part.operator, carried, (*path, place), known))
         return chosen.solver(System(operator, solvers=tuple(solvers), before_autodiff=True, **facts), None)

@@ -1,6 +1,7 @@
 """The ways to serve a problem, one a file, and their registry: adding one is a file and an entry here."""
 
 from autotune.algebra import STRUCTURES
+from autotune.algebra.blocks import Blocks
 from autotune.algebra.composite import Composite
 from autotune.strategies.banded import BandedStrategy
 from autotune.strategies.base import No, Solver, Strategy, System, Work
@@ -9,6 +10,7 @@ from autotune.strategies.cholesky import CholeskyStrategy
 from autotune.strategies.cholesky_or_lu import CholeskyOrLUStrategy
 from autotune.strategies.circulant import CirculantStrategy
 from autotune.strategies.diagonal import DiagonalStrategy
+from autotune.strategies.elimination import EliminationStrategy
 from autotune.strategies.keep import KeepStrategy
 from autotune.strategies.known_inverse import KnownInverseStrategy
 from autotune.strategies.lanczos import LanczosStrategy
@@ -38,7 +40,9 @@ STRATEGIES: tuple[Strategy, ...] = (
     ToeplitzStrategy(),
     CirculantStrategy(),
     KnownInverseStrategy(),
-    *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
+    EliminationStrategy(0),
+    EliminationStrategy(1),
+    *(PartsStrategy(s) for s in STRUCTURES if issubclass(s, Composite) and s is not Blocks),
 )
 
 __all__ = ["STRATEGIES", "No", "Solver", "Strategy", "System", "Work"]

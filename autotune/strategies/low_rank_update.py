@@ -9,17 +9,12 @@ from typing import Any
 import pytensor.tensor as pt
 
 from autotune.algebra.composite import Part, part_problem
-from autotune.algebra.guarded_solver import DirectSolver, GuardedSolver
+from autotune.algebra.guarded_solver import PROBES, DirectSolver, GuardedSolver, cancels_little, probes
 from autotune.algebra.low_rank import LowRank, repeated_for, scale_columns
 from autotune.problem import Problem, Request, Term, known
 from autotune.strategies.base import No, Strategy, System, Work, dense_bytes, times
 from cost_models import call
 
-# Of the right-hand sides that tell at run time whether the base may be solved with.
-FREQUENCIES = (0.7, 1.1, 1.9)
-PROBES = len(FREQUENCIES)
-# How many times larger than the solution of the whole that of the base may be: so much accuracy is lost.
-MOST_GROWTH = 10.0
 # The kernels of the value, and again for the cotangents on both sides of them.
 WITH_GRADIENT = 3
 
@@ -161,13 +156,11 @@ class LowRankUpdateSolver(GuardedSolver):
         self.direct = DirectSolver(dense, system.positive_definite, system.symmetric)
         self.U, self.c, self.V = update.low_rank.U, update.low_rank.c, update.low_rank.V
         k = self.U.shape[-1]
-        probes = repeated_for(self.U, _probes(self.U.shape[-2], self.U.dtype), 2)
-        columns = self._base("solve", pt.concatenate([self.U, probes], axis=-1))
+        known = repeated_for(self.U, probes(self.U.shape[-2], self.U.dtype), 2)
+        columns = self._base("solve", pt.concatenate([self.U, known], axis=-1))
         self.Z, of_probes = columns[..., :k], columns[..., k:]
         self.S = pt.eye(k, dtype=self.U.dtype) + self._weighted(self.V.mT @ self.Z)
-        solved = self._corrected(of_probes)
-        grown = pt.abs(of_probes).sum(axis=-2) <= MOST_GROWTH * pt.abs(solved).sum(axis=-2)
-        self.accepted = pt.all(grown)
+        self.accepted = cancels_little(of_probes, self._corrected(of_probes))
         if update.by_factor and "nonnegative_weights" not in update.low_rank.facts:
             self.accepted = pt.all(self.c >= 0) & self.accepted
 
@@ -215,9 +208,3 @@ class LowRankUpdateSolver(GuardedSolver):
     def is_positive_definite(self):
         """Of a base that has a Cholesky factor, plus a term that is semidefinite."""
         return pt.ones_like(self.S, dtype="bool").all(axis=(-2, -1))
-
-
-def _probes(n, dtype):
-    """Columns with entries of all sizes and signs, the same in every run."""
-    rows = pt.arange(1, n + 1)
-    return pt.stack([pt.sin(frequency * rows * rows).astype(dtype) for frequency in FREQUENCIES], axis=1)
