@@ -31,6 +31,7 @@ from autotune.ops.quasiseparable import (
     QuasiseparableOuter,
     QuasiseparableSolve,
 )
+from autotune.ops.sparse import SparseDot, SparseFactor, SparseLogdetPullback, SparseOuter, SparseSolve
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -73,6 +74,11 @@ __all__ = [
     "QuasiseparableSolve",
     "SharedCholesky",
     "SharedLU",
+    "SparseDot",
+    "SparseFactor",
+    "SparseLogdetPullback",
+    "SparseOuter",
+    "SparseSolve",
     "SymmetricRoot",
     "are_many",
     "compile_all",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 STRUCTURES = (
-    *("dense", "diagonal", "low_rank", "triangular", "banded", "known_inverse", "pencil"),
+    *("dense", "diagonal", "low_rank", "triangular", "banded", "sparse", "known_inverse", "pencil"),
     *("quasiseparable", "kronecker_noise", "kronecker", "block_diagonal", "product", "congruence", "inverse"),
 )
 """The structures that are known: one more is a file of its name in `autotune.algebra` and an entry here."""

@@ -15,6 +15,7 @@ from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
 from autotune.strategies.quasiseparable import QuasiseparableStrategy
+from autotune.strategies.sparse_ldl import SparseLDLStrategy
 from autotune.strategies.spectrum import SpectrumStrategy
 from autotune.strategies.triangular import TriangularStrategy
 from autotune.strategies.woodbury import WoodburyStrategy
@@ -33,6 +34,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     TriangularStrategy(),
     BandedStrategy(),
     QuasiseparableStrategy(),
+    SparseLDLStrategy(),
     KnownInverseStrategy(),
     *(PartsStrategy(structure) for structure in STRUCTURES if issubclass(structure, Composite)),
 )
