@@ -73,7 +73,7 @@ def grid(kernel: str, quick: bool) -> list[Dims]:
         shapes = product(square, columns)
     elif kernel.startswith("low_rank"):
         shapes = _low_rank(len(found.dims), quick)
-    elif kernel.startswith(("band_", "line_")):
+    elif kernel.startswith(("band_", "line_", "sparse_")):
         shapes = _bands(len(found.dims), quick, most=8 if kernel.startswith("line_") else 64)
     else:
         sides = _SIDES_QUICK if quick else _SIDES_FULL

@@ -380,6 +380,39 @@ KERNELS: tuple[Kernel, ...] = (
         panel=lambda n, b: n * b,
         length=lambda n, b: n,
     ),
+    # A sparse symmetric matrix, by the root mean square b of the entries in a column of its factor: the
+    # factor, a solve, the inverse on the pattern.
+    _kernel(
+        "sparse_factor",
+        "nb",
+        lambda n, b: n * (b**2 + 2 * b),
+        lambda n, b: 3 * n * (b + 1),
+        lambda n, b: n * (b + 1),
+        like=_OWN_LOOPS,
+        panel=lambda n, b: n * b,
+        length=lambda n, b: n,
+    ),
+    _kernel(
+        "sparse_solve",
+        "nbm",
+        lambda n, b, m: 4 * n * b * m,
+        lambda n, b, m: n * (b + 1) + 2 * n * m,
+        lambda n, b, m: n * m,
+        like=_OWN_LOOPS,
+        panel=lambda n, b, m: n * b,
+        length=lambda n, b, m: n,
+        rhs=lambda n, b, m: n * m,
+    ),
+    _kernel(
+        "sparse_inverse",
+        "nb",
+        lambda n, b: 2 * n * b**2,
+        lambda n, b: 3 * n * (b + 1),
+        lambda n, b: n * (b + 1),
+        like=_OWN_LOOPS,
+        panel=lambda n, b: n * b,
+        length=lambda n, b: n,
+    ),
     # Points on a line with k states: a factor, a solve, the factor differentiated.
     _kernel(
         "line_factor",

@@ -30,7 +30,7 @@ from autotune.algebra.pencil import basis_of
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.registry import operator_from, part_axes
 from autotune.algebra.solver import Solver
-from autotune.ops import BandedOuter
+from autotune.ops import BandedOuter, SparseOuter
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,11 @@ class OuterCotangent:
     def onto_bands(self, operator):
         """The entries on the band of a banded operator."""
         return BandedOuter(**operator.band)(-self._weighted(self.left), self.right)
+
+    def onto_sparse(self, operator):
+        """The entries on the pattern of a sparse operator."""
+        _, *places = operator.pattern.constants
+        return SparseOuter()(-self._weighted(self.left), self.right, *places)
 
     def onto_parts(self, operator):
         """The cotangents of the parts of an operator that takes them from two thin sides."""

@@ -41,6 +41,7 @@ from autotune.ops.toeplitz import (
     ToeplitzOuter,
     ToeplitzSolve,
 )
+from autotune.ops.sparse import SparseDot, SparseFactor, SparseLogdetPullback, SparseOuter, SparseSolve
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,
@@ -87,6 +88,11 @@ __all__ = [
     "QuasiseparableSolve",
     "SharedCholesky",
     "SharedLU",
+    "SparseDot",
+    "SparseFactor",
+    "SparseLogdetPullback",
+    "SparseOuter",
+    "SparseSolve",
     "SymmetricRoot",
     "ToeplitzDot",
     "ToeplitzFactor",

@@ -13,9 +13,9 @@ from pytensor.tensor.basic import as_tensor_variable, cast
 from pytensor.tensor.linalg.dtype_utils import linalg_output_dtype
 from pytensor.tensor.variable import TensorVariable
 
-DIRECT, LOW_RANK, ITERATIVE, BANDED, QUASISEPARABLE, TOEPLITZ = FAMILIES = (
+DIRECT, LOW_RANK, ITERATIVE, BANDED, QUASISEPARABLE, TOEPLITZ, SPARSE = FAMILIES = (
     *("numba_dispatch", "numba_low_rank", "numba_iterative", "numba_banded", "numba_quasiseparable"),
-    "numba_toeplitz",
+    *("numba_toeplitz", "numba_sparse"),
 )
 """The modules with the Numba implementations of the Ops."""
 

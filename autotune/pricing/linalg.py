@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from pytensor.graph.basic import Constant
 from pytensor.tensor.blockwise import Blockwise
 
 from autotune.ops.banded import BandedFactor
 from autotune.ops.cholesky_or_lu import CholeskyOrLU, CholeskyOrLUInverse, CholeskyOrLUSolve, FactorSlogdet
+from autotune.ops.core_sparse import HEIGHT
 from autotune.ops.gram import Gram
 from autotune.ops.inverse import CholeskySolveMany
 from autotune.ops.woodbury import LowRankFactor, LowRankInverseDiagonal, LowRankSolve, SymmetricRoot
@@ -57,6 +59,24 @@ def on_band(rhs: int | None = None) -> Rule:
         return cost(*sized.op.kernels(n, m))
 
     return rule
+
+
+def on_pattern(kernel: str, rhs: int | None = None) -> Rule:
+    """An Op on a sparse matrix, by its plan, the last input; ``rhs``: the input (n, m) of right-hand sides."""
+
+    def rule(sized: SizedNode) -> Cost:
+        plan = sized.node and sized.node.inputs[-1]
+        if not isinstance(plan, Constant):
+            raise Unknown("the pattern of a sparse matrix is no constant")
+        columns = {} if rhs is None else {"m": sized.inputs[rhs].length(-1)}
+        return cost(call(kernel, n=int(plan.data[0]), b=int(plan.data[HEIGHT]), **columns))
+
+    return rule
+
+
+def on_entries(rhs: int) -> Rule:
+    """A product with a sparse matrix, by its places, the last input."""
+    return lambda sized: cost(*sized.op.kernels(sized.inputs[-1].length(-1), sized.inputs[rhs].length(-1)))
 
 
 def on_line(states: int, rhs: int | None = None) -> Rule:

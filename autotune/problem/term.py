@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 STRUCTURES = (
-    *("dense", "diagonal", "low_rank", "triangular", "banded", "known_inverse", "pencil"),
+    *("dense", "diagonal", "low_rank", "triangular", "banded", "sparse", "known_inverse", "pencil"),
     *("quasiseparable", "toeplitz", "circulant", "kronecker_noise", "kronecker", "block_diagonal"),
     *("product", "congruence", "inverse", "block_triangular", "blocks"),
 )

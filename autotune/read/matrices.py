@@ -40,9 +40,14 @@ from autotune.read.line import LineReader
 from autotune.read.noise import kronecker_noise
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
 from autotune.read.points import on_a_grid, replicated
+from autotune.read.sparse import SparseReader
 from autotune.read.terms import Terms, is_square, minus_one, scaled
 from autotune.read.triangles import is_triangular
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
+
+
+LOOPS = 8
+"""Time of an operation in a sparse factor, and what belongs to it, in those of a product with a matrix."""
 
 
 class Recogniser(Terms):
@@ -51,6 +56,7 @@ class Recogniser(Terms):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self._bands = BandReader(self.terms, lambda var: self._holds("symmetric", var))
+        self._sparse = SparseReader(self.terms, lambda var: self._holds("symmetric", var))
 
     def operator(self, matrix) -> Operator:
         """The operator of ``matrix``: a ``Sum`` of ``Dense``, ``Diagonal``, ``LowRank`` when it is read so.
@@ -81,10 +87,14 @@ class Recogniser(Terms):
         if line is not None:
             return line
         terms = self.terms(matrix)
+        if not terms or any(map(_is_wide, terms)):
+            found = self._sparse.sparse(dense.matrix) if terms else None
+            if found is not None:
+                return found
         if not terms:
             found = (
                 self._kronecker_noise(dense.matrix)
-                or pencil_of(dense.matrix, self.terms, self.compile_budget)
+                or self._of_constants(dense.matrix)
                 or LagReader(self.terms).operator(dense.matrix)
                 or self._of_fewer_points(dense.matrix)
                 or self._updated(dense.matrix)
@@ -118,6 +128,13 @@ class Recogniser(Terms):
         wide = n is not None and max(banded.lower, banded.upper) ** 2 > n
         pencil = pencil_of(matrix, self.terms, self.compile_budget) if wide else None
         return pencil or banded
+
+    def _of_constants(self, matrix) -> Operator | None:
+        """A sparse matrix, or a pencil of constants, if a product with that takes less work."""
+        sparse = self._sparse.sparse(matrix)
+        height, n = (0, 0) if sparse is None else (sparse.pattern.height, sparse.pattern.n)
+        pencil = pencil_of(matrix, self.terms, self.compile_budget) if LOOPS * height**2 >= n else None
+        return pencil or sparse
 
     def _batch(self, matrices) -> Operator | None:
         """A batch of diagonal matrices plus low rank, else None."""
@@ -322,6 +339,11 @@ def _is_thin_column(term) -> bool:
         return False
     rows, columns = term.U.type.shape
     return columns is not None and (rows is None or 2 * columns < rows)
+
+
+def _is_wide(term) -> bool:
+    """Whether it is of low rank by name only: of half as many columns as rows, or more."""
+    return isinstance(term, LowRank) and not _is_thin_column(term)
 
 
 def _scaled_operator(operator, s):

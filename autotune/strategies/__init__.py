@@ -18,6 +18,7 @@ from autotune.strategies.low_rank_update import LowRankUpdateStrategy
 from autotune.strategies.lu import LUStrategy
 from autotune.strategies.parts import PartsStrategy
 from autotune.strategies.quasiseparable import QuasiseparableStrategy
+from autotune.strategies.sparse_ldl import SparseLDLStrategy
 from autotune.strategies.spectrum import SpectrumStrategy
 from autotune.strategies.toeplitz import ToeplitzStrategy
 from autotune.strategies.triangular import TriangularStrategy
@@ -39,6 +40,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     QuasiseparableStrategy(),
     ToeplitzStrategy(),
     CirculantStrategy(),
+    SparseLDLStrategy(),
     KnownInverseStrategy(),
     EliminationStrategy(0),
     EliminationStrategy(1),

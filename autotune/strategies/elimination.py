@@ -170,7 +170,9 @@ class Elimination:
             B = pt.concatenate([B, probes(self.orders[0], B.dtype)], axis=1)
         checked = self.checked and not self.first.positive_definite
         [solved] = solvers[0].answer("solve", B, False, checked)
-        self.W, self.of_probes = (solved[:, :columns], solved[:, columns:]) if self.guarded else (solved, None)
+        self.W, self.of_probes = (
+            (solved[:, :columns], solved[:, columns:]) if self.guarded else (solved, None)
+        )
         D = self.blocks.children[1].operator.to_dense()
         self.rest = Part(Dense(D - self.blocks.C @ self.W), self.definite, self.symmetric)
         return self.rest
