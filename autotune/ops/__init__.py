@@ -31,6 +31,7 @@ from autotune.ops.quasiseparable import (
     QuasiseparableOuter,
     QuasiseparableSolve,
 )
+from autotune.ops.sparse import SparseDot, SparseFactor, SparseLogdetPullback, SparseOuter, SparseSolve
 from autotune.ops.toeplitz import (
     CirculantDot,
     CirculantFactor,
@@ -41,7 +42,6 @@ from autotune.ops.toeplitz import (
     ToeplitzOuter,
     ToeplitzSolve,
 )
-from autotune.ops.sparse import SparseDot, SparseFactor, SparseLogdetPullback, SparseOuter, SparseSolve
 from autotune.ops.woodbury import (
     FACTOR_FIELDS,
     LowRankFactor,

@@ -45,7 +45,6 @@ from autotune.read.terms import Terms, is_square, minus_one, scaled
 from autotune.read.triangles import is_triangular
 from autotune.read.views import drop_leading_ones, marks_of, strip_view
 
-
 LOOPS = 8
 """Time of an operation in a sparse factor, and what belongs to it, in those of a product with a matrix."""
 
