@@ -8,7 +8,10 @@ from pathlib import Path
 
 # Read when PyTensor is imported. Its own C code is not ours: a test of it takes a compiler, and seconds.
 os.environ["PYTENSORRC"] = os.devnull
-os.environ["PYTENSOR_FLAGS"] = ",".join(filter(None, [os.environ.get("PYTENSOR_FLAGS"), "cxx="]))
+# Where variables were made is not asked, and takes time.
+os.environ["PYTENSOR_FLAGS"] = ",".join(
+    filter(None, [os.environ.get("PYTENSOR_FLAGS"), "cxx=", "traceback__limit=0"])
+)
 
 import pytest
 from hypothesis import settings

@@ -175,7 +175,7 @@ def test_a_density_and_its_gradient_make_nothing_square(form):
 
 @pytest.mark.parametrize("form", ["RW2 + diagonal", pytest.param("three diagonals", marks=pytest.mark.slow)])
 def test_numba(form):
-    loss = loss_of(requests(FORMS[form]).values())
+    loss = density(FORMS[form])
     outputs = [loss, *pt.grad(loss, INPUTS, disconnected_inputs="ignore")]
     mine, plain = compile_with(INPUTS, outputs, ON_BAND, base="NUMBA"), compile_plain(INPUTS, outputs)
     assert_equal(mine(*VALUES.values()), plain(*VALUES.values()))

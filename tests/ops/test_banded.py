@@ -5,6 +5,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import scipy.linalg
+from helpers import in_turn
 from pytensor.gradient import verify_grad
 
 from autotune.ops import (
@@ -116,7 +117,7 @@ def test_what_numpy_finds(n, lower, upper, kind):
     assert_close(found, by_numpy(A, B, C, band), 1e-9)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", in_turn(["float64", "float32"]))
 @pytest.mark.parametrize(
     ("lower", "upper", "kind"), [(1, 1, "definite"), (3, 3, "definite"), (2, 5, "general")]
 )
