@@ -20,17 +20,9 @@ SOLVE, LOGDET = Request("solve", 1, form="pos"), Request("logdet", form="lu")
 DENSE = Problem(requests=(SOLVE, LOGDET), term=dense(1000), positive_definite=True, symmetric=True)
 LOW_RANK = replace(DENSE, term=diagonal_plus_low_rank(1000, 5))
 FIRST_NAMES = ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury", "cg", "lanczos", "diagonal"]
-FIRST_NAMES += [
-    "low_rank_update",
-    "spectrum",
-    "triangular",
-    "banded",
-    "quasiseparable",
-    "toeplitz",
-    "circulant",
-]
-FIRST_NAMES += ["known_inverse"]
-FIRST_NAMES += ["kronecker", "block_diagonal", "product", "congruence", "inverse"]
+FIRST_NAMES += ["low_rank_update", "spectrum", "triangular", "banded", "quasiseparable", "toeplitz"]
+FIRST_NAMES += ["circulant", "known_inverse", "eliminate_first", "eliminate_last"]
+FIRST_NAMES += ["kronecker", "block_diagonal", "product", "congruence", "inverse", "block_triangular"]
 
 
 def decide(problem, **policy):

@@ -75,6 +75,19 @@ STAND_INS = {
         (Request("solve", 1), Request("logdet", form="lu")),
         Term("block_diagonal", children=(dense(3), KRONECKER), order="total"),
     ),
+    "arrowhead": Problem(
+        (Request("solve", 1), Request("logdet", form="lu")),
+        Term("blocks", children=(diagonal_term(5), dense(2)), order="total"),
+    ),
+    "symmetric arrowhead": Problem(
+        (Request("solve", 1), Request("logdet", form="lu")),
+        Term("blocks", facts=(("symmetric", True),), children=(diagonal_term(5), DEFINITE), order="total"),
+        symmetric=True,
+    ),
+    "block-triangular": Problem(
+        (Request("solve", 1), Request("logdet", form="lu")),
+        Term("block_triangular", children=(dense(3), dense(2)), order="total"),
+    ),
     "low-rank update": Problem(
         (Request("solve", 1), Request("logdet", form="lu")), sum_term(KRONECKER, low_rank_term(6, 1))
     ),

@@ -41,7 +41,7 @@ def _joined(line, axis: int) -> list[Any] | None:
     return None
 
 
-def _lengths(blocks: Sequence[Any], axis: int) -> list[int] | None:
+def _lengths(blocks: Sequence[Any], axis: int) -> Any:
     lengths = [block.type.shape[axis] for block in blocks]
     return None if None in lengths else lengths
 

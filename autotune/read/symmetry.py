@@ -13,7 +13,7 @@ import numpy as np
 import pytensor.scalar as ps
 from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.graph.basic import Constant
-from pytensor.tensor.basic import AllocDiag, Eye, Join
+from pytensor.tensor.basic import Alloc, AllocDiag, Eye, Join
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.linalg.inverse import MatrixInverse
@@ -101,6 +101,11 @@ class Symmetry:
                 return ("kron", *(self.form(i, transposed) for i in factors))
             case (AllocDiag(offset=0), v) if v.type.ndim == 1:
                 return ("diagonal", self._leaf(v))
+            case (Alloc(), value, *_) if (
+                _is_scalar(value) and var.type.ndim == 2 and None not in var.type.shape
+            ):
+                shape = var.type.shape[::-1] if transposed else var.type.shape
+                return ("filled", self._leaf(value), *shape)
             case (Join(), *_) if (grid := grid_of(var)) is not None:
                 rows = zip(*grid, strict=True) if transposed else grid
                 return ("blocks", len(grid), *(self.form(block, transposed) for row in rows for block in row))

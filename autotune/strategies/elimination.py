@@ -26,9 +26,9 @@ class EliminationStrategy(Strategy):
     """``[[A, B], [C, D]]`` by A and its Schur complement ``S = D - C A^-1 B``, or by D and that of D:
     ``det = det(A) det(S)``, and a solve is one with each (Zhang 2005, "The Schur Complement").
 
-    Both are decided as parts. Of a positive definite matrix both are positive definite. Of any other, A may be
-    singular, or much closer to it than the whole: then, seen at run time, PyTensor's own dense routines take
-    over.
+    Both are decided as parts. Of a positive definite matrix both are positive definite. Of any other, A may
+    be singular, or much closer to it than the whole: then, seen at run time, PyTensor's own dense routines
+    take over.
     """
 
     provides = frozenset(
@@ -158,6 +158,7 @@ class Elimination:
         )
         self.orders = (first.operator.order, other.operator.order)
         self.W: Any = None
+        self.of_probes: Any = None
 
     @property
     def children(self):
@@ -170,9 +171,9 @@ class Elimination:
             B = pt.concatenate([B, probes(self.orders[0], B.dtype)], axis=1)
         checked = self.checked and not self.first.positive_definite
         [solved] = solvers[0].answer("solve", B, False, checked)
-        self.W, self.of_probes = (
-            (solved[:, :columns], solved[:, columns:]) if self.guarded else (solved, None)
-        )
+        if self.guarded:
+            solved, self.of_probes = solved[:, :columns], solved[:, columns:]
+        self.W = solved
         D = self.blocks.children[1].operator.to_dense()
         self.rest = Part(Dense(D - self.blocks.C @ self.W), self.definite, self.symmetric)
         return self.rest

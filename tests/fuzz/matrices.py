@@ -1,4 +1,7 @@
-"""Matrices: diagonal plus low rank, dense, banded, of points, compound. `FAMILIES` registers structures."""
+"""Matrices: diagonal plus low rank, dense, banded, of points, of blocks, compound.
+
+`FAMILIES` registers structures.
+"""
 
 import pytensor.tensor as pt
 from pytensor.tensor import linalg as pl
@@ -7,6 +10,7 @@ from fuzz.bands import banded_matrix
 from fuzz.dense import dense_matrix, semidefinite
 from fuzz.diagonals import diagonal
 from fuzz.generator import Matrix
+from fuzz.joins import joined_matrix
 from fuzz.low_ranks import low_rank
 from fuzz.parts import parts_matrix
 from fuzz.points import matrix_of_points
@@ -236,4 +240,5 @@ FAMILIES = {
     "semidefinite": (0.04, semidefinite),
     "bands": (0.05, banded_matrix),
     "points": (0.05, matrix_of_points),
+    "joins": (0.05, joined_matrix),
 }

@@ -123,7 +123,7 @@ def _forced_woodbury(c):
 
 
 def _by_parts(c):
-    composites = ["kronecker", "block_diagonal"]
+    composites = ["kronecker", "block_diagonal", "block_triangular", "blocks"]
     return {"margin": 0, "rules": [{"match": {"structure": composites}, "forbid": list(ALL)}]}
 
 
