@@ -1,14 +1,17 @@
 """Toeplitz and circulant matrices: read in many spellings, values and gradients as of the dense matrix."""
 
+import mpmath
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
 import scipy.linalg
 from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
-from pytensor.tensor.linalg import cholesky, inv, slogdet, solve, solve_triangular
+from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune
+from autotune.ops import core_toeplitz
+from autotune.read.matrices import recognise
 
 N = 12
 rng = np.random.default_rng(3)
@@ -100,3 +103,131 @@ def test_values_and_gradients_are_those_of_the_dense_matrix(form, request_name):
 def test_general_circulant_matrices(form, request_name):
     fn = check(GENERAL[form], request_name)
     assert "circulant" in str(autotune.explain(fn))
+
+
+def structure(K) -> tuple[str, ...]:
+    return recognise(K).structure
+
+
+v = pt.vector("v")
+SIZE = v.shape[0]
+UNKNOWN = pt.arange(SIZE)
+LAG_OF_UNKNOWN = UNKNOWN[:, None] - UNKNOWN[None, :]
+OTHERS = {
+    "an unknown order": (v[pt.abs(LAG_OF_UNKNOWN)], "toeplitz"),
+    "an unknown order, steps back": (v[LAG_OF_UNKNOWN % SIZE], "circulant"),
+    "uneven points": (pt.exp(-(difference(x**1.1) ** 2) / ls) + NOISE, "dense"),
+    "points almost even": (pt.exp(-(difference(x + 1e-13 * i**2) ** 2) / ls) + NOISE, "dense"),
+    "not symmetric": (pt.exp(-ls * difference()), "dense"),
+    "other steps": (c[(i[:, None] - i) % 7], "dense"),
+    "a diagonal that varies": (c[LAG] + pt.diag(c), "dense"),
+    "scaled rows": (c[LAG] * x[:, None], "product"),
+    "points that change": (pt.exp(-((c[:, None] - c[None, :]) ** 2)), "dense"),
+    "few rows": (c[LAG[:5, :5]], "dense"),
+    "Markov": (pt.exp(-np.abs(x[:, None] - x) / ls) + NOISE, "quasiseparable"),
+}
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_what_else_is_read(form):
+    matrix, kind = OTHERS[form]
+    assert structure(matrix) == (kind,)
+
+
+def test_low_rank_beside_one_and_a_kronecker_product():
+    K = EXACT["squared exponential"]
+    assert structure(K + pt.outer(y, y)) == ("low_rank", "toeplitz")
+    S = pt.matrix("S", shape=(3, 3))
+    loss = slogdet(kron(K, S @ S.T + pt.eye(3)))[1]
+    inputs, values = [a, ls, s, S], [1.2, 0.7, 0.6, rng.normal(size=(3, 3))]
+    policy = {"rules": [*FORCED["rules"], {"match": {"structure": "kronecker"}, "force": "kronecker"}]}
+    fn = compile_with(inputs, [loss, *pt.grad(loss, inputs)], policy)
+    assert "toeplitz" in str(autotune.explain(fn))
+    plain = compile_plain(inputs, [loss, *pt.grad(loss, inputs)])
+    for found, expected in zip(fn(*values), plain(*values), strict=True):
+        assert relative_error(found, expected) < 1e-9
+
+
+@pytest.mark.parametrize("request_name", ["density", "solve", "unknown definiteness", "is definite"])
+@pytest.mark.parametrize("form", ["gather", "symmetric"])
+def test_indefinite_matrices_are_answered_as_plain_pytensor_does(form, request_name):
+    values = VALUES | {c: np.r_[0.1, rng.normal(size=N - 1)], s: 0.0}
+    if request_name in ("density", "is definite", "solve"):
+        out = requests(EXACT[form])[request_name]
+        used = [w for w in INPUTS if w in pytensor.graph.traversal.explicit_graph_inputs([out])]
+        found = compile_with(used, [out], FORCED)(*(values[w] for w in used))[0]
+        assert not found.any() if request_name == "is definite" else np.isnan(found).all()
+    else:
+        check(EXACT[form], request_name, values=values)
+
+
+def smooth(n, noise):
+    lag = np.arange(n)
+    column = np.exp(-0.5 * (lag / 10) ** 2)
+    column[0] += noise
+    return column
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-7, 1e-11])
+def test_residuals_of_solves_are_at_rounding(noise):
+    n = 300
+    column = smooth(n, noise)
+    T = scipy.linalg.toeplitz(column)
+    x, _, logdet = core_toeplitz.core_schur.factor(column)
+    for b in (T @ np.sin(np.arange(n) / 20), rng.normal(size=n)):
+        found = core_toeplitz.solve(column, x, b[:, None])[:, 0].astype(np.longdouble)
+        residual = np.linalg.norm(b - T @ found) / (np.linalg.norm(T, 2) * np.linalg.norm(found))
+        assert residual < 5e-16
+    u = np.linalg.slogdet(T)[1]
+    assert abs(logdet - u) < 3e-16 * n * np.linalg.cond(T)
+
+
+def test_log_determinant_and_first_column_of_the_inverse_against_fifty_digits():
+    column = smooth(40, 1e-6)
+    with mpmath.workdps(50):
+        T = mpmath.matrix(scipy.linalg.toeplitz(column).tolist())
+        expected = float(mpmath.log(mpmath.det(T)))
+        inverse = np.array((T**-1).tolist(), float)
+    x, _, logdet = core_toeplitz.core_schur.factor(column)
+    assert abs(logdet - expected) < 1e-7
+    assert relative_error(x, inverse[:, 0]) < 1e-8
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 8, 13])
+def test_all_orders_and_dtypes(n):
+    column = 0.3 ** np.arange(n)
+    T, C = np.zeros((2, n, n))
+    if n:
+        T, C = scipy.linalg.toeplitz(column), scipy.linalg.circulant(column)
+    B = rng.normal(size=(n, 2))
+    for dtype, tolerance in (("float64", 1e-13), ("float32", 1e-5)):
+        one, rhs = column.astype(dtype), B.astype(dtype)
+        x, *_ = core_toeplitz.core_schur.factor(one)
+        found = {
+            "product": (core_toeplitz.dot(one, rhs), T @ B),
+            "solve": (core_toeplitz.solve(one, x, rhs), np.linalg.solve(T, B)),
+            "sweep": (core_toeplitz.core_schur.solve(one, rhs), np.linalg.solve(T, B)),
+            "circulant": (core_toeplitz.circulant_dot(one, rhs, True), C.T @ B),
+            "circulant solve": (core_toeplitz.circulant_solve(one, rhs, False), np.linalg.solve(C, B)),
+        }
+        for out, expected in found.values():
+            assert out.dtype == dtype
+            assert out.shape == B.shape
+            assert np.allclose(out, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("column", [[0.0, 0.0], [-1.0, 0.5], [1.0, 1.0], [1.0, 2.0, 0.0], [np.nan, 1.0]])
+def test_no_factor_of_what_is_not_definite(column):
+    x, sign, logdet = core_toeplitz.core_schur.factor(np.array(column))
+    assert np.isnan([*x, sign, logdet]).all()
+
+
+def test_numba_gives_what_python_gives():
+    inputs = [a, ls, s, y]
+    total = requests(EXACT["squared exponential"])["density"]
+    ring = requests(EXACT["kernel on a circle"])["unknown definiteness"]
+    outputs = [total, ring, *pt.grad(total + ring, inputs)]
+    taken = compile_with(inputs, outputs, FORCED, base="NUMBA")
+    values = [VALUES[w] for w in inputs]
+    for found, expected in zip(taken(*values), compile_plain(inputs, outputs)(*values), strict=True):
+        assert relative_error(found, expected) < 1e-9

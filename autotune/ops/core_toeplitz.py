@@ -4,6 +4,8 @@ A symmetric Toeplitz matrix is given by its first column ``c``: ``T[i, j] = c[|i
 the first column of any: ``C[i, j] = c[(i - j) mod n]``. All work is in double precision.
 """
 
+from functools import cache
+
 import numpy as np
 
 from autotune.ops._base import TOEPLITZ, Compiled
@@ -16,6 +18,7 @@ REFINEMENTS = 5
 ROUNDING = np.finfo(np.float64).eps
 
 
+@cache
 def good_length(n):
     """The least product of 2, 3 and 5 that is at least n."""
     best = 1 << max(n - 1, 0).bit_length()

@@ -23,7 +23,7 @@ from cost_models import KernelCall, call
 core_schur = Compiled("core_schur", TOEPLITZ)
 core_toeplitz = Late("core_toeplitz")
 
-SOLVING = 5.0
+SOLVING = 6.0
 """A solve by transforms, one refinement with it, in products with the matrix."""
 WITHOUT_ZEROS = 0.5
 """Transforms of a circulant matrix, of those of a Toeplitz matrix, which are twice as long."""
