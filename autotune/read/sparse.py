@@ -107,8 +107,8 @@ class SparseReader:
         if var not in self._read:
             square = var.type.ndim == 2 and None not in var.type.shape and not any(var.type.broadcastable)
             found = self._of(var) if square else None
-            count = 0 if found is None else sum(len(one.rows) for one in found)
-            self._read[var] = found if count <= MOST * sum(var.type.shape) ** 2 else None
+            few = found is not None and sum(len(t.rows) for t in found) <= MOST * sum(var.type.shape) ** 2
+            self._read[var] = found if few else None
         return self._read[var]
 
     def _of(self, var) -> Terms | None:
