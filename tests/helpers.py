@@ -40,6 +40,12 @@ def compile_plain(inputs, outputs, base=None):
     return pytensor.function(inputs, outputs, mode=base or python_mode(), on_unused_input="ignore")
 
 
+def compile_raw(inputs, outputs, base=None):
+    """By default the graph as it is written, by Python: what PyTensor makes of it takes longer to make, and
+    computes the same."""
+    return compile_plain(inputs, outputs, base or Mode(linker="py", optimizer=None))
+
+
 def register(strategy, monkeypatch):
     """Put ``strategy`` at the end of the registry, for this test."""
     old = autotune.strategies.STRATEGIES

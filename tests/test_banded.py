@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
+from helpers import compile_raw, compile_with, in_turn, largest_array, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytensor.assumptions import assume
@@ -142,7 +142,7 @@ CASES += [(form, factor_requests) for form in SYMMETRIC]
 def test_values(form, make):
     asked = list(make(FORMS[form]).values())
     fn = compile_with(INPUTS, asked, ON_BAND)
-    assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, asked)(*VALUES.values()))
+    assert_equal(fn(*VALUES.values()), compile_raw(INPUTS, asked)(*VALUES.values()))
     assert "banded" in chosen(fn)
 
 
@@ -153,7 +153,7 @@ def test_gradients(form, make, taken):
     value = loss if taken == "by the user" else autotune.tune(loss, ON_BAND)
     outputs, plain = ([x, *pt.grad(x, INPUTS, disconnected_inputs="ignore")] for x in (value, loss))
     fn = compile_with(INPUTS, outputs, ON_BAND)
-    found, expected = fn(*VALUES.values()), compile_plain(INPUTS, plain)(*VALUES.values())
+    found, expected = fn(*VALUES.values()), compile_raw(INPUTS, plain)(*VALUES.values())
     assert_equal(found, expected, together=make is scaled_requests)
     assert "banded" in chosen(fn)
 
@@ -177,7 +177,7 @@ def test_a_density_and_its_gradient_make_nothing_square(form):
 def test_numba(form):
     loss = density(FORMS[form])
     outputs = [loss, *pt.grad(loss, INPUTS, disconnected_inputs="ignore")]
-    mine, plain = compile_with(INPUTS, outputs, ON_BAND, base="NUMBA"), compile_plain(INPUTS, outputs)
+    mine, plain = compile_with(INPUTS, outputs, ON_BAND, base="NUMBA"), compile_raw(INPUTS, outputs)
     assert_equal(mine(*VALUES.values()), plain(*VALUES.values()))
 
 
@@ -186,7 +186,7 @@ def test_a_solve_that_is_said_to_be_on_a_band_shares_the_factor(form, said):
     K = FORMS[form]
     asked = [solve(K, y, assume_a=said), slogdet(K)[1]]
     fn = compile_with(INPUTS, asked, ON_BAND)
-    assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, [solve(K, y), asked[1]])(*VALUES.values()))
+    assert_equal(fn(*VALUES.values()), compile_raw(INPUTS, [solve(K, y), asked[1]])(*VALUES.values()))
     assert chosen(fn) == ["banded"]
     assert largest_array(fn) < N * N / 2
 
@@ -202,7 +202,7 @@ def test_second_derivatives():
         pt.grad(pt.sqr(pt.grad(x, d)).sum(), [d, s]) for x in (autotune.tune(loss, ON_BAND), loss)
     )
     fn = compile_with(INPUTS, outputs, ON_BAND)
-    assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, plain)(*VALUES.values()))
+    assert_equal(fn(*VALUES.values()), compile_raw(INPUTS, plain)(*VALUES.values()))
 
 
 def test_a_function_survives_pickling():
@@ -230,7 +230,7 @@ def several(K):
 def test_unknown_sizes(form):
     loss = several(of_unknown_size(form))
     fn = compile_with([diagonal, beside], [loss, *pt.grad(loss, [diagonal, beside])], ON_BAND)
-    dense = compile_plain([M], [several(M), pt.grad(several(M), M)])
+    dense = compile_raw([M], [several(M), pt.grad(several(M), M)])
     assert "banded" in chosen(fn)
     above, below = BESIDE[form]
     for n in (1, 2, 3, 30):
@@ -279,7 +279,7 @@ def test_integers_keep_their_dtype():
     outputs = [slogdet(K)[1], solve(K, y), *pt.grad(density(K), [u, y])]
     values = {**VALUES, d: rng.integers(4, 8, N)}
     inputs = [whole, *INPUTS[1:]]
-    fn, plain = compile_with(inputs, outputs, ON_BAND), compile_plain(inputs, outputs)
+    fn, plain = compile_with(inputs, outputs, ON_BAND), compile_raw(inputs, outputs)
     assert_equal(fn(*values.values()), plain(*values.values()))
     assert "banded" in chosen(fn)
 
@@ -288,11 +288,11 @@ def test_single_precision_is_as_accurate_as_a_dense_factor():
     a, b, c = (pt.vector(n, shape=(k,), dtype="float32") for n, k in (("a", N), ("b", N - 1), ("c", N)))
     K = pt.diag(a) + pt.diag(b, 1) + pt.diag(b, -1)
     outputs = [solve(K, c), solve(K.T, c), slogdet(K)[1], *pt.grad(density(K, c), [a, b, c])]
-    fn, plain = compile_with([a, b, c], outputs, ON_BAND), compile_plain([a, b, c], outputs)
+    fn, plain = compile_with([a, b, c], outputs, ON_BAND), compile_raw([a, b, c], outputs)
     wide = [pt.vector(v.name, shape=v.type.shape) for v in (a, b, c)]
     K = pt.diag(wide[0]) + pt.diag(wide[1], 1) + pt.diag(wide[1], -1)
     right = [solve(K, wide[2])] * 2 + [slogdet(K)[1], *pt.grad(density(K, wide[2]), wide)]
-    exact = compile_plain(wide, right)
+    exact = compile_raw(wide, right)
     assert "banded" in chosen(fn)
     for smallest in (1.0, 1e-2, 1e-4):
         values = [x.astype("float32") for x in (VALUES[d], VALUES[u], VALUES[y])]
@@ -334,7 +334,7 @@ def test_zero_pivots_are_exchanged():
     for K in (symmetric, FORMS["three diagonals"]):
         outputs = [slogdet(K)[1], slogdet(K)[0], solve(K, y), *pt.grad(density(K), [d, u])]
         values = {**VALUES, d: 0 * VALUES[d], u: VALUES[u] + 2, l: VALUES[l] + 2}
-        fn, plain = compile_with(INPUTS, outputs, ON_BAND), compile_plain(INPUTS, outputs)
+        fn, plain = compile_with(INPUTS, outputs, ON_BAND), compile_raw(INPUTS, outputs)
         assert_equal(fn(*values.values()), plain(*values.values()))
 
 
@@ -376,7 +376,7 @@ def test_no_more_digits_are_lost_than_by_a_dense_factor(condition):
     white = solve_triangular(L, y, lower=True)
     by_factor = -0.5 * (2 * pt.log(pt.diagonal(L)).sum() + white @ white)
     dense = [-2 * by_factor - white @ white, outputs[1], *pt.grad(by_factor, [d, u])]
-    fn, plain = compile_with(INPUTS, outputs, ON_BAND), compile_plain(INPUTS, dense)
+    fn, plain = compile_with(INPUTS, outputs, ON_BAND), compile_raw(INPUTS, dense)
     random = np.random.default_rng(7)
     mine, theirs = np.zeros(4), np.zeros(4)
     for _ in range(4):
@@ -433,7 +433,7 @@ def test_laws(operator):
         operator.diagonal(),
         (bar * operator.bands).sum(),
     ]
-    found = compile_plain([], asked)()
+    found = compile_raw([], asked)()
     expected = [K, K @ x, K.T @ x, K.T, 2.5 * K, np.diagonal(K), (G * K).sum()]
     for one, right in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, right, atol=1e-12)

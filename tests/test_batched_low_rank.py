@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, in_turn, python_mode, relative_error
+from helpers import chosen, compile_raw, compile_with, in_turn, python_mode, relative_error
 from pytensor.conditional.op import IfElse, LazyIfElse
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import explicit_graph_inputs
@@ -93,7 +93,7 @@ def compared(value, policy=FORCED, known=None):
     inputs, wanted = outputs(value)
     given = [(known or values())[i.name] for i in inputs]
     fn = compile_with(inputs, wanted, policy)
-    for mine, plain in zip(fn(*given), compile_plain(inputs, wanted)(*given), strict=True):
+    for mine, plain in zip(fn(*given), compile_raw(inputs, wanted)(*given), strict=True):
         assert mine.shape == plain.shape
         assert relative_error(mine, plain) < 1e-10
     return fn
@@ -139,7 +139,7 @@ def test_an_inverse_is_differentiated_after_tune():
     mine = compile_with(inputs, [tuned, *pt.grad(tuned, inputs, disconnected_inputs="ignore")], FORCED)
     assert NAME in chosen(mine)
     given = [values()[i.name] for i in inputs]
-    for found, plain in zip(mine(*given), compile_plain(inputs, wanted)(*given), strict=True):
+    for found, plain in zip(mine(*given), compile_raw(inputs, wanted)(*given), strict=True):
         assert relative_error(found, plain) < 1e-10
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, forced, in_turn, python_mode
+from helpers import compile_raw, compile_with, forced, in_turn, python_mode
 from pytensor.compile.builders import OpFromGraph
 
 import autotune
@@ -48,7 +48,7 @@ def test_the_gradient_by_hand_is_that_of_the_graph(kernel):
     case = analytic.KERNELS[kernel](N)
     expected = case.hand(*case.values)
     for fn in (
-        compile_plain(case.inputs, case.outputs),
+        compile_raw(case.inputs, case.outputs),
         compile_with(case.inputs, case.outputs, forced("cholesky")),
         compile_with(case.inputs, case.outputs),
     ):
@@ -68,7 +68,7 @@ def test_low_rank_by_hand_is_the_graph(title):
     case = low_rank_gradient.CASES[title](N, K)
     expected = case.hand(*case.values)
     for fn in (
-        compile_plain(case.inputs, case.outputs),
+        compile_raw(case.inputs, case.outputs),
         compile_with(case.inputs, case.outputs, forced("woodbury")),
     ):
         assert low_rank_gradient.difference(fn(*case.values), expected) < 1e-10
@@ -123,7 +123,7 @@ def test_views_and_small_arrays_are_not_counted():
     A, b = pt.matrix("A", shape=(N, N)), pt.matrix("b", shape=(N, 2))
     constant = pt.constant(np.random.default_rng(0).normal(size=(N, N)))
     outputs = [pt.exp(A) @ b, A.T[::2], A + constant]
-    fn = compile_plain([A, b], outputs)
+    fn = compile_raw([A, b], outputs)
     assert footprint.square_arrays(fn, N) == (2, 1)
     assert footprint.square_arrays(fn, N + 1) == (0, 0)
 
@@ -131,8 +131,8 @@ def test_views_and_small_arrays_are_not_counted():
 def test_inner_graphs_are_counted_and_unknown_lengths_are_not():
     A, B = pt.matrix("A", shape=(N, N)), pt.matrix("B")
     inner = OpFromGraph([A], [pt.exp(A) @ A], inline=False)
-    assert footprint.square_arrays(compile_plain([A], [inner(A).sum()]), N) == (2, 0)
-    assert footprint.square_arrays(compile_plain([B], [pt.exp(B)]), N) == (0, 0)
+    assert footprint.square_arrays(compile_raw([A], [inner(A).sum()]), N) == (2, 0)
+    assert footprint.square_arrays(compile_raw([B], [pt.exp(B)]), N) == (0, 0)
 
 
 def test_what_is_inside_a_fused_loop_is_not_counted():

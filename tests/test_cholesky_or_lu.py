@@ -6,7 +6,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, forced, op_names, python_mode, relative_error, spd
+from helpers import chosen, compile_raw, compile_with, forced, op_names, python_mode, relative_error, spd
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
 from pytensor.link.vm import VMLinker
@@ -50,7 +50,7 @@ def test_an_untagged_gaussian_process_is_factorised_once_and_agrees(form):
     assert chosen(fn) == ["cholesky_or_lu"]
     assert sum("CholeskyOrLU{" in name for name in names) == 1
     assert not any("MatrixInverse" in name or "SLogDet" in name or "LUFactor" in name for name in names)
-    for a, e in zip(fn(*GP_VALUES), compile_plain(inputs, plain)(*GP_VALUES), strict=True):
+    for a, e in zip(fn(*GP_VALUES), compile_raw(inputs, plain)(*GP_VALUES), strict=True):
         assert relative_error(a, e) < 1e-9
 
 
@@ -59,7 +59,7 @@ def test_a_gaussian_process_with_gradient_agrees_under_numba():
     inputs, loss, wrt = gaussian_process()
     fn = pytensor.function(inputs, with_gradient(loss, wrt, tuned=False), mode=autotune.mode(base="NUMBA"))
     assert chosen(fn) == ["cholesky_or_lu"]
-    expected = compile_plain(inputs, with_gradient(loss, wrt, tuned=False))(*GP_VALUES)
+    expected = compile_raw(inputs, with_gradient(loss, wrt, tuned=False))(*GP_VALUES)
     for a, e in zip(fn(*GP_VALUES), expected, strict=True):
         assert relative_error(a, e) < 1e-9
 
@@ -95,7 +95,7 @@ def test_tiny_matrices(n):
     outputs = [solve(X, y), inv(X), det(X), *slogdet(X)]
     fn = compile_with([X, y], outputs, forced("cholesky_or_lu"))
     for value in (2 * np.eye(n), -3 * np.eye(n)):
-        expected = compile_plain([X, y], outputs)(value, np.ones(n))
+        expected = compile_raw([X, y], outputs)(value, np.ones(n))
         for a, e in zip(fn(value, np.ones(n)), expected, strict=True):
             assert relative_error(a, e) < 1e-14
 
@@ -120,7 +120,7 @@ def test_batches_decide_for_each_matrix_and_keep_their_dtype(dtype):
     fn = compile_with([T, t], outputs, forced("cholesky_or_lu"))
     value = np.stack([spd(20, rng), rng.normal(size=(20, 20)), spd(20, rng) - 3 * np.eye(20)]).astype(dtype)
     rhs = rng.normal(size=(3, 20, 2)).astype(dtype)
-    for a, e in zip(fn(value, rhs), compile_plain([T, t], outputs)(value, rhs), strict=True):
+    for a, e in zip(fn(value, rhs), compile_raw([T, t], outputs)(value, rhs), strict=True):
         assert a.dtype == e.dtype == dtype
         assert relative_error(a, e) < (1e-3 if dtype == "float32" else 1e-10)
 
@@ -134,7 +134,7 @@ def test_gradients_chosen_before_autodiff_hold_for_every_kind_of_matrix(kind):
     tuned = autotune.tune(loss, forced("cholesky_or_lu"))
     fn = compile_with([A, y], [tuned, *pt.grad(tuned, [A, y])])
     values = VALUES[kind][:n, :n], b_value[:n]
-    expected = compile_plain([A, y], [loss, *pt.grad(loss, [A, y])])(*values)
+    expected = compile_raw([A, y], [loss, *pt.grad(loss, [A, y])])(*values)
     for a, e in zip(fn(*values), expected, strict=True):
         assert relative_error(a, e) < 1e-8
 
@@ -184,7 +184,7 @@ def test_in_place_a_factor_and_the_inverse_beside_it_stay_plain_operations():
     fn = pytensor.function(inputs, outputs, mode=mode)
     assert not [name for name in op_names(fn) if "Blockwise" in name]
     values = [spd_value, rng.normal(size=(9, 9))]
-    expected = compile_plain(inputs, outputs)(*values)
+    expected = compile_raw(inputs, outputs)(*values)
     for again in (fn, pickle.loads(pickle.dumps(fn))):
         for a, e in zip(again(*values), expected, strict=True):
             assert relative_error(a, e) < 1e-9

@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, in_turn, largest_array, relative_error, spd
+from helpers import chosen, compile_raw, compile_with, in_turn, largest_array, relative_error, spd
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import cho_solve, cholesky, inv, slogdet, solve, solve_triangular
 
@@ -81,7 +81,7 @@ def both(form, loss, v, tuned):
         return [value, *pt.grad(value, inputs, disconnected_inputs="ignore")]
 
     fn = compile_with(inputs, outputs(autotune.tune(value) if tuned else value))
-    plain = compile_plain(inputs, outputs(value))
+    plain = compile_raw(inputs, outputs(value))
     for mine, right in zip(fn(*values().values()), plain(*values().values()), strict=True):
         assert relative_error(mine, right) < 1e-9
     return fn
@@ -109,7 +109,7 @@ def test_what_is_not_known_to_be_definite_is_not_halved(make):
     value = v["y"] @ solve(K, v["y"]) + slogdet(K)[1]
     inputs = list(v.values())
     found = compile_with(inputs, value)(*values().values())
-    assert relative_error(found, compile_plain(inputs, value)(*values().values())) < 1e-9
+    assert relative_error(found, compile_raw(inputs, value)(*values().values())) < 1e-9
 
 
 def test_more_columns_than_rows_stay_dense():

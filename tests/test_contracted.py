@@ -16,7 +16,7 @@ from helpers import (
     V,
     W,
     chosen,
-    compile_plain,
+    compile_raw,
     compile_with,
     d,
     forced,
@@ -67,7 +67,7 @@ def gradients(objective):
 
 
 def check(outputs, policy=FORCE_WOODBURY, tolerance=1e-9):
-    tuned, plain = compile_with(ALL, outputs, policy), compile_plain(ALL, outputs)
+    tuned, plain = compile_with(ALL, outputs, policy), compile_raw(ALL, outputs)
     for seed in (0, 1):
         for actual, expected in zip(tuned(*values(seed)), plain(*values(seed)), strict=True):
             assert relative_error(actual, expected) < tolerance
@@ -98,7 +98,7 @@ def test_lengths_that_only_a_part_of_the_matrix_knows_leave_gradients_thin():
     matrix = (pt.eye(N) * s**2 + pt.outer(u, u) + w[:, None] * w[None, :]) / v**2
     outputs = [out := (pt.cos(y) * (inv(matrix) @ w)).sum(), *pt.grad(out, [u, w])]
     inputs = [u, w, y, s, v]
-    tuned, plain = compile_with(inputs, outputs, FORCE_WOODBURY), compile_plain(inputs, outputs)
+    tuned, plain = compile_with(inputs, outputs, FORCE_WOODBURY), compile_raw(inputs, outputs)
     assert largest_array(tuned) < N * N
     rng = np.random.default_rng(3)
     point = [*rng.normal(size=(3, N)), np.array(1.2), np.array(0.8)]
@@ -231,7 +231,7 @@ def test_core_matrices_and_float32_and_unknown_sizes():
     A, e = pt.fmatrix("A"), pt.fvector("e")
     objective = slogdet(A @ A.T + pt.diag(e))[1] + (e @ inv(A @ A.T + pt.diag(e)) @ e)
     outputs = pt.grad(objective, [A, e])
-    tuned, plain = compile_with([A, e], outputs, FORCE_WOODBURY), compile_plain([A, e], outputs)
+    tuned, plain = compile_with([A, e], outputs, FORCE_WOODBURY), compile_raw([A, e], outputs)
     rng = np.random.default_rng(3)
     for n, k in ((7, 2), (30, 4), (3, 5)):
         point = [rng.normal(size=(n, k)).astype("f4"), rng.uniform(1, 2, n).astype("f4")]
@@ -255,7 +255,7 @@ def test_under_numba_the_joint_function_is_thin():
 @pytest.mark.slow
 def test_under_numba_the_joint_function_is_right():
     tuned, outputs = for_numba()
-    plain = compile_plain(ALL, outputs)
+    plain = compile_raw(ALL, outputs)
     for actual, expected in zip(tuned(*values()), plain(*values()), strict=True):
         assert relative_error(actual, expected) < 1e-9
 
@@ -268,7 +268,7 @@ def test_trace_of_an_inverse_times_a_matrix_costs_the_inverse(tagged):
     matrix = assume(A, positive_definite=True) if tagged else A
     outputs = [pt.linalg.trace(inv(matrix) @ B), pt.linalg.trace(B @ inv(matrix)), slogdet(matrix)[1]]
     tuned = compile_with([A, B], outputs, forced("cholesky" if tagged else "lu"))
-    plain = compile_plain([A, B], outputs)
+    plain = compile_raw([A, B], outputs)
     rng = np.random.default_rng(5)
     point = spd(N, rng), rng.normal(size=(N, N))
     for actual, expected in zip(tuned(*point), plain(*point), strict=True):
@@ -307,7 +307,7 @@ def test_a_sparse_approximation_written_naively_stays_thin():
     )
     outputs = [bound, *pt.grad(bound, [length, noise])]
     tuned = compile_with([length, noise], outputs, forced("woodbury", match={"structure": "low_rank"}))
-    plain = compile_plain([length, noise], outputs)
+    plain = compile_raw([length, noise], outputs)
     for actual, expected in zip(tuned(0.8, 0.3), plain(0.8, 0.3), strict=True):
         assert relative_error(actual, expected) < 1e-7
     assert largest_array(tuned) < n * n
@@ -343,7 +343,7 @@ def test_an_exact_gaussian_process_holds_few_large_arrays():
     assert made <= 3
     rng = np.random.default_rng(7)
     point = [rng.normal(size=(n, 2)), rng.normal(size=n), 0.7, 1.3, 0.4]
-    plain = compile_plain([X, target, length, scale, noise], outputs)
+    plain = compile_raw([X, target, length, scale, noise], outputs)
     for actual, expected in zip(fn(*point), plain(*point), strict=True):
         assert relative_error(actual, expected) < 1e-9
 
@@ -359,7 +359,7 @@ def test_a_gain_times_a_covariance_that_is_an_inverse_plus_a_diagonal():
     point = [rng.normal(size=(9, 9)), rng.normal(size=(4, 9)), rng.uniform(1, 2, 9), np.eye(4)]
     fn = compile_with(inputs, output)
     assert len(autotune.explain(fn).decisions) == 2
-    assert relative_error(fn(*point), compile_plain(inputs, output)(*point)) < 1e-10
+    assert relative_error(fn(*point), compile_raw(inputs, output)(*point)) < 1e-10
 
 
 def test_a_solve_with_an_identity_is_an_inverse():
@@ -367,7 +367,7 @@ def test_a_solve_with_an_identity_is_an_inverse():
     matrix = U @ U.T + pt.diag(d)
     X = solve(matrix, pt.eye(N), b_ndim=2)
     outputs = [pt.diagonal(X).sum(), X[3].sum() + X.sum()]
-    plain = compile_plain(ALL, outputs)(*values())
+    plain = compile_raw(ALL, outputs)(*values())
     trace = compile_with(ALL, outputs[0], FORCE_WOODBURY)
     np.testing.assert_allclose(trace(*values()), plain[0])
     assert largest_array(trace) < N * N

@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, relative_error
+from helpers import compile_raw, compile_with, in_turn, relative_error
 from pytensor.tensor.linalg import eigh, kron, slogdet, solve
 
 import autotune
@@ -77,7 +77,7 @@ def test_values_and_gradients_are_those_of_the_dense_matrix(name, count, taken):
     arguments = factors, s**2, rows_of(factors, count)
     value = written(*arguments)
     fn = compile_with(INPUTS, with_gradient(value if taken == "by the user" else autotune.tune(value)))
-    right = compile_plain(INPUTS, with_gradient(dense(*arguments)))(*VALUES)
+    right = compile_raw(INPUTS, with_gradient(dense(*arguments)))(*VALUES)
     for found, expected in zip(fn(*VALUES), right, strict=True):
         assert relative_error(found, expected) < 1e-10
     assert len(autotune.explain(fn).decisions) == 1
@@ -87,7 +87,7 @@ def test_pytensors_own_gradient_is_wrong():
     """If this fails PyTensor has mended it, and there is less to do."""
     arguments = FACTORS["two"], s**2, rows_of(FACTORS["two"], 1)
     [wrong, right] = (
-        compile_plain(INPUTS, with_gradient(make(*arguments)))(*VALUES) for make in (written, dense)
+        compile_raw(INPUTS, with_gradient(make(*arguments)))(*VALUES) for make in (written, dense)
     )
     assert relative_error(wrong[0], right[0]) < 1e-12
     assert not relative_error(wrong[1], right[1]) < 1e-3
@@ -96,7 +96,7 @@ def test_pytensors_own_gradient_is_wrong():
 def test_without_noise():
     arguments = FACTORS["two"], None, rows_of(FACTORS["two"], 1)
     fn = compile_with(INPUTS, with_gradient(written(*arguments)))
-    right = compile_plain(INPUTS, with_gradient(dense(*arguments)))(*VALUES)
+    right = compile_raw(INPUTS, with_gradient(dense(*arguments)))(*VALUES)
     assert all(relative_error(a, b) < 1e-10 or a == b for a, b in zip(fn(*VALUES), right, strict=True))
     assert autotune.explain(fn).decisions[0].problem.structure == ("kronecker",)
 
@@ -122,7 +122,7 @@ def test_other_forms_are_left_alone(form):
     arguments = FACTORS["two"], s**2, rows_of(FACTORS["two"], 1)
     w, _ = eigenvalues_and_rotation(FACTORS["two"], pt.as_tensor(arguments[2]).T)
     value = other_forms()[form] + pt.log(w + s**2).sum()
-    fn, plain = compile_with(INPUTS, value), compile_plain(INPUTS, value)
+    fn, plain = compile_with(INPUTS, value), compile_raw(INPUTS, value)
     assert relative_error(fn(*VALUES), plain(*VALUES)) < 1e-12
     assert not autotune.explain(fn).decisions
 
@@ -130,7 +130,7 @@ def test_other_forms_are_left_alone(form):
 def test_where_there_is_no_density_there_is_none():
     """Of negative eigenvalues the logarithm is NaN, and so is the log-determinant by a factor."""
     value = written([SMOOTH, s * EXCHANGEABLE], None, rows_of(FACTORS["two"], 1))
-    fn, plain = compile_with(INPUTS, value), compile_plain(INPUTS, value)
+    fn, plain = compile_with(INPUTS, value), compile_raw(INPUTS, value)
     assert np.isnan(fn(0.4, -0.7, 0.3))
     assert np.isnan(plain(0.4, -0.7, 0.3))
 
@@ -144,5 +144,5 @@ def test_single_precision():
     fn = compile_with([x], [value, pt.grad(value, x)])
     dense = K + np.float32(0.5) * pt.eye(Q, dtype="float32")
     right = y[0] @ solve(dense, y[0]) + slogdet(dense)[1]
-    expected = compile_plain([x], [right, pt.grad(right, x)])(np.float32(0.4))
+    expected = compile_raw([x], [right, pt.grad(right, x)])(np.float32(0.4))
     assert all(relative_error(a, b) < 1e-4 for a, b in zip(fn(np.float32(0.4)), expected, strict=True))

@@ -5,7 +5,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from cubic import factorisations, named
-from helpers import compile_plain, compile_with, forced, in_turn, python_mode, relative_error
+from helpers import compile_raw, compile_with, forced, in_turn, python_mode, relative_error
 from pytensor.tensor.linalg import cholesky, inv, slogdet, solve
 
 import autotune
@@ -87,7 +87,7 @@ def test_equal_matrices_are_one_problem_with_one_factorisation(spelling):
         fn = compile_with(INPUTS, outputs, ABOVE_KEEP)
         assert len(problems(fn)) == 1
         assert len(factorisations(fn.maker.fgraph)) == 1, named(factorisations(fn.maker.fgraph))
-    plain = compile_plain(INPUTS, [f, *pt.grad(f, [s, t, y], disconnected_inputs="ignore")])
+    plain = compile_raw(INPUTS, [f, *pt.grad(f, [s, t, y], disconnected_inputs="ignore")])
     for actual, expected in zip(fn(*POINT), plain(*POINT), strict=True):
         assert relative_error(actual, expected) < 1e-9
 
@@ -98,7 +98,7 @@ def test_matrices_that_are_not_equal_stay_apart(pair):
     f = solve(K + 9 * pt.eye(N), y) @ y + slogdet(C + 9 * pt.eye(N))[1]
     fn = compile_with(INPUTS, f, ABOVE_KEEP)
     assert len(problems(fn)) == 2
-    assert relative_error(fn(*POINT), compile_plain(INPUTS, f)(*POINT)) < 1e-9
+    assert relative_error(fn(*POINT), compile_raw(INPUTS, f)(*POINT)) < 1e-9
 
 
 @pytest.mark.filterwarnings("ignore:.*rng:DeprecationWarning", "ignore:.*rng:FutureWarning")
@@ -124,7 +124,7 @@ def test_factor_solve_and_determinant_share_one_factorisation_with_their_gradien
     fn = compile_with(INPUTS, [value, *pt.grad(value, [s, t, y])], ABOVE_KEEP)
     assert len(problems(fn)) == 1
     assert len(factorisations(fn.maker.fgraph)) == 1, named(factorisations(fn.maker.fgraph))
-    plain = compile_plain(INPUTS, [f, *pt.grad(f, [s, t, y])])
+    plain = compile_raw(INPUTS, [f, *pt.grad(f, [s, t, y])])
     for actual, expected in zip(fn(*POINT), plain(*POINT), strict=True):
         assert relative_error(actual, expected) < 1e-9
 

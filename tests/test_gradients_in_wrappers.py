@@ -7,7 +7,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn
+from helpers import compile_raw, compile_with, in_turn
 from pytensor.compile.builders import OpFromGraph
 from pytensor.conditional.op import ifelse
 from pytensor.gradient import jacobian, pushforward
@@ -61,7 +61,7 @@ def with_gradients(out):
 
 def assert_same(tuned, original):
     """Of two lists of variables."""
-    ours, plain = compile_with(INPUTS, tuned, EXACT)(*POINT), compile_plain(INPUTS, original)(*POINT)
+    ours, plain = compile_with(INPUTS, tuned, EXACT)(*POINT), compile_raw(INPUTS, original)(*POINT)
     for a, b in zip(ours, plain, strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9 * max(np.abs(b).max(initial=0), 1e-3))
@@ -155,7 +155,7 @@ def test_pickled_and_loaded():
     inputs, again = pickle.loads(pickle.dumps(([d, U, y, s], tuned)))
     gradients = pt.grad(weighted(again), inputs)
     ours = compile_with(inputs, gradients, EXACT)(*(VALUES[name] for name in "dUys"))
-    plain = compile_plain(INPUTS, pt.grad(weighted(OUTPUTS["solve"]), [d, U, y, s]))(*POINT)
+    plain = compile_raw(INPUTS, pt.grad(weighted(OUTPUTS["solve"]), [d, U, y, s]))(*POINT)
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9)
 

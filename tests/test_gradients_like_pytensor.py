@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn
+from helpers import compile_raw, compile_with, in_turn
 from pytensor.compile.mode import get_mode
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import graph_inputs
@@ -174,7 +174,7 @@ def output(matrix, name):
 
 @cache
 def expected(matrix, name):
-    return compile_plain(list(V.values()), before_the_compile(output(matrix, name)))(*VALUES.values())
+    return compile_raw(list(V.values()), before_the_compile(output(matrix, name)))(*VALUES.values())
 
 
 THROUGH_DOORS = [
@@ -197,6 +197,6 @@ def test_values_and_gradients_are_those_of_pytensor_with_numba(matrix):
     out = [output(matrix, name) for name in names]
     loss = sum(weighted(o) for o in out)
     inputs, values = list(V.values()), list(VALUES.values())
-    expected = compile_plain(inputs, with_gradient(loss))(*values)
+    expected = compile_raw(inputs, with_gradient(loss))(*values)
     tuned = with_gradient(autotune.tune(loss, EXACT))
     assert_same(compile_with(inputs, tuned, EXACT, base=get_mode("NUMBA"))(*values), expected)

@@ -7,7 +7,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
+from helpers import compile_raw, compile_with, in_turn, largest_array, relative_error
 from pytensor.graph.basic import Constant
 from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
 
@@ -74,7 +74,7 @@ def check(K, request, tolerance=1e-9, values=VALUES, policy=FORCED):
     used = [v for v in INPUTS if v in pytensor.graph.traversal.explicit_graph_inputs([out])]
     smooth = out.type.dtype != "bool"
     arguments = [values[v] for v in used]
-    plain = compile_plain(used, [out, *(pt.grad(total, used) if smooth else ())])(*arguments)
+    plain = compile_raw(used, [out, *(pt.grad(total, used) if smooth else ())])(*arguments)
     taken = compile_with(used, [out, *(pt.grad(total, used) if smooth else ())], policy)
     results = [taken(*arguments)]
     if smooth:
@@ -136,7 +136,7 @@ def test_what_is_not_positive_definite_has_no_factor_and_else_dense_routines():
     K = NOISE - eta * matern32(distance())
     outputs = requests(K)
     for outs in ([outputs["density"], outputs["is definite"]], [outputs["unknown definiteness"]]):
-        fn, plain = compile_with(INPUTS, outs, FORCED), compile_plain(INPUTS, outs)
+        fn, plain = compile_with(INPUTS, outs, FORCED), compile_raw(INPUTS, outs)
         for found, expected in zip(fn(*VALUES.values()), plain(*VALUES.values()), strict=True):
             assert np.allclose(found, expected, rtol=1e-10, equal_nan=True)
 
@@ -154,7 +154,7 @@ def test_nan_and_single_precision():
     values = (np.float32(1.3), np.float32(0.5), VALUES[y].astype("float32"))
     found, expected = (
         compile_with([a, noise, z], outs, FORCED)(*values),
-        compile_plain([a, noise, z], outs)(*values),
+        compile_raw([a, noise, z], outs)(*values),
     )
     for one, other, out in zip(found, expected, outs, strict=True):
         assert one.dtype == out.type.dtype
@@ -199,7 +199,7 @@ def test_second_derivatives():
     found = [pt.grad(gradient[i], [ls, s, eta]) for i in range(3)]
     plain = [pt.grad(g, [ls, s, eta]) for g in pt.grad(value, [ls, s, eta])]
     flat = [pt.stack([pt.stack(row) for row in rows]) for rows in (found, plain)]
-    ours, dense = compile_with(INPUTS, flat[0], FORCED), compile_plain(INPUTS, flat[1])
+    ours, dense = compile_with(INPUTS, flat[0], FORCED), compile_raw(INPUTS, flat[1])
     assert relative_error(ours(*VALUES.values()), dense(*VALUES.values())) < 1e-9
 
 
@@ -210,7 +210,7 @@ def test_under_numba_and_pickled():
     used = [ls, s, eta, rho, y]
     fn = pytensor.function(used, outs, mode=autotune.mode(FORCED, base="NUMBA"))
     assert "quasiseparable" in str(autotune.explain(fn))
-    plain = compile_plain(used, outs)(*(VALUES[v] for v in used))
+    plain = compile_raw(used, outs)(*(VALUES[v] for v in used))
     for one in (fn, pickle.loads(pickle.dumps(fn))):
         for found, expected in zip(one(*(VALUES[v] for v in used)), plain, strict=True):
             assert relative_error(found, expected) < 1e-9
@@ -241,7 +241,7 @@ def test_as_accurate_as_a_dense_factor(noise):
     outs = [value, pt.grad(value, ls)]
     arguments = {**VALUES, s: noise}.values()
     ours, dense = (
-        compiled(*arguments) for compiled in (compile_with(INPUTS, outs, FORCED), compile_plain(INPUTS, outs))
+        compiled(*arguments) for compiled in (compile_with(INPUTS, outs, FORCED), compile_raw(INPUTS, outs))
     )
     for found, plain, expected in zip(ours, dense, exact(noise), strict=True):
         assert abs(found - expected) <= 10 * abs(plain - expected) + 1e-13 * abs(expected)

@@ -9,7 +9,7 @@ for a fact about the others.
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, spd
+from helpers import compile_plain, compile_with, forced, in_turn, spd
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
 from pytensor.tensor.linalg import cho_solve, cholesky, det, inv, slogdet, solve, solve_triangular
@@ -350,3 +350,17 @@ def test_quadratic_forms_of_stacked_vectors_keep_their_axes(shape):
     values = rng.normal(size=(*shape, N))
     right = (values * np.linalg.solve(MATRICES["definite"], values[..., None])[..., 0]).sum(axis=-1)
     np.testing.assert_allclose(fn(MATRICES["definite"], values)[0], right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float64"])
+def test_columns_of_whole_numbers_keep_their_weights(dtype):
+    """Also where the number of columns is not known, and one weight is that of all."""
+    B, p, X = pt.matrix("B", dtype=dtype), pt.vector("p", shape=(1,)), pt.matrix("X", shape=(N, 2))
+    U = B * p[None, :]
+    loss = slogdet(pt.eye(N) + U @ U.T + X @ X.T)[1]
+    rng = np.random.default_rng(0)
+    values = (rng.random((N, 1)) < 0.5).astype(dtype), np.array([0.7]), rng.normal(size=(N, 2))
+    outputs = [loss, *pt.grad(loss, [p, X])]
+    mine = compile_with([B, p, X], outputs, forced("woodbury"))
+    for found, right in zip(mine(*values), compile_plain([B, p, X], outputs)(*values), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-12)

@@ -27,7 +27,7 @@ from composites import (
     strategies,
     values,
 )
-from helpers import compile_plain, compile_with, in_turn, largest_array, python_mode, spd
+from helpers import compile_raw, compile_with, in_turn, largest_array, python_mode, spd
 from pytensor.compile.mode import Mode
 from pytensor.tensor.linalg import block_diag, cholesky, det, inv, kron, slogdet, solve_triangular
 
@@ -45,7 +45,7 @@ def test_values(form, facts, kind):
     K = made(form, facts)
     asked = KINDS[kind](K, order_of(K))
     fn = compile_with(INPUTS, list(asked.values()), BY_PARTS)
-    assert_equal(fn(*values()), compile_plain(INPUTS, list(asked.values()))(*values()), asked)
+    assert_equal(fn(*values()), compile_raw(INPUTS, list(asked.values()))(*values()), asked)
     proven = kind == "matrix" or facts != "none"
     assert bool({*COMPOSITES} & {*strategies(fn)}) == (proven and form not in PLAIN)
 
@@ -59,7 +59,7 @@ def test_gradients(form, facts, kind):
     loss = loss_of(asked.values())
     tuned = autotune.tune(loss, BY_PARTS)
     fn = compile_with(INPUTS, [tuned, *gradients(tuned)], BY_PARTS)
-    plain = compile_plain(INPUTS, [loss, *gradients(loss)])
+    plain = compile_raw(INPUTS, [loss, *gradients(loss)])
     names = ["value", *"ABCUds"]
     assert_equal(fn(*values()), plain(*values()), names)
     proven = kind == "matrix" or facts != "none"
@@ -112,7 +112,7 @@ def test_no_array_of_the_whole_order(form, facts):
         of = [*inputs, s, y]
         fn = compile_with(of, [tuned, *gradients(tuned, of)])
         assert largest_array(fn) < n * n / 2
-        value, *rest = compile_plain(of, [loss, *gradients(loss, of)])(*given)
+        value, *rest = compile_raw(of, [loss, *gradients(loss, of)])(*given)
         names = ["value", *"ABCsy"] if np.isfinite(value) else [*"ABCsy"]  # the determinant may overflow
         assert_equal(fn(*given)[-len(names) :], [value, *rest][-len(names) :], names)
 
@@ -159,7 +159,7 @@ def test_other_linkers(linker):
         fn = compile_with(of, outputs, BY_PARTS, base)
         assert {*COMPOSITES} & {*strategies(fn)}
         plain = y @ inv(K) @ y + slogdet(K)[1]
-        expected = compile_plain(of, [plain, *gradients(plain, of)])(*given)
+        expected = compile_raw(of, [plain, *gradients(plain, of)])(*given)
         assert_equal(fn(*given), expected, ["value", *"ABCUdsy"])
 
 

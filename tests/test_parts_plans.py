@@ -8,7 +8,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, op_names, python_mode, relative_error, spd
+from helpers import compile_raw, compile_with, in_turn, op_names, python_mode, relative_error, spd
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import block_diag, inv, kron, slogdet, solve
 
@@ -56,7 +56,7 @@ def test_a_saved_plan_with_gradients_compiles_again(form, loss, known, policy, t
     assert "finds nothing" not in caplog.text
     assert not autotune.explain(fn).diff(autotune.explain(again))
     assert sorted(op_names(again)) == sorted(op_names(fn))
-    plain = compile_plain(inputs, outputs, base)
+    plain = compile_raw(inputs, outputs, base)
     for mine, right in zip(again(*VALUES), plain(*VALUES), strict=True):
         assert relative_error(mine, right) < 1e-9
 

@@ -26,7 +26,7 @@ from composites import (
     strategies,
     values,
 )
-from helpers import compile_plain, compile_with, in_turn
+from helpers import compile_raw, compile_with, in_turn
 from pytensor.tensor.linalg import block_diag, cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune
@@ -45,7 +45,7 @@ def test_single_precision(form, kind):
     loss = loss_of(outputs)
     tuned = autotune.tune(loss, BY_PARTS)
     fn = compile_with(inputs, [*outputs, tuned, *gradients(tuned, inputs)], BY_PARTS)
-    plain = compile_plain(inputs, [*outputs, loss, *gradients(loss, inputs)])
+    plain = compile_raw(inputs, [*outputs, loss, *gradients(loss, inputs)])
     given = [X / np.float32(8) for X in values(dtype="float32")[:3]]  # determinants of a moderate size
     assert_equal(fn(*given), plain(*given), range(100)[: len(outputs) + 4], 2e-3)
     assert {*COMPOSITES} & {*strategies(fn)}
@@ -67,7 +67,7 @@ def test_parts_of_several_dtypes_and_integers_stay_as_written(form, dtypes):
     fn = compile_with([first, last, s], list(asked.values()), BY_PARTS)
     assert not {*COMPOSITES} & {*strategies(fn)}
     given = [np.round(4 * value).astype(dtype) for value, dtype in zip(values(), dtypes, strict=False)]
-    plain = compile_plain([first, last, s], list(asked.values()))
+    plain = compile_raw([first, last, s], list(asked.values()))
     assert_equal(fn(*given, 1.3), plain(*given, 1.3), asked, 1e-3 if "float32" in dtypes else 1e-9)
 
 
@@ -97,7 +97,7 @@ def test_unknown_orders(form, facts, kind, policy):
 
     inputs = unknown(*"ABC")
     fn = compile_with(inputs, outputs(inputs, lambda outs: autotune.tune(outs, policy)), policy)
-    plain = compile_plain([A, B, C], outputs([A, B, C]))
+    plain = compile_raw([A, B, C], outputs([A, B, C]))
     assert_equal(fn(*values()[:3]), plain(*values()[:3]), range(100)[: len(fn.maker.fgraph.outputs)])
 
 
@@ -110,7 +110,7 @@ def test_a_part_of_which_one_term_tells_the_order(join):
     given = [values()[3], values()[4], values()[1]]
     fn = compile_with(of, list(asked.values()), BY_PARTS)
     assert {*COMPOSITES} & {*strategies(fn)}
-    assert_equal(fn(*given), compile_plain(of, list(asked.values()))(*given), asked)
+    assert_equal(fn(*given), compile_raw(of, list(asked.values()))(*given), asked)
 
 
 @pytest.mark.parametrize("form", ["kron", "blocks", "kron of three", "block of kron"])
@@ -163,6 +163,6 @@ def test_an_empty_block_changes_nothing():
     K = block_diag(A, empty, B)
     asked = requests(K, 7)
     fn = compile_with([A, B, empty], list(asked.values()), BY_PARTS)
-    plain = compile_plain([A, B], list(requests(block_diag(A, B), 7).values()))
+    plain = compile_raw([A, B], list(requests(block_diag(A, B), 7).values()))
     first, last = values()[:2]
     assert_equal(fn(first, last, np.empty((0, 0))), plain(first, last), asked)

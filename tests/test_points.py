@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, largest_array, relative_error
+from helpers import compile_raw, compile_with, largest_array, relative_error
 from pytensor.tensor.linalg import cholesky, inv, slogdet, solve_triangular
 
 import autotune
@@ -69,7 +69,7 @@ def check(K, value, policy=None):
     outs = [value, *pt.grad(value, used)]
     arguments = [x for v, x in zip(INPUTS, VALUES, strict=True) if v in used]
     fn = compile_with(used, outs, policy)
-    for found, expected in zip(fn(*arguments), compile_plain(used, outs)(*arguments), strict=True):
+    for found, expected in zip(fn(*arguments), compile_raw(used, outs)(*arguments), strict=True):
         assert relative_error(found, expected) < 1e-9
     return fn
 

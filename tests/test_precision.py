@@ -6,7 +6,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from helpers import (
-    compile_plain,
+    compile_raw,
     compile_with,
     in_turn,
     largest_array,
@@ -107,7 +107,7 @@ def compared(loss, policy, door="mode", values=VALUES):
     """The function, whose value and gradient are plain PyTensor's."""
     tuned = autotune.tune(loss, policy) if door == "tune" else loss
     outputs = [[out, *pt.grad(out, INPUTS, disconnected_inputs="ignore")] for out in (tuned, loss)]
-    fn, plain = compile_with(INPUTS, outputs[0], policy), compile_plain(INPUTS, outputs[1])
+    fn, plain = compile_with(INPUTS, outputs[0], policy), compile_raw(INPUTS, outputs[1])
     for mine, expected in zip(fn(*values), plain(*values), strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-9, atol=1e-9)
     return fn

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, in_turn, python_mode, relative_error
+from helpers import chosen, compile_raw, compile_with, in_turn, python_mode, relative_error
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import det, inv, slogdet
 from scipy.stats import multivariate_normal
@@ -177,7 +177,7 @@ def test_value_and_gradients_with_one_factorisation_per_matrix(name, tagged, way
     inputs, values = list(model.inputs.values()), values_of(model)
     fn = compile_with(inputs, joint(model, way, STRATEGIES[tagged]), STRATEGIES[tagged])
     plain = MODELS[name](kernel, *SMALL, tagged=False)
-    reference = compile_plain(list(plain.inputs.values()), plain.joint())
+    reference = compile_raw(list(plain.inputs.values()), plain.joint())
     actual, expected = (f(*(values[key] for key in model.inputs)) for f in (fn, reference))
     dense = "cholesky" if tagged else "lu"
     assert set(chosen(fn)) == {"unapproximated": {dense}, "svgp": {dense}, "vfe": {dense, "woodbury"}}[name]

@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 import pytest
 from helpers import (
     chosen,
-    compile_plain,
+    compile_raw,
     compile_with,
     forced,
     in_turn,
@@ -80,7 +80,7 @@ def test_value_and_gradient_are_those_of_pytensor(matrix, loss, style, form):
     outputs = FORMS[form](case)
     fn = compile_with(case.inputs, outputs, EXACT)
     assert all(d.before_autodiff for d in autotune.explain(fn).decisions)
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+    assert_same(fn, compile_raw(case.inputs, outputs), case.values)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_without_static_shapes(loss, matrix):
     fn = compile_with(case.inputs, case.outputs(), EXACT)
     tuned = compile_with(case.inputs, case.outputs(autotune.tune(case.loss, EXACT)), EXACT)
     assert algebra(fn) == algebra(tuned)
-    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+    assert_same(fn, compile_raw(case.inputs, case.outputs()), case.values)
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
@@ -120,7 +120,7 @@ def test_under_the_global_door(matrix):
         fn = pytensor.function(case.inputs, case.outputs(), mode=python_mode(), on_unused_input="ignore")
     assert [d.before_autodiff for d in session.plans[0].decisions] == [True]
     assert algebra(fn) == algebra(compile_with(case.inputs, case.outputs(), EXACT))
-    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+    assert_same(fn, compile_raw(case.inputs, case.outputs()), case.values)
 
 
 def test_the_policy_of_the_mode_decides_under_the_global_door():
@@ -137,7 +137,7 @@ def test_expressions_that_were_written_twice():
     case.loss = 0.5 * y @ inv(U @ U.T + pt.diag(d**2)) @ y + 0.5 * slogdet(U @ U.T + pt.diag(d**2))[1]
     fn = compile_with(case.inputs, case.outputs(), EXACT)
     assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
-    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+    assert_same(fn, compile_raw(case.inputs, case.outputs()), case.values)
 
 
 def test_shared_parameters_and_their_updates():
@@ -183,7 +183,7 @@ def test_what_else_is_asked_of_the_matrix_shares_the_decision():
     outputs = [*case.outputs(), inv(A) @ pt.sin(y), slogdet(A)[1], y.sum(), A[0]]
     fn = compile_with(case.inputs, outputs, EXACT)
     assert len(chosen(fn)) == 1
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+    assert_same(fn, compile_raw(case.inputs, outputs), case.values)
 
 
 def test_other_matrices_are_not_priced_as_if_differentiated():
@@ -192,7 +192,7 @@ def test_other_matrices_are_not_priced_as_if_differentiated():
     fn = compile_with(case.inputs, outputs, EXACT)
     decided = {d.problem.structure: d.before_autodiff for d in autotune.explain(fn).decisions}
     assert decided == {("diagonal", "low_rank"): True, ("dense",): False}
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+    assert_same(fn, compile_raw(case.inputs, outputs), case.values)
 
 
 # -- graphs inside ----------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_beside_graphs_inside(wrap):
         outputs = case.outputs(wrap(case))
         fn = compile_with(case.inputs, outputs, EXACT)
         assert any(d.before_autodiff for d in autotune.explain(fn).decisions)
-        assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+        assert_same(fn, compile_raw(case.inputs, outputs), case.values)
 
 
 # -- plans --------------------------------------------------------------------------------------------------
@@ -279,6 +279,6 @@ def test_several_precisions_are_left_as_they_are(caplog):
         fn = compile_with([X, y], outputs)
     assert not caplog.records
     values = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6, dtype="float32")
-    for mine, plain in zip(fn(*values), compile_plain([X, y], outputs)(*values), strict=True):
+    for mine, plain in zip(fn(*values), compile_raw([X, y], outputs)(*values), strict=True):
         assert mine.dtype == plain.dtype
         assert relative_error(mine, plain) < 1e-5

@@ -3,7 +3,7 @@
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import chosen, compile_plain, compile_with, forced
+from helpers import chosen, compile_raw, compile_with, forced
 from pytensor.gradient import disconnected_grad, zero_grad
 from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
@@ -73,7 +73,7 @@ def test_in_doubt_the_graph_stays(name):
     assert not changes(case.inputs, outputs)
     fn = compile_with(case.inputs, outputs, EXACT)
     assert not any(d.before_autodiff for d in autotune.explain(fn).decisions)
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+    assert_same(fn, compile_raw(case.inputs, outputs), case.values)
 
 
 def changes(inputs, outputs) -> bool:
@@ -115,14 +115,14 @@ def test_an_op_that_cannot_be_differentiated_is_no_obstacle_elsewhere():
     outputs = [*case.outputs(), WithoutGradient()(case.inputs[1]).sum()]
     fn = compile_with(case.inputs, outputs, EXACT)
     assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]
-    assert_same(fn, compile_plain(case.inputs, outputs), case.values)
+    assert_same(fn, compile_raw(case.inputs, outputs), case.values)
 
 
 def test_an_op_that_cannot_be_differentiated_where_nobody_did():
     case = a_case("low_rank")
     case.loss = case.loss + (WithoutGradient()(case.inputs[0]) ** 2).sum()
     outputs = [case.loss, *pt.grad(case.loss, case.wrt, consider_constant=[case.inputs[0]])]
-    assert_same(compile_with(case.inputs, outputs, EXACT), compile_plain(case.inputs, outputs), case.values)
+    assert_same(compile_with(case.inputs, outputs, EXACT), compile_raw(case.inputs, outputs), case.values)
 
 
 def test_a_failure_leaves_the_gradient_to_be_read(monkeypatch, caplog):
@@ -134,7 +134,7 @@ def test_a_failure_leaves_the_gradient_to_be_read(monkeypatch, caplog):
     fn = compile_with(case.inputs, case.outputs(), EXACT)
     assert "on purpose" in caplog.text
     assert chosen(fn) == ["woodbury"]
-    assert_same(fn, compile_plain(case.inputs, case.outputs()), case.values)
+    assert_same(fn, compile_raw(case.inputs, case.outputs()), case.values)
 
 
 @pytest.mark.parametrize("stop", [zero_grad, disconnected_grad])
@@ -145,7 +145,7 @@ def test_a_gradient_that_is_stopped_stays_stopped(stop):
     loss = by_inverse(low_rank(X, U, stop(d) + d**2), y)
     outputs = [loss, *pt.grad(loss, case.wrt)]
     tuned = autotune.tune(loss, EXACT)
-    plain = compile_plain(case.inputs, outputs)
+    plain = compile_raw(case.inputs, outputs)
     for ours in (outputs, [tuned, *pt.grad(tuned, case.wrt)]):
         fn = compile_with(case.inputs, ours, EXACT)
         assert [d.before_autodiff for d in autotune.explain(fn).decisions] == [True]

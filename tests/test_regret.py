@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, diagonal_plus_low_rank, in_turn, python_mode, relative_error
+from helpers import compile_raw, diagonal_plus_low_rank, in_turn, python_mode, relative_error
 
 import autotune
 from autotune.choose import choose
@@ -163,9 +163,9 @@ def test_inexact_strategies_are_not_among_the_priced():
 
 def test_graphs_that_are_equal_are_found_alike():
     A = pt.matrix("A")
-    same = [compile_plain([A], [pt.exp(A) @ A]) for _ in range(2)]
-    other = compile_plain([A], [pt.exp(A) @ A.T])
-    more = compile_plain([A], [pt.exp(A) @ A, A.T])
+    same = [compile_raw([A], [pt.exp(A) @ A]) for _ in range(2)]
+    other = compile_raw([A], [pt.exp(A) @ A.T])
+    more = compile_raw([A], [pt.exp(A) @ A, A.T])
     functions = {"plain": same[0], "keep": same[1], "lu": other, "cholesky": more}
     alike = {"plain": "plain", "keep": "plain", "lu": "lu", "cholesky": "cholesky"}
     assert regret.first_alike(functions) == alike

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, relative_error
+from helpers import compile_raw, compile_with, in_turn, relative_error
 from pytensor.tensor.linalg import slogdet, solve
 
 import autotune
@@ -103,7 +103,7 @@ def test_two_states_that_change_places_are_symmetric_together():
 def test_value_and_gradient_are_those_of_plain(form):
     value = loglike(UPDATES[form])
     outputs = [value, *pt.grad(value, [Z, T, h, q], disconnected_inputs="ignore")]
-    tuned, plain = compile_with(INPUTS, outputs), compile_plain(INPUTS, outputs)
+    tuned, plain = compile_with(INPUTS, outputs), compile_raw(INPUTS, outputs)
     assert {d.chosen for d in decisions(tuned)} == {"woodbury"}
     for actual, expected in zip(tuned(*VALUES), plain(*VALUES), strict=True):
         assert relative_error(actual, expected) < 1e-9
@@ -123,7 +123,7 @@ def test_what_is_missing_counts_for_nothing(start):
     """Of singular states too, which have no Cholesky factor."""
     value = loglike(UPDATES["predicted"], start, mask=True)
     outputs = [value, *pt.grad(value, [Z, T, h, q])]
-    tuned, plain = compile_with(INPUTS, outputs), compile_plain(INPUTS, outputs)
+    tuned, plain = compile_with(INPUTS, outputs), compile_raw(INPUTS, outputs)
     assert {d.chosen for d in decisions(tuned)} == {"woodbury"}
     values = [*VALUES[:-1], missing(VALUES[-1])]
     for actual, expected in zip(tuned(*values), plain(*values), strict=True):

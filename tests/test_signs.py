@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain
+from helpers import compile_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytensor.assumptions.core import AssumptionFeature, FactState
@@ -59,7 +59,7 @@ def test_what_is_claimed_to_be_nonnegative_is(var):
             np.array(-0.7),
         ]
         with np.errstate(all="ignore"):
-            value = compile_plain([x, y, s], var, Mode("py", None))(*given_values)
+            value = compile_raw([x, y, s], var, Mode("py", None))(*given_values)
         assert not (value < 0).any()
 
 

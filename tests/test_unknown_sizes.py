@@ -10,7 +10,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, diagonal_plus_low_rank, in_turn, relative_error
+from helpers import compile_raw, diagonal_plus_low_rank, in_turn, relative_error
 from pytensor.assumptions import assume
 from pytensor.compile.mode import Mode
 from pytensor.link.vm import VMLinker
@@ -214,7 +214,7 @@ def test_a_gaussian_process_gets_what_it_gets_with_static_shapes(model, tuned):
     assert "keep" not in served["static"]
     rng = np.random.default_rng(0)
     variables = [WAYS["unknown"](name, shape) for name, shape in SHAPES.items()]
-    plain = compile_plain(variables, gaussian_process(*model, variables))
+    plain = compile_raw(variables, gaussian_process(*model, variables))
     for rows, columns in ((30, 3), (3, 1), (2, 4)):
         values = rng.normal(size=(rows, columns)), rng.normal(size=rows), np.array([0.1, 0.7, 0.9, 0.3])
         for actual, wanted in zip(functions["unknown"](*values), plain(*values), strict=True):
@@ -233,7 +233,7 @@ def test_one_vector_is_one_column_however_it_is_spelled(spelled):
     [decision] = autotune.explain(fn).decisions
     assert [(r.kind, r.columns) for r in decision.problem.requests] == [("solve", 1)]
     numbers = np.random.default_rng(0).normal(size=(9, 2)), np.arange(9.0), np.array([0.1, 0.7, 0.9, 0.3])
-    for actual, wanted in zip(fn(*numbers), compile_plain([X, y, theta], values)(*numbers), strict=True):
+    for actual, wanted in zip(fn(*numbers), compile_raw([X, y, theta], values)(*numbers), strict=True):
         assert relative_error(actual, wanted) < 1e-9
 
 
@@ -247,5 +247,5 @@ def test_vectors_that_differ_are_columns_of_their_own():
     assert len(decision.problem.requests) == len(vectors)
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(9, 2)), rng.normal(size=9), rng.normal(size=9), np.array([0.1, 0.7, 0.9, 0.3])
-    for actual, wanted in zip(fn(*numbers), compile_plain([X, y, m, theta], values)(*numbers), strict=True):
+    for actual, wanted in zip(fn(*numbers), compile_raw([X, y, m, theta], values)(*numbers), strict=True):
         assert relative_error(actual, wanted) < 1e-9

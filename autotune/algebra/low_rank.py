@@ -230,11 +230,13 @@ def low_rank_term(
 
 
 def equal_weights(U: TensorVariable, value: Any = 1.0) -> TensorVariable:
-    """The scalar ``value``, or that of each matrix, once for every column of ``U``, in its dtype."""
-    value = of_each(pt.cast(value, U.type.dtype))
+    """The scalar ``value``, or that of each matrix, once for every column of ``U``, in its dtype if it holds
+    fractions."""
+    value = pt.as_tensor(value, dtype=None if isinstance(value, TensorVariable) else U.type.dtype)
+    value = of_each(value.astype(U.type.dtype) if U.type.numpy_dtype.kind == "f" else value)
     known = U.type.shape[-1]
     if value.type.ndim:
-        return value + pt.zeros((length(U, -1),), dtype=U.type.dtype)
+        return value + pt.zeros((length(U, -1),), dtype=value.type.dtype)
     if known is not None:
         return pt.full((known,), value)
     return pt.second(U.sum(axis=-2), value)  # no symbolic length, see above

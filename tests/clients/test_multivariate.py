@@ -4,7 +4,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 import scipy.stats as st
-from helpers import compile_plain, compile_with, in_turn, relative_error
+from helpers import compile_raw, compile_with, in_turn, relative_error
 
 pm = pytest.importorskip("pymc")
 pytestmark = [pytest.mark.pymc, pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")]
@@ -68,7 +68,7 @@ def test_value_is_that_of_scipy_and_gradient_that_without_autotune(name):
     wrt = [v for v in (variable, *parameters.values()) if v.type.dtype == "float64"]
     outputs = [logp, *pt.grad(logp.sum(), wrt)]
     inputs = [variable, *parameters.values()]
-    tuned, plain = compile_with(inputs, outputs), compile_plain(inputs, outputs)
+    tuned, plain = compile_with(inputs, outputs), compile_raw(inputs, outputs)
     found, wanted = (fn(value, *given.values()) for fn in (tuned, plain))
     assert relative_error(found[0], expected(value, *given.values())) < 1e-8
     for a, e in zip(found, wanted, strict=True):
