@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log2
 from typing import Any
 
 import numpy as np
@@ -455,7 +454,7 @@ KERNELS: tuple[Kernel, ...] = (
     _kernel(
         "toeplitz_product",
         "nm",
-        lambda n, m: 20 * n * (m + 1) * log2(2 * n + 2),
+        lambda n, m: 20 * n * (m + 1) * np.log2(2 * n + 2),
         lambda n, m: 10 * n * (m + 1),
         lambda n, m: 2 * n * m,
         length=lambda n, m: n,

@@ -39,6 +39,7 @@ def squares(points):
 
 TOEPLITZ = {
     "gather": c[LAG] + NOISE,
+    "ranges": c[pt.abs(pt.arange(N)[:, None] - pt.arange(N))] + NOISE,
     "taken": a * pt.take(c, LAG) + NOISE,
     "squared exponential": a**2 * pt.exp(-0.5 * difference() ** 2 / ls**2) + NOISE,
     "squares of points": pt.exp(-0.5 * squares(pt.constant(x) / ls)) + NOISE,

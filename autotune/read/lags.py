@@ -162,7 +162,7 @@ class LagReader:
 
     def _of_points(self, var) -> Lags | None:
         """A power of ``x_i - x_j``, and a number, of evenly spaced constant points."""
-        pair = self._line.of(var)
+        pair = self._line.of(var) if var.type.numpy_dtype.kind == "f" else None
         if not isinstance(pair, Pair) or self._line.x is None:
             return None
         x, n = self._line.x, len(self._line.x)

@@ -14,6 +14,7 @@ from fuzz.joins import joined_matrix
 from fuzz.low_ranks import low_rank
 from fuzz.parts import parts_matrix
 from fuzz.points import matrix_of_points
+from fuzz.spaced import evenly_spaced
 
 
 def matrix(g, dim="n", depth=0):
@@ -240,5 +241,6 @@ FAMILIES = {
     "semidefinite": (0.04, semidefinite),
     "bands": (0.05, banded_matrix),
     "points": (0.05, matrix_of_points),
+    "spaced": (0.05, evenly_spaced),
     "joins": (0.05, joined_matrix),
 }

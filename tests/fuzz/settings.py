@@ -123,8 +123,8 @@ def _forced_woodbury(c):
 
 
 def _by_parts(c):
-    composites = ["kronecker", "block_diagonal", "block_triangular", "blocks"]
-    return {"margin": 0, "rules": [{"match": {"structure": composites}, "forbid": list(ALL)}]}
+    structures = ["kronecker", "block_diagonal", "block_triangular", "blocks", "toeplitz", "circulant"]
+    return {"margin": 0, "rules": [{"match": {"structure": structures}, "forbid": list(ALL)}]}
 
 
 POLICIES = {
