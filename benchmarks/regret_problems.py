@@ -1,4 +1,4 @@
-"""The problems of the regret benchmark: plain data, and the graph of each kind.
+"""The problems of the regret benchmark: plain data, and the graph of each kind (`regret_structures`, too).
 
 A ``Case`` is a kind, a dtype and sizes; ``KINDS`` says how its graph is written and from which ranges
 its sizes are drawn. Sizes are not static in the graphs but given to the policy as hints: the choice is
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+import regret_structures as structures
 from pytensor.assumptions import assume
 from scipy.stats import qmc
 
@@ -87,6 +88,21 @@ class Draft:
 
     def normal(self, name: str, *shape: int) -> Any:
         return self.input(name, self.rng.normal(size=shape))
+
+    def fixed(self, name: str, value: Any) -> Any:
+        """An input of static shape."""
+        self.input(name, value)
+        variable = pt.tensor(name, shape=self.values[-1].shape, dtype=self.dtype)
+        self.inputs[-1] = variable
+        return variable
+
+    def known(self, value: Any) -> Any:
+        """A constant."""
+        return pt.constant(np.asarray(value, dtype=self.dtype))
+
+    def spd(self, n: int, condition: float) -> np.ndarray:
+        """Values of a symmetric positive definite matrix."""
+        return with_condition(self.rng, n, condition)
 
     def named(self, name: str, variable: Any, *shape: int) -> Any:
         """The same variable, its name and sizes known to the policy."""
@@ -192,6 +208,7 @@ def inverse_general(draft, n):
 
 
 _LOW_RANK: dict[str, tuple[int, int | None]] = {"n": (100, 2000), "k": (1, None)}
+_FACTORS: dict[str, tuple[int, int | None]] = {"n": (100, 2000), "k": (2, 20)}
 _SMALL: dict[str, tuple[int, int | None]] = {"n": (3, 60), "batch": (2, 60)}
 KINDS: dict[str, Kind] = {
     "GP": Kind(gaussian_process, {"n": N}),
@@ -209,6 +226,19 @@ KINDS: dict[str, Kind] = {
     "general batch": Kind(batch_general, _SMALL),
     "PD inverse": Kind(inverse, {"n": N}),
     "general inverse": Kind(inverse_general, {"n": N}),
+    "animal model": Kind(structures.animal_model, {"n": N}, BY_USER),
+    "autoregression": Kind(structures.autoregression, {"n": N}, BY_USER),
+    "mixed model": Kind(structures.mixed_model, _FACTORS, BY_USER),
+    "Kronecker plus noise": Kind(structures.kronecker_noise, _FACTORS, BY_USER),
+    "Kronecker plus low rank": Kind(structures.kronecker_update, _FACTORS, BY_USER),
+    "triangle": Kind(structures.triangle, {"n": N}, BY_USER),
+    "scaled correlation": Kind(structures.scaled_correlation, {"n": N}, BY_USER),
+    "bands": Kind(structures.bands, {"n": N, "k": (1, 8)}, BY_USER),
+    "line": Kind(structures.line, {"n": N}, BY_USER),
+    "grid": Kind(structures.grid, _FACTORS, BY_USER),
+    "equal points": Kind(structures.equal_points, _FACTORS, BY_USER),
+    "blocks": Kind(structures.blocks, {"n": N}, BY_USER),
+    "batch of pencils": Kind(structures.pencils, {"n": (3, 200), "batch": (2, 60)}, BY_USER),
 }
 
 

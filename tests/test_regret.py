@@ -36,7 +36,7 @@ def tiny(kind, dtype="float64"):
     return problems.Case(kind, dtype, {name: sizes[name] for name in problems.KINDS[kind].sizes}, seed=1)
 
 
-@pytest.mark.parametrize("kind", in_turn(problems.KINDS))
+@pytest.mark.parametrize("kind", in_turn(problems.KINDS, 4))
 def test_free_forced_and_plain_agree(kind):
     case = tiny(kind)
     graph = problems.build(case)

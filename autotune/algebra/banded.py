@@ -25,6 +25,7 @@ class Banded(Operator):
     """
 
     kind: ClassVar[str] = "banded"
+    in_batches: ClassVar[bool] = True
     letters: ClassVar[dict[str, str]] = {"bands": "b"}
     own_logdet_pullback: ClassVar[bool] = True
 

@@ -20,6 +20,11 @@ def either(condition: Any, fast: Sequence[Any], direct: Sequence[Any]) -> list[A
     return IfElse(len(fast), name=BRANCHES)(condition, *fast, *direct, return_list=True)
 
 
+def is_either(node: Any) -> bool:
+    """Whether it is a node of ``either``."""
+    return isinstance(node.op, IfElse) and node.op.name == BRANCHES
+
+
 def guarded(condition: Any, fast: Sequence[Any], direct: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
     """The same before automatic differentiation, of which the gradient is one of two as well.
 

@@ -30,6 +30,7 @@ class KroneckerNoise(Operator):
     """
 
     kind: ClassVar[str] = "kronecker_noise"
+    in_batches: ClassVar[bool] = True
 
     factors: tuple[TensorVariable, ...]
     d: TensorVariable

@@ -47,6 +47,8 @@ class Operator:
     kind: ClassVar[str]
     letters: ClassVar[dict[str, str]] = {}
     """Short names of its dims, for tables; others are shown as they are."""
+    in_batches: ClassVar[bool] = False
+    """Whether a batch of them is read and served as one of each (`autotune.algebra.batch`)."""
     own_logdet_pullback: ClassVar[bool] = False
     """Whether its algorithms give the cotangents of its parts, of a log-determinant."""
 

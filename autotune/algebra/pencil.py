@@ -27,6 +27,7 @@ class Pencil(Operator):
     """
 
     kind: ClassVar[str] = "pencil"
+    in_batches: ClassVar[bool] = True
 
     A: TensorVariable
     w: TensorVariable

@@ -28,6 +28,7 @@ class Quasiseparable(Operator):
     """
 
     kind: ClassVar[str] = "quasiseparable"
+    in_batches: ClassVar[bool] = True
     letters: ClassVar[dict[str, str]] = {"states": "r"}
     own_logdet_pullback: ClassVar[bool] = True
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytensor.tensor.variable import TensorVariable
 
+from autotune.algebra.batch import Batch
 from autotune.algebra.marked import Marked
 from autotune.algebra.operator import KINDS, Operator, kind_of, rebuilt
 from autotune.algebra.sum import Sum
@@ -22,8 +23,8 @@ def _operator_named(name: str) -> type[Operator]:
 
 
 STRUCTURES: tuple[type[Operator], ...] = tuple(map(_operator_named, NAMES))
-COMBINED: tuple[type[Operator], ...] = (Sum, Marked)
-"""What stands for several terms, or says something of one: no structure of its own."""
+COMBINED: tuple[type[Operator], ...] = (Sum, Marked, Batch)
+"""What stands for several, or says something of one: no structure of its own."""
 
 KINDS.update({cls.kind: cls for cls in (*STRUCTURES, *COMBINED)})
 

@@ -23,9 +23,10 @@ from pytensor.gradient import DisconnectedType, disconnected_type, pullback
 from pytensor.graph.fg import FrozenFunctionGraph
 from pytensor.tensor.blockwise import vectorize_node_fallback
 
+from autotune.algebra.batch import Batch, item_of
 from autotune.algebra.dense import Dense
 from autotune.algebra.host import vectorize_node
-from autotune.algebra.operator import Operator, rebuilt
+from autotune.algebra.operator import Operator, kind_of, rebuilt
 from autotune.algebra.pencil import basis_of
 from autotune.algebra.plain import PlainSolver
 from autotune.algebra.registry import operator_from, part_axes
@@ -185,7 +186,8 @@ class RequestOp(SymbolicOp):
         connected = [not _is_disconnected(g) for g in output_grads]
         if not (connected[-1] if self.spec.kind == "logdet" else any(connected)):
             return [i.zeros_like() for i in inputs]  # of the sign of a determinant alone
-        bars = PULLBACKS[self.spec.kind](self.spec, system, rhs, outputs, output_grads)
+        of = _pullback_of_each if isinstance(system.operator, Batch) else PULLBACKS[self.spec.kind]
+        bars = of(self.spec, system, rhs, outputs, output_grads)
         ndims = [len(axes.split(",")) for axes in self.input_axes]
         return [summed_to(i, bar, ndim) for i, bar, ndim in zip(inputs, bars, ndims, strict=True)]
 
@@ -206,18 +208,22 @@ def plain_graph(spec: RequestSpec, input_types: tuple[Any, ...]) -> FrozenFuncti
 
 @vectorize_node.register(RequestOp)
 def vectorize_request(op, node, *inputs):
-    """Of a request on one matrix a ``Blockwise``; one on a batch of matrices is made for more of them."""
+    """Of a request on one matrix one on a batch, if its structure is served in batches, else a ``Blockwise``;
+    one on a batch of matrices is made for more of them."""
     ndims = [len(axes.split(",")) for axes in op.input_axes]
     batch = max(i.type.ndim - ndim for i, ndim in zip(node.inputs, ndims, strict=True))
+    spec = op.spec
     if batch == 0:
-        return vectorize_node_fallback(op, node, *inputs)
+        if not kind_of(spec.signature[0]).in_batches:
+            return vectorize_node_fallback(op, node, *inputs)
+        spec = replace(spec, signature=(Batch.kind, spec.signature))
     added = [new.type.ndim - old.type.ndim for new, old in zip(inputs, node.inputs, strict=True)]
     widened = []
     for new, old, ndim, more in zip(inputs, node.inputs, ndims, added, strict=True):
         own = old.type.ndim - ndim  # batch axes of the old input: ones stand for those that it lacks
         new = pt.expand_dims(new, tuple(range(more, more + batch - own)))
         widened.append(pt.expand_dims(new, tuple(range(max(added) - more))))
-    return RequestOp(spec=op.spec)(*widened, return_list=True)
+    return RequestOp(spec=spec)(*widened, return_list=True)
 
 
 RESULT_AXES = {
@@ -367,6 +373,22 @@ def summed_to(var, bar, ndim):
     lengths = zip(var.type.shape[:-ndim], bar.type.shape[:-ndim], strict=True)
     axes = [axis for axis, (one, broadcast) in enumerate(lengths) if one == 1 and broadcast != 1]
     return bar.sum(axis=axes, keepdims=True) if axes else bar
+
+
+def _pullback_of_each(spec, system, rhs, outputs, output_grads):
+    """The pullback of a request on one matrix, for each of a batch."""
+    operator = system.operator
+    one, given = operator.one()
+    inputs = list(one.parts) if rhs is None else [*one.parts, item_of(rhs, 2, given)]
+    op = RequestOp(spec=replace(spec, signature=operator.of))
+    answers = op(*inputs, return_list=True)
+    given |= zip(answers, outputs, strict=True)
+    bars = [
+        g if _is_disconnected(g) else item_of(g, answer.type.ndim, given)
+        for g, answer in zip(output_grads, answers, strict=True)
+    ]
+    of_one, b = op.system(inputs)
+    return operator.for_each(PULLBACKS[spec.kind](op.spec, of_one, b, answers, bars), given, repeated=False)
 
 
 def _solve_pullback(spec, system, rhs, outputs, output_grads):

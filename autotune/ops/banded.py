@@ -8,6 +8,7 @@ from typing import Any
 
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import as_tensor_variable
+from pytensor.tensor.exceptions import ShapeError
 from pytensor.tensor.type import tensor
 
 from autotune.ops._base import BANDED, Compiled, LinalgOp, as_real, ensure_numba_dispatch, merge_lengths
@@ -70,6 +71,15 @@ class BandedFactor(_BandedOp):
             tensor("logabsdet", shape=(), dtype=dtype),
         ]
         return Apply(self, [ab], outputs)
+
+    def infer_shape(self, node, shapes):
+        [(rows, n)] = shapes
+        if self.mirrored and self.definite:
+            if not self.checked:
+                raise ShapeError("Which of two factors it is, values tell.")
+            return [(n, rows), (0, 0), (0,), (), ()]
+        lower, upper = (rows - 1, rows - 1) if self.lower < 0 else (self.lower, self.upper)
+        return [(n, 2 * lower + upper + 1), (n, lower), (n,), (), ()]
 
     def perform(self, node, inputs, outputs):
         check_band(inputs[0], self.rows)

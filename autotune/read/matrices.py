@@ -14,9 +14,11 @@ import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.assumptions import SpecifyAssumptions
 from pytensor.graph.basic import Constant
+from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from autotune.algebra import STRUCTURES
+from autotune.algebra.batch import Batch
 from autotune.algebra.composite import Composite, Part
 from autotune.algebra.dense import Dense
 from autotune.algebra.diagonal import Diagonal
@@ -24,11 +26,12 @@ from autotune.algebra.kronecker import Kronecker
 from autotune.algebra.low_rank import LowRank
 from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
-from autotune.algebra.operator import Operator, of_one_batch, value_of
+from autotune.algebra.operator import Operator, of_one_batch, rebuilt, value_of
 from autotune.algebra.pencil import Pencil
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
 from autotune.read.bands import BandReader
+from autotune.read.batches import item_of_batch
 from autotune.read.blocks import blocks_of
 from autotune.read.chains import chain_of
 from autotune.read.contractions import (
@@ -75,7 +78,7 @@ class Recogniser(Terms):
     def _operator(self, matrix) -> Operator:
         dense = Dense(drop_leading_ones(matrix))
         if dense.matrix.ndim != 2:
-            return self._batch(dense.matrix) or dense
+            return self._batch(dense.matrix) or self._of_each(dense.matrix) or dense
         banded = self._bands.banded(dense.matrix)
         if banded is not None:
             return self._of_less_work(banded, dense.matrix)
@@ -145,6 +148,19 @@ class Recogniser(Terms):
             return None
         lengths = zip(operator.batch, matrices.type.shape[:-2], strict=True)
         return operator if all(own in (n, None) for own, n in lengths) else None
+
+    def _of_each(self, matrices) -> Batch | None:
+        """A batch of matrices with a structure that is served in batches, else None."""
+        item, given = item_of_batch(matrices)
+        operator: Any = self._operator(item)
+        if not operator.in_batches or not given:
+            return None
+        parts = vectorize_graph(list(operator.parts), given)
+        whole = of_one_batch(rebuilt(operator.signature, parts), matrices.type.ndim - 2)
+        found = Batch(whole.signature, whole.parts)
+        alike = all(part.dtype == matrices.dtype for part in found.parts)
+        lengths = zip(found.batch, matrices.type.shape[:-2], strict=True)
+        return found if alike and all(own in (n, None) for own, n in lengths) else None
 
     def composite(self, var) -> Composite | Triangular | None:
         """The operator of a matrix that is put together from others, or is triangular, or of a multiple of

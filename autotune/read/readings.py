@@ -124,7 +124,8 @@ class Reading:
     def _placeholders(self, kind, rhs):
         n, batch = self.operator.static.n, self.operator.batch
         if kind == "logdet_pullback":
-            return tuple(part.type() for part in self.operator.unmarked.parts)
+            parts = self.operator.unmarked.parts
+            return tuple(p.type.clone(shape=(*batch, *p.type.shape[len(batch) :]))() for p in parts)
         shapes = {
             "solve": lambda: (*_broadcast(batch, rhs), *rhs.type.shape[-2:]),
             "inv_quad": lambda: (*_broadcast(batch, rhs), rhs.type.shape[-1]),

@@ -15,7 +15,7 @@ from pytensor.conditional.op import IfElse
 from pytensor.graph.rewriting.basic import MergeOptimizer, get_active_mode
 from pytensor.graph.traversal import ancestors, toposort
 
-from autotune.algebra.guarded import BRANCHES, either
+from autotune.algebra.guarded import either, is_either
 from autotune.read.scan import is_root
 from autotune.read.views import strip_view
 from autotune.rewrite.build import lower, substitute, wire
@@ -32,18 +32,14 @@ def is_lazy(fgraph) -> bool:
 
 def left_to_decide(fgraph, readings: list) -> list:
     """The readings but those in branches of ours: what is there has been decided."""
-    if not any(_is_ours(node) for node in fgraph.apply_nodes):
+    if not any(is_either(node) for node in fgraph.apply_nodes):
         return readings
     inside: set[Any] = set()
     for node in reversed(fgraph.toposort()):
         clients = [client for out in node.outputs for client in fgraph.clients[out]]
-        if clients and all(n in inside or (_is_ours(n) and i > 0) for n, i in clients):
+        if clients and all(n in inside or (is_either(n) and i > 0) for n, i in clients):
             inside.add(node)
     return [r for r in readings if r.deferred or any(old.owner not in inside for old in r.replacements)]
-
-
-def _is_ours(node) -> bool:
-    return isinstance(node.op, IfElse) and node.op.name == BRANCHES
 
 
 def separable(readings: list) -> list:
@@ -120,11 +116,11 @@ def join_branches(fgraph) -> None:
     PyTensor's Numba linker computes what two of them share whatever the condition says. Those of a value and
     of its gradient ask the same by variables of their own, until equal ones are merged.
     """
-    if len({node.inputs[0] for node in fgraph.apply_nodes if _is_ours(node)}) > 1:
+    if len({node.inputs[0] for node in fgraph.apply_nodes if is_either(node)}) > 1:
         MergeOptimizer().rewrite(fgraph)
-    for condition in dict.fromkeys(node.inputs[0] for node in fgraph.toposort() if _is_ours(node)):
+    for condition in dict.fromkeys(node.inputs[0] for node in fgraph.toposort() if is_either(node)):
         # anew in their order, which those that were joined before have changed
-        nodes = [node for node in fgraph.toposort() if _is_ours(node) and node.inputs[0] is condition]
+        nodes = [node for node in fgraph.toposort() if is_either(node) and node.inputs[0] is condition]
         old = [out for node in nodes for out in node.outputs]
         used = [out for out in old if fgraph.clients[out]]  # not the cotangents of constants
         if len(nodes) < 2 and len(used) == len(old):

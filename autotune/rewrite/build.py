@@ -8,6 +8,7 @@ from typing import Any
 
 from pytensor.graph.traversal import toposort
 
+from autotune.algebra.batch import Batch, EachOf
 from autotune.algebra.dense import Dense
 from autotune.algebra.operator import Operator
 from autotune.algebra.requests import RequestedSystem
@@ -42,6 +43,11 @@ def answering(name, decision, system, matrix=None) -> Solver:
         parts = system.operator.unmarked
         dense = replace(system, operator=_dense(system.operator, matrix))
         return OntoParts(chosen.solver(dense, options_of(decision)), parts)
+    batch = system.operator.unmarked
+    if isinstance(batch, Batch):
+        return EachOf(
+            batch, lambda one: answering(name, decision, replace(system, operator=one, in_batch=True))
+        )
     if decision.parts and chosen.parts(decision.problem):
         operator = chosen.reduced(system.operator.unmarked, decision.problem)
         solvers = _part_solvers(operator.children, decision.parts)

@@ -10,7 +10,7 @@ from autotune.algebra.solver import Solver
 from autotune.ops import BandedFactor, BandedLogdetPullback, BandedSolve
 from autotune.ops.banded import kernels_of, product_kernels
 from autotune.problem import GRADIENT_KINDS, REQUEST_KINDS, Problem, known
-from autotune.strategies.base import No, Strategy, Work, with_backward
+from autotune.strategies.base import No, Strategy, Work, times, with_backward
 from cost_models import call
 
 
@@ -20,7 +20,6 @@ class BandedStrategy(Strategy):
 
     name = "banded"
     provides = frozenset((*REQUEST_KINDS, *GRADIENT_KINDS))
-    batched = False
     needs_own_ops = True
     structured = True
 
@@ -55,27 +54,32 @@ class BandedStrategy(Strategy):
             elif r.kind == "factor":
                 calls.append(call("stream", n=n * n))
                 held += n * n
-        return Work(tuple(calls), problem.itemsize * held)
+        return Work(times(problem.batch, calls), problem.itemsize * held * known(problem.batch))
 
     def solver(self, system, options):
-        return BandedSolver(system.operator.unmarked)
+        operator = system.operator.unmarked
+        if system.in_batch and system.positive_definite:
+            return BandedSolver(operator, checked=True)
+        return BandedSolver(operator, definite=not system.in_batch)
 
 
 class BandedSolver(Solver):
-    """``checked``: a matrix without a Cholesky factor gives NaN."""
+    """``checked``: a matrix without a Cholesky factor gives NaN. ``definite``: it is looked for elsewhere."""
 
-    def __init__(self, operator):
+    def __init__(self, operator, *, checked=False, definite=True):
         self.operator = operator
-        self.checked = False
+        self.checked, self.definite = checked, definite
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
-        asked = BandedSolver(self.operator)
-        asked.checked = checked
+        asked = BandedSolver(self.operator, checked=checked or self.checked, definite=self.definite)
         return super(BandedSolver, asked).answer(kind, rhs, transposed)
 
     @property
     def _factor(self):
-        return BandedFactor(definite=True, checked=self.checked, **self.operator.band)(self.operator.bands)
+        definite = self.definite or self.checked
+        return BandedFactor(definite=definite, checked=self.checked, **self.operator.band)(
+            self.operator.bands
+        )
 
     @property
     def _checked_factor(self):

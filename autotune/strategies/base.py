@@ -40,7 +40,8 @@ class System:
     """What a strategy builds its graph for: an operator with its facts.
 
     ``kinds``: the kinds of requests. ``solvers``: those of the parts, for what serves by parts.
-    ``before_autodiff``: what is built will be differentiated.
+    ``before_autodiff``: what is built will be differentiated. ``in_batch``: it is built once for all matrices
+    of a batch, so that the lengths of what it computes must not depend on values.
     """
 
     operator: Any
@@ -50,6 +51,7 @@ class System:
     kinds: frozenset[str] = frozenset(REQUEST_KINDS)
     solvers: tuple[Solver, ...] = ()
     before_autodiff: bool = False
+    in_batch: bool = False
 
 
 class Strategy:

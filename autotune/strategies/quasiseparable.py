@@ -8,7 +8,7 @@ from autotune.algebra.guarded_solver import WhereDefinite
 from autotune.algebra.solver import Solver
 from autotune.ops import QuasiseparableFactor, QuasiseparableLogdetPullback, QuasiseparableSolve
 from autotune.problem import GRADIENT_KINDS, REQUEST_KINDS, Problem, known
-from autotune.strategies.base import No, Strategy, Work, with_backward
+from autotune.strategies.base import No, Strategy, Work, times, with_backward
 from cost_models import call
 
 
@@ -21,7 +21,6 @@ class QuasiseparableStrategy(Strategy):
 
     name = "quasiseparable"
     provides = frozenset((*REQUEST_KINDS, *GRADIENT_KINDS)) - {"factor"}
-    batched = False
     needs_own_ops = True
     structured = True
 
@@ -45,7 +44,7 @@ class QuasiseparableStrategy(Strategy):
             elif request.kind in ("logdet_pullback", "inverse_diagonal"):
                 calls.append(call("line_inverse", n=n, k=r))
                 held += n * r * r
-        return Work(tuple(calls), problem.itemsize * held)
+        return Work(times(problem.batch, calls), problem.itemsize * held * known(problem.batch))
 
     def solver(self, system, options):
         operator = system.operator.unmarked

@@ -11,7 +11,7 @@ from autotune.algebra.kronecker_noise import KroneckerNoise, along_axes, eigenva
 from autotune.algebra.pencil import Pencil, basis_of, multiple_of_identity
 from autotune.algebra.solver import Solver
 from autotune.problem import REQUEST_KINDS, Problem, known
-from autotune.strategies.base import No, Strategy, Work
+from autotune.strategies.base import No, Strategy, Work, times
 from cost_models import call
 
 
@@ -25,7 +25,6 @@ class SpectrumStrategy(Strategy):
 
     name = "spectrum"
     provides = frozenset(REQUEST_KINDS) - {"factor"}
-    batched = False
     structured = True
 
     def concerns(self, problem):
@@ -43,21 +42,21 @@ class SpectrumStrategy(Strategy):
     def work(self, problem: Problem, options) -> Work:
         if problem.structure == ("kronecker_noise",):
             return _of_factors(problem)
-        n = known(problem.n)
+        n, batch = known(problem.n), known(problem.batch)
         k = known(problem.term.sizes().get("rank", n))
-        calls, held = [call("stream", n=k)], 2 * n
+        calls, held = [call("stream", n=k * batch)], 2 * n * batch
         for r in problem.requests:
             if r.kind in ("solve", "inv_quad"):
-                m = known(r.columns)
+                m = known(r.columns) * batch  # of all matrices, whose eigenvectors are the same
                 # The solution is asked for in a gradient by the right-hand side.
                 twice = r.kind == "solve" or problem.differentiated
                 calls += [call("gemm", m=n, n=m, k=k, count=2 if twice else 1), call("stream", n=n * m)]
                 held += 3 * n * m
             elif r.kind == "inverse":
-                calls += [call("gemm", m=n, n=n, k=k)] * (3 if problem.differentiated else 1)
-                held += 2 * n * n
+                calls += [call("gemm", m=n, n=n, k=k, count=batch)] * (3 if problem.differentiated else 1)
+                held += 2 * n * n * batch
             elif r.kind == "inverse_diagonal":
-                calls += [call("gemv", m=n, n=k, count=2 if problem.differentiated else 1)]
+                calls += [call("gemm", m=n, n=batch, k=k, count=2 if problem.differentiated else 1)]
         return Work(tuple(calls), problem.itemsize * held)
 
     def solver(self, system, options):
@@ -80,7 +79,7 @@ def _of_factors(problem: Problem) -> Work:
             calls += [call("gemm", m=p, n=n // max(p, 1) * m, k=p, count=2 * twice)]
             calls += [call("transpose", m=n, n=m, count=2 * twice)]
     held = 4 * n * columns + 2 * sum(p * p for p in orders)
-    return Work(tuple(calls), problem.itemsize * held)
+    return Work(times(problem.batch, calls), problem.itemsize * held * known(problem.batch))
 
 
 class SpectrumSolver(Solver):
