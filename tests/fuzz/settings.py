@@ -123,7 +123,7 @@ def _forced_woodbury(c):
 
 
 def _by_parts(c):
-    composites = ["kronecker", "block_diagonal", "block_triangular", "blocks"]
+    composites = ["kronecker", "block_diagonal", "block_triangular", "blocks", "permuted"]
     return {"margin": 0, "rules": [{"match": {"structure": composites}, "forbid": list(ALL)}]}
 
 
