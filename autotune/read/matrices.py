@@ -42,7 +42,7 @@ from autotune.read.factors import is_zero, scalar_of, split_factors, split_multi
 from autotune.read.lags import LagReader
 from autotune.read.line import LineReader
 from autotune.read.masks import blocks_of_mask, cut
-from autotune.read.noise import kronecker_noise
+from autotune.read.noise import kronecker_noise, two_products
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
 from autotune.read.permutations import in_another_order
 from autotune.read.points import along_a_line, on_a_grid, replicated
@@ -240,8 +240,8 @@ class Recogniser(Terms):
         return found if all(part.dtype == matrix.dtype for part in found.parts) else None
 
     def _kronecker_noise(self, matrix) -> Operator | None:
-        """A Kronecker product of symmetric matrices plus a multiple of the identity, or one of diagonal
-        matrices of the same orders, else None."""
+        """A Kronecker product of symmetric matrices plus a multiple of the identity, or another one of
+        symmetric matrices of the same orders, else None."""
         products, diagonals = [], []
         for addend in self._addends(matrix):
             terms = self._addend(addend, matrix)
@@ -249,9 +249,14 @@ class Recogniser(Terms):
                 diagonals += terms
             else:
                 products.append(self.composite(addend))
-        if len(products) != 1 or not isinstance(products[0], Kronecker) or not diagonals:
+        if not products or not all(isinstance(product, Kronecker) for product in products):
             return None
-        found = kronecker_noise(products[0], diagonal_of(diagonals), matrix)
+        if len(products) == 2 and not diagonals:
+            found = two_products(products, matrix)
+        elif len(products) == 1 and diagonals:
+            found = kronecker_noise(products[0], diagonal_of(diagonals), matrix)
+        else:
+            return None
         return found if found and all(part.type.dtype == matrix.type.dtype for part in found.parts) else None
 
     def _on_line(self, matrix) -> Operator | None:
