@@ -23,6 +23,7 @@ FIRST_NAMES = ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury", "cg", "la
 FIRST_NAMES += ["low_rank_update", "spectrum", "triangular", "banded", "quasiseparable", "toeplitz"]
 FIRST_NAMES += ["circulant", "known_inverse", "eliminate_first", "eliminate_last"]
 FIRST_NAMES += ["kronecker", "block_diagonal", "product", "congruence", "inverse", "block_triangular"]
+FIRST_NAMES += ["permuted"]
 
 
 def decide(problem, **policy):

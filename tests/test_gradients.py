@@ -39,7 +39,7 @@ OF_PARTS = (
     "spectrum",
 )
 OF_PARTS += ("kronecker", "block_diagonal", "product", "congruence", "inverse")
-OF_PARTS += ("eliminate_first", "eliminate_last", "block_triangular")
+OF_PARTS += ("eliminate_first", "eliminate_last", "block_triangular", "permuted")
 # What these strategies serve, and no more; another one's PolicyError skips the case.
 SERVES = {
     "keep": lambda operator, request: True,

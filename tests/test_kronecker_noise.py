@@ -140,13 +140,19 @@ def test_a_second_derivative():
     assert relative_error(tuned, plain) < 1e-9
 
 
-# -- noise of each factor --------------------------------------------------------------------------------
+# -- noise of each factor, or of another product ---------------------------------------------------------
 
 EACH, OTHER = pt.vector("each", shape=(P,)), pt.vector("other", shape=(Q,))
 TASKS = {
     "of the first": (kron(SMOOTH, ROUGH) + kron(pt.diag(EACH), pt.eye(Q))),
     "of both": kron(pt.diag(EACH), pt.diag(OTHER)) * 2 + kron(SMOOTH, EXCHANGEABLE),
     "scaled": s * (kron(SMOOTH, ROUGH) + kron(pt.eye(P), t * pt.diag(OTHER))),
+    "two products": kron(SMOOTH, ROUGH) + kron(SMOOTH + s * pt.eye(P), EXCHANGEABLE),
+    "two products, the first definite": kron(
+        assume(SMOOTH + pt.diag(EACH), positive_definite=True), assume(EXCHANGEABLE, positive_definite=True)
+    )
+    + kron(SMOOTH, ROUGH),
+    "one diagonal": kron(SMOOTH, ROUGH) + s * kron(SMOOTH + pt.diag(EACH), pt.diag(OTHER)),
     "equal": kron(SMOOTH, ROUGH) + kron(t * pt.eye(P), pt.eye(Q)),
 }
 OF_TASKS = {**VALUES, EACH: rng.uniform(0.5, 2, P), OTHER: rng.uniform(0.5, 2, Q)}
@@ -175,19 +181,21 @@ CASES = [(f, r, t) for f in TASKS for r in REQUESTS for t in ("by the user", "of
 @pytest.mark.parametrize(("form", "request_", "taken"), in_turn(CASES, every=17))
 def test_noise_of_each_factor(form, request_, taken):
     fn, plain = functions_of_tasks(REQUESTS[request_](TASKS[form]), taken)
-    structure = autotune.explain(fn).decisions[0].problem.structure
-    assert structure in {("kronecker_noise",), ("congruence",)}
+    structures = {decision.problem.structure for decision in autotune.explain(fn).decisions}
+    assert structures & {("kronecker_noise",), ("congruence",)}
     for found, expected in zip(fn(*OF_TASKS.values()), plain(*OF_TASKS.values()), strict=True):
         assert np.abs(found - expected).max() < 1e-7 * (np.abs(expected).max() or 1.0)
 
 
+@pytest.mark.parametrize("form", ["of the first", "one diagonal"])
 @pytest.mark.parametrize("smallest", [0.0, 1e-9])
-def test_noise_that_cannot_be_scaled_takes_the_dense_way(smallest):
-    uneven = OF_TASKS[EACH].copy()
+def test_noise_that_cannot_be_scaled_takes_the_dense_way(form, smallest):
+    of = EACH if form == "of the first" else OTHER
+    uneven = OF_TASKS[of].copy()
     uneven[1] = smallest
-    value = slogdet(TASKS["of the first"])[1]
+    value = slogdet(TASKS[form])[1]
     fn, plain = functions_of_tasks(value, "of what is tuned")
-    values = {**OF_TASKS, EACH: uneven}.values()
+    values = {**OF_TASKS, of: uneven}.values()
     for found, expected in zip(fn(*values), plain(*values), strict=True):
         assert np.abs(found - expected).max() < 1e-9 * (np.abs(expected).max() or 1.0)
 

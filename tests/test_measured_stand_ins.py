@@ -84,6 +84,10 @@ STAND_INS = {
         Term("blocks", facts=(("symmetric", True),), children=(diagonal_term(5), DEFINITE), order="total"),
         symmetric=True,
     ),
+    "permuted": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("permuted", children=(KRONECKER,), order="same"),
+    ),
     "block-triangular": Problem(
         (Request("solve", 1), Request("logdet", form="lu")),
         Term("block_triangular", children=(dense(3), dense(2)), order="total"),

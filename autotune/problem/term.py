@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 STRUCTURES = (
     *("dense", "diagonal", "low_rank", "triangular", "banded", "sparse", "known_inverse", "pencil"),
     *("quasiseparable", "toeplitz", "circulant", "kronecker_noise", "kronecker", "block_diagonal"),
-    *("product", "congruence", "inverse", "block_triangular", "blocks"),
+    *("product", "congruence", "inverse", "block_triangular", "blocks", "permuted"),
 )
 """The structures that are known: one more is a file of its name in `autotune.algebra` and an entry here."""
 

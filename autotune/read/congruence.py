@@ -87,12 +87,12 @@ def _half(before: Sequence[Any], after: Sequence[Any], middle: Sequence[Any], fa
             if inverse.factored:
                 L = inverse.matrix if inverse.lower else inverse.matrix.mT
             elif _is_definite(inverse.matrix, inverse.promised, facts):
-                L = _factor(inverse.matrix)
+                L = symmetric_factor(inverse.matrix)
             else:
                 return None
             return solve_triangular(L, reduce(pt.matmul, after), lower=True, b_ndim=2).mT
         case [M]:
-            return reduce(pt.matmul, before) @ _factor(M) if _is_definite(M, False, facts) else None
+            return reduce(pt.matmul, before) @ symmetric_factor(M) if _is_definite(M, False, facts) else None
 
 
 def _is_definite(matrix, promised: bool, facts) -> bool:
@@ -100,7 +100,7 @@ def _is_definite(matrix, promised: bool, facts) -> bool:
     return facts.positive_definite(matrix) or (promised and facts.symmetric(matrix))
 
 
-def _factor(matrix):
+def symmetric_factor(matrix):
     """The lower Cholesky factor, with the gradient that a solve has: of both triangles.
 
     That of a factor is of one, which is the same only for what is computed alike on both sides.

@@ -10,15 +10,18 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.assumptions import SpecifyAssumptions
 from pytensor.graph.basic import Constant
 from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.subtensor import AdvancedIncSubtensor
 
 from autotune.algebra import STRUCTURES
 from autotune.algebra.batch import Batch
+from autotune.algebra.block_diagonal import BlockDiagonal, split_rows
 from autotune.algebra.composite import Composite, Part
 from autotune.algebra.dense import Dense
 from autotune.algebra.diagonal import Diagonal
@@ -28,6 +31,7 @@ from autotune.algebra.marked import Marked
 from autotune.algebra.marks import Mark, SpecifyConditionNumber, SpecifyPreconditioner
 from autotune.algebra.operator import Operator, of_one_batch, rebuilt, value_of
 from autotune.algebra.pencil import Pencil
+from autotune.algebra.permuted import Order, Permuted, in_order
 from autotune.algebra.sum import Sum, sum_of
 from autotune.algebra.triangular import Triangular
 from autotune.read.bands import BandReader
@@ -37,12 +41,14 @@ from autotune.read.chains import chain_of
 from autotune.read.contractions import (
     diagonal_of,
 )
-from autotune.read.factors import scalar_of, split_factors, split_multiple
+from autotune.read.factors import is_zero, scalar_of, split_factors, split_multiple
 from autotune.read.lags import LagReader
 from autotune.read.line import LineReader
-from autotune.read.noise import kronecker_noise
+from autotune.read.masks import blocks_of_mask, cut
+from autotune.read.noise import kronecker_noise, two_products
 from autotune.read.pencils import in_eigenvectors, pencil_of, with_orthonormal_columns
-from autotune.read.points import on_a_grid, replicated
+from autotune.read.permutations import in_another_order
+from autotune.read.points import along_a_line, on_a_grid, replicated
 from autotune.read.sparse import SparseReader
 from autotune.read.terms import Terms, is_square, minus_one, scaled
 from autotune.read.triangles import is_triangular
@@ -95,7 +101,8 @@ class Recogniser(Terms):
                 return found
         if not terms:
             found = (
-                self._kronecker_noise(dense.matrix)
+                self._in_another_order(dense.matrix)
+                or self._kronecker_noise(dense.matrix)
                 or self._of_constants(dense.matrix)
                 or LagReader(self.terms).operator(dense.matrix)
                 or self._of_fewer_points(dense.matrix)
@@ -249,8 +256,8 @@ class Recogniser(Terms):
         return found if all(part.dtype == matrix.dtype for part in found.parts) else None
 
     def _kronecker_noise(self, matrix) -> Operator | None:
-        """A Kronecker product of symmetric matrices plus a multiple of the identity, or one of diagonal
-        matrices of the same orders, else None."""
+        """A Kronecker product of symmetric matrices plus a multiple of the identity, or another one of
+        symmetric matrices of the same orders, else None."""
         products, diagonals = [], []
         for addend in self._addends(matrix):
             terms = self._addend(addend, matrix)
@@ -258,9 +265,14 @@ class Recogniser(Terms):
                 diagonals += terms
             else:
                 products.append(self.composite(addend))
-        if len(products) != 1 or not isinstance(products[0], Kronecker) or not diagonals:
+        if not products or not all(isinstance(product, Kronecker) for product in products):
             return None
-        found = kronecker_noise(products[0], diagonal_of(diagonals), matrix)
+        if len(products) == 2 and not diagonals:
+            found = two_products(products, matrix)
+        elif len(products) == 1 and diagonals:
+            found = kronecker_noise(products[0], diagonal_of(diagonals), matrix)
+        else:
+            return None
         return found if found and all(part.type.dtype == matrix.type.dtype for part in found.parts) else None
 
     def _on_line(self, matrix) -> Operator | None:
@@ -271,6 +283,63 @@ class Recogniser(Terms):
         diagonals, rest = self._without_diagonals(matrix)
         found = LineReader().covariance(rest, n, matrix.type.dtype) if rest else None
         return found.plus_diagonal(diagonal_of(diagonals)) if found and diagonals else found
+
+    def _in_another_order(self, matrix) -> Operator | None:
+        """A matrix that has a structure once its rows and columns are permuted: that is indexed so, a
+        covariance of points on a line, or one that is zero between groups; and diagonals."""
+        n = matrix.type.shape[-1]
+        if n is None or matrix.type.shape[0] != n or matrix.type.numpy_dtype.kind != "f":
+            return None
+        diagonals, rest = self._without_diagonals(matrix)
+        if not rest:
+            return None
+        whole = pt.add(*rest) if len(rest) > 1 else rest[0]
+        found = in_another_order(whole)
+        if found is not None:
+            inner, places = found
+            return self._permuted(matrix, inner, np.argsort(places), diagonals)
+        order = along_a_line(whole)
+        if order is not None:
+            inner = cut(whole, order, n)
+            if LineReader().covariance([inner], n, matrix.type.dtype) is not None:
+                return self._permuted(matrix, inner, order, diagonals)
+        blocks = blocks_of_mask(rest, n)
+        return self._masked(matrix, whole, blocks, diagonals) if blocks else None
+
+    def _permuted(self, matrix, inner, order, diagonals) -> Operator | None:
+        """``matrix``, of which ``inner`` and the diagonals are the rows and columns in some order."""
+        if diagonals:
+            d = diagonal_of(diagonals)
+            inner = inner + pt.diag(in_order(d, order) if value_of(d) is None else d)
+        part = self._principal(matrix, inner)
+        if part is None or part.operator.unmarked.kind == "dense":
+            return None
+        found = Permuted((part,), Order.of(np.argsort(order)))
+        return found if all(p.type.dtype == matrix.type.dtype for p in found.parts) else None
+
+    def _principal(self, matrix, inner) -> Part | None:
+        """Rows and the same columns of ``matrix`` as a part."""
+        part = self.part(inner)
+        definite, symmetric = (self._holds(fact, matrix) for fact in ("positive_definite", "symmetric"))
+        return part and replace(
+            part,
+            positive_definite=part.positive_definite or definite,
+            symmetric=part.symmetric or symmetric or definite,
+        )
+
+    def _masked(self, matrix, whole, blocks, diagonals) -> Operator | None:
+        n, order = matrix.type.shape[0], np.concatenate(blocks)
+        cuts = [cut(whole, rows, n) for rows in blocks]
+        if diagonals:
+            pieces = split_rows(in_order(diagonal_of(diagonals), order), [len(rows) for rows in blocks])
+            cuts = [inner + pt.diag(d) for inner, d in zip(cuts, pieces, strict=True)]
+        found = BlockDiagonal.of([self._principal(matrix, inner) for inner in cuts])
+        if found is None or any(p.type.dtype != matrix.type.dtype for p in found.parts):
+            return None
+        if np.array_equal(order, np.arange(n)):
+            return found
+        part = Part(found, found.positive_definite, found.symmetric)
+        return Permuted((part,), Order.of(np.argsort(order)))
 
     def _of_fewer_points(self, matrix) -> Operator | None:
         """A covariance of points of which several are equal, and diagonals, else None."""
@@ -298,6 +367,10 @@ class Recogniser(Terms):
                 return [term for addend in addends for term in self._addends(addend)]
             case (Elemwise(scalar_op=ps.Sub()), left, right):
                 return [*self._addends(left), *(minus_one(var) * term for term in self._addends(right))]
+            case (AdvancedIncSubtensor() as op, base, placed, index) if (
+                not op.set_instead_of_inc and not is_zero(base) and None not in var.type.shape
+            ):  # so PyTensor writes what is placed into zeros, plus another matrix
+                return [*self._addends(base), op(pt.zeros(var.type.shape, dtype=var.dtype), placed, index)]
         return [var]
 
     def _beside_dense(self, matrix) -> list | None:

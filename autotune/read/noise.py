@@ -1,4 +1,5 @@
-"""Kronecker products plus noise: a multiple of the identity, or a Kronecker product of diagonal matrices."""
+"""Kronecker products plus noise: a multiple of the identity, or another Kronecker product, of diagonal
+matrices or others."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.linalg.solvers.triangular import solve_triangular
 from pytensor.tensor.shape import Reshape
 
 from autotune.algebra.composite import Part
@@ -17,6 +19,8 @@ from autotune.algebra.diagonal import Diagonal
 from autotune.algebra.kronecker import Kronecker, outer
 from autotune.algebra.kronecker_noise import KroneckerNoise
 from autotune.algebra.operator import Operator, value_of
+from autotune.algebra.triangular import Triangular
+from autotune.read.congruence import symmetric_factor
 from autotune.read.factors import row_or_column, split_factors, split_scalars
 
 # Entries of the noise of one factor may differ by so much; beyond, scaling them loses digits.
@@ -69,6 +73,54 @@ def _repeated(value: Any, shape: tuple[int | None, ...]) -> list[Any] | None:
     side, v = found
     ones = pt.ones((shape[side == "column"],), dtype=value.type.dtype)
     return [v, ones] if side == "column" else [ones, v]
+
+
+def two_products(products: Sequence[Kronecker], matrix: Any) -> Operator | None:
+    """``A kron B + C kron D`` as ``(L kron M) (A~ kron B~ + I) (L kron M)'`` with ``C = L L'``, ``D = M M'``,
+    ``A~ = L^-1 A L^-T``, ``B~ = M^-1 B M^-T`` (Rakitsch et al. 2013), where C and D are well conditioned."""
+    first, second = sorted(products, key=lambda one: one.positive_definite)
+    pairs = list(zip(first.children, second.children, strict=False))
+    orders = [[child.operator.static.n for child in pair] for pair in pairs]
+    if len(first.children) != len(second.children) or any(
+        None in pair or len({*pair}) > 1 for pair in orders
+    ):
+        return None
+    if not all(child.symmetric or child.positive_definite for pair in pairs for child in pair):
+        return None
+    roots = [_root(C) for _, C in pairs]
+    squares = [pt.sqr(r if r.type.ndim == 1 else pt.diagonal(r)) for r in roots]
+    condition = pt.stack([pt.all(v > 0) & (pt.max(v) <= MOST_RATIO * pt.min(v)) for v in squares]).all()
+    # also what is not used must be computable: not every linker is lazy
+    roots = [pt.switch(condition, r, _one_like(r)) for r in roots]
+    whitened = tuple(_whitened(A.matrix, r) for (A, _), r in zip(pairs, roots, strict=True))
+    inside = KroneckerNoise(whitened, pt.ones((matrix.type.shape[0],), dtype=matrix.dtype))
+    sides = [Diagonal(r) if r.type.ndim == 1 else Triangular(r, lower=True) for r in roots]
+    outside = Kronecker(tuple(Part(side, symmetric=side.symmetric) for side in sides))
+    made_of = [x for A, C in pairs for x in (A.matrix, _given(C))]
+    guard = Guard(condition, matrix, tuple(made_of))
+    return Congruence((Part(outside, symmetric=outside.symmetric), Part(inside, symmetric=True)), guard)
+
+
+def _root(C: Part) -> Any:
+    """The Cholesky factor, or of a diagonal matrix its diagonal."""
+    return pt.sqrt(_given(C)) if isinstance(C.operator, Diagonal) else symmetric_factor(C.matrix)
+
+
+def _given(C: Part) -> Any:
+    return C.operator.d if isinstance(C.operator, Diagonal) else C.matrix
+
+
+def _one_like(root: Any) -> Any:
+    n, dtype = root.type.shape[0], root.type.dtype
+    return np.ones((), dtype) if root.type.ndim == 1 else pt.eye(n, dtype=dtype)
+
+
+def _whitened(A: Any, root: Any) -> Any:
+    if root.type.ndim == 1:
+        return A / (root[:, None] * root[None, :])
+    left = solve_triangular(root, A, lower=True, b_ndim=2)
+    both = solve_triangular(root, left.mT, lower=True, b_ndim=2)
+    return (both + both.mT) / 2
 
 
 def _scaled(factors: Sequence[Any], vectors: Sequence[Any], matrix: Any) -> Operator:

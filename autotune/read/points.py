@@ -99,11 +99,11 @@ class Points:
 
     def labels(self) -> np.ndarray:
         """A number for each point, equal where the points are."""
-        columns = [self._rows(constant) for constant in self.constants]
+        columns = [self.rows(constant) for constant in self.constants]
         _, labels = np.unique(np.concatenate(columns, axis=1), axis=0, return_inverse=True)
         return labels.reshape(-1)
 
-    def _rows(self, constant) -> np.ndarray:
+    def rows(self, constant) -> np.ndarray:
         """What the constant has for each point, along each axis of points."""
         data = np.asarray(constant.data, dtype=float)
         sides = [np.moveaxis(data, axis, 0).reshape(self.n, -1) for axis in self.axes(constant) or ()]
@@ -131,6 +131,18 @@ def points_of(var) -> Points | None:
         return None
     points = Points(n)
     return points if points.axes(var) == frozenset((0, 1)) and points.constants else None
+
+
+def along_a_line(var) -> np.ndarray | None:
+    """The order in which the points of a matrix are sorted by a constant; None where they are sorted."""
+    points = points_of(var)
+    if points is None:
+        return None
+    sides = [points.rows(constant) for constant in points.constants]
+    # of distances those from the point that is furthest from the first
+    columns = [x[:, 0] if x.shape[1] == 1 else x[:, np.abs(x[0]).argmax()] for x in sides]
+    orders = [np.argsort(column, kind="stable") for column in columns if np.ptp(column) > 0]
+    return next((order for order in orders if (np.diff(order) != 1).any()), None)
 
 
 def replicated(var) -> LowRank | None:

@@ -278,7 +278,7 @@ class Terms:
         Z = rows_of_identity(g, count, B.type.dtype)
         terms = self.terms(B)
         if terms and all(isinstance(t, Diagonal | LowRank) and t.symmetric for t in terms):
-            return [LowRank(Z, t.d, Z) if isinstance(t, Diagonal) else _rows(t, g) for t in terms]
+            return [_diagonal(t, g, Z) if isinstance(t, Diagonal) else _rows(t, g) for t in terms]
         fewer = var.type.shape[0] is not None and 2 * count <= var.type.shape[0]
         return [LowRank(B[g], None, Z)] if fewer else None
 
@@ -306,6 +306,12 @@ def _congruent(term, B) -> LowRank:
         return LowRank(B, term.d, B)
     U = B @ term.U
     return LowRank(U, term.c, U)
+
+
+def _diagonal(term, index, Z) -> Diagonal | LowRank:
+    """Rows and columns of a diagonal matrix, which is one again if none is taken twice."""
+    once = isinstance(index, Constant) and len(np.unique(Z.data.argmax(axis=1))) == len(index.data)
+    return Diagonal(term.d[index]) if once else LowRank(Z, term.d, Z)
 
 
 def _rows(term, index) -> LowRank:

@@ -79,11 +79,18 @@ def _twice(join):
     return make
 
 
+def _two_krons(g):
+    """The second of which noise of several tasks has."""
+    one, other = (_kron(_part(g, "k"), _part(g, "q")) for _ in range(2))
+    return Matrix(one.var + other.var, one.dim, one.spd and other.spd, one.sym and other.sym)
+
+
 FORMS = {
     "A kron B": (4, lambda g: _kron(_part(g, "k"), _part(g, "q"))),
     "B kron A": (2, lambda g: _kron(_part(g, "q"), _part(g, "n"))),
     "A kron B kron C": (1.5, lambda g: _kron(_part(g, "k"), _part(g, "q"), _part(g, "p"))),
     "A kron (B kron C)": (1, lambda g: _kron(_part(g, "k"), _kron(_part(g, "q"), _part(g, "p")))),
+    "A kron B + C kron D": (1.5, _two_krons),
     "A kron A": (0.7, _twice(_kron)),
     "blocks": (3, lambda g: _blocks(_part(g, "n"), _part(g, "q"))),
     "three blocks": (1.5, lambda g: _blocks(_part(g, "k"), _part(g, "n"), _part(g, "p"))),

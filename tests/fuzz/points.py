@@ -1,4 +1,4 @@
-"""Covariances of constant points: sorted on a line, several of them equal, or on a full grid."""
+"""Covariances of constant points: on a line, several of them equal, in groups, or on a full grid."""
 
 import numpy as np
 import pytensor.tensor as pt
@@ -64,6 +64,32 @@ def _grid(p, n):
     return inner[0] * inner[1]
 
 
+def _unsorted(p, n):
+    """In another order than along the line, indexed or drawn so."""
+    order = np.random.default_rng(n).permutation(n)
+    t = np.linspace(0, 3, n)[order]
+    K = _exponential(p, n)
+    return p.g.one_of(
+        lambda: pt.exp(-pt.abs(pt.constant(t)[:, None] - pt.constant(t)[None, :]) / p.s()),
+        lambda: pt.exp(-np.abs(t[:, None] - t) / p.s()),
+        lambda: K[order][:, order],
+        lambda: K[order[:, None], order],
+        lambda: np.eye(n)[order] @ K @ np.eye(n)[order].T,
+    )
+
+
+def _groups(p, n):
+    """Zero between points of different groups, which stand together or do not."""
+    g = p.g.one_of(lambda: np.arange(n) % 3, lambda: np.sort(np.arange(n) % 3), lambda: np.arange(n) // 2)
+    x = p.y()
+    K = p.g.one_of(lambda: pt.exp(-0.5 * pt.sqr(x[:, None] - x[None, :])), lambda: _matern(p, n))
+    return p.g.one_of(
+        lambda: K * (g[:, None] == g),
+        lambda: pt.eq(pt.constant(g)[:, None], pt.constant(g)[None, :]) * K,
+        lambda: pt.switch(g[:, None] == g, K, 0.0),
+    )
+
+
 POINTS = {
     "exponential": (2, _exponential),
     "matern": (2, _matern),
@@ -72,4 +98,6 @@ POINTS = {
     "autoregression": (1, _autoregression),
     "equal points": (1.5, _equal_points),
     "grid": (1.5, _grid),
+    "unsorted": (1.5, _unsorted),
+    "groups": (1.5, _groups),
 }

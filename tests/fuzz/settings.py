@@ -123,7 +123,8 @@ def _forced_woodbury(c):
 
 
 def _by_parts(c):
-    structures = ["kronecker", "block_diagonal", "block_triangular", "blocks", "toeplitz", "circulant"]
+    structures = ["kronecker", "block_diagonal", "block_triangular", "blocks", "permuted"]
+    structures += ["toeplitz", "circulant"]
     return {"margin": 0, "rules": [{"match": {"structure": structures}, "forbid": list(ALL)}]}
 
 
