@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
+from pytensor.tensor.elemwise import Elemwise
 
 from autotune.read.entries import Entries, Terms, joined, scaled, with_vector
 from autotune.read.factors import scalar_of
@@ -55,5 +57,16 @@ def _of_lists(data, indices, indptr, *, by_columns: bool) -> Entries:
     indices = indices.astype(np.int64)
     lists = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     rows, columns = (indices, lists) if by_columns else (lists, indices)
-    whole = data if data.type.shape[0] is not None else pt.specify_shape(data, len(indices))
-    return with_vector(Entries(rows, columns, np.ones(len(indices))), whole, np.arange(len(indices)))
+    found = Entries(rows, columns, np.ones(len(indices)))
+    for factor in _factors(data):
+        known = factor.type.shape[0] is not None
+        whole = factor if known else pt.specify_shape(factor, len(indices))
+        found = with_vector(found, whole, np.arange(len(indices)))
+    return found
+
+
+def _factors(data) -> list[Any]:
+    """The vectors, of length 1 where they are scalars, that one is the product of."""
+    if isinstance(data.owner_op, Elemwise) and isinstance(data.owner_op.scalar_op, ps.Mul):
+        return [factor for one in data.owner.inputs for factor in _factors(one)]
+    return [data]
