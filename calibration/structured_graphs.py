@@ -97,6 +97,24 @@ def _band_op(name: str, **options: Any) -> Any:
     return getattr(ops(), name)(lower=-1, upper=-1, mirrored=True, **options)
 
 
+def _sparse(rng: np.random.Generator, n: int, b: int) -> tuple[Array, ...]:
+    """A band with b entries in each column, as a sparse matrix, and its plan."""
+    from autotune.ops.pattern import Pattern
+
+    columns = np.repeat(np.arange(n), b)
+    rows = columns + np.tile(np.arange(b), n)
+    pattern = Pattern.of(n, (columns * n + rows)[rows < n])
+    data = rng.random(len(pattern.rows))
+    data[pattern.diagonal] += 2.0 * b
+    return data, pattern.plan
+
+
+def _factored_sparse(rng: np.random.Generator, n: int, b: int, *rhs: Array) -> tuple[Array, ...]:
+    """What `SparseFactor` makes of one."""
+    data, plan = _sparse(rng, n, b)
+    return ops().sparse.core_sparse.factor(data, plan)[0], *rhs, plan
+
+
 def _on_line(rng: np.random.Generator, n: int, k: int) -> tuple[Array, ...]:
     """Diagonal, steps, coefficients and rates of a sum of so many exponentials."""
     steps = 0.05 + rng.random(n) / 10
@@ -169,6 +187,24 @@ STRUCTURED = (
         lambda *inputs: _band_op("BandedLogdetPullback")(*inputs),
         _factored_band,
         lambda F, M, pivots: _entries_on_band(np.linalg.inv(_band_of_factor(F)), F.shape[1]),
+    ),
+    TimingGraph(
+        "sparse_factor",
+        "vp",
+        lambda data, plan: ops().SparseFactor()(data, plan)[-1],
+        _sparse,
+    ),
+    TimingGraph(
+        "sparse_solve",
+        "vmp",
+        lambda L, B, plan: ops().SparseSolve()(L, B, plan),
+        lambda g, n, b, m: _factored_sparse(g, n, b, normal(g, n, m)),
+    ),
+    TimingGraph(
+        "sparse_inverse",
+        "vp",
+        lambda L, plan: ops().SparseLogdetPullback()(L, plan),
+        _factored_sparse,
     ),
     TimingGraph(
         "line_factor",

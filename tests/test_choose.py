@@ -21,7 +21,7 @@ DENSE = Problem(requests=(SOLVE, LOGDET), term=dense(1000), positive_definite=Tr
 LOW_RANK = replace(DENSE, term=diagonal_plus_low_rank(1000, 5))
 FIRST_NAMES = ["keep", "cholesky", "cholesky_or_lu", "lu", "woodbury", "cg", "lanczos", "diagonal"]
 FIRST_NAMES += ["low_rank_update", "spectrum", "triangular", "banded", "quasiseparable", "toeplitz"]
-FIRST_NAMES += ["circulant", "known_inverse", "eliminate_first", "eliminate_last"]
+FIRST_NAMES += ["circulant", "sparse_ldl", "known_inverse", "eliminate_first", "eliminate_last"]
 FIRST_NAMES += ["kronecker", "block_diagonal", "product", "congruence", "inverse", "block_triangular"]
 FIRST_NAMES += ["permuted"]
 

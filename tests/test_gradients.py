@@ -34,6 +34,7 @@ OF_PARTS = (
     "quasiseparable",
     "toeplitz",
     "circulant",
+    "sparse_ldl",
     "known_inverse",
     "low_rank_update",
     "spectrum",

@@ -125,6 +125,11 @@ STAND_INS = {
         symmetric=True,
     ),
     "circulant": Problem((Request("solve", 2), Request("logdet", form="lu")), Term("circulant", (("n", 9),))),
+    "sparse": Problem(
+        (Request("solve", 2), Request("logdet", form="lu")),
+        Term("sparse", (("n", 9), ("entries", 17), ("height", 2)), (("symmetric", True),)),
+        symmetric=True,
+    ),
     "known inverse": Problem(
         (Request("solve", 2), Request("solve", 1, True)), Term("known_inverse", (("n", 6),))
     ),

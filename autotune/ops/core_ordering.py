@@ -1,5 +1,5 @@
-"""What follows from the pattern of a symmetric sparse matrix: an elimination tree, the fronts of its factor. Runs
-in Python and Numba.
+"""What follows from the pattern of a symmetric sparse matrix: an elimination tree, the fronts of its factor.
+Runs in Python and Numba.
 
 Patterns are in compressed rows, ``indptr`` (n + 1,) and ``indices``, both triangles or the whole.
 """
@@ -27,7 +27,7 @@ def elimination_tree(indptr, indices):
 
 
 def column_counts(indptr, indices, parent, most):
-    """Entries of each column of L, diagonal included; of the first alone -1 where all are more than ``most``."""
+    """Entries of each column of L, diagonal included; of the first -1 where all are more than ``most``."""
     n = parent.size
     counts, mark, total = np.ones(n, np.int64), np.full(n, -1, np.int32), n
     for i in range(n):

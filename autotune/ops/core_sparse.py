@@ -9,6 +9,8 @@ order in which children come before parents, so that updates lie on a stack.
 A factor is one vector: of each front the k rows of ``L'`` (k, k + r), D on their diagonal.
 """
 
+from collections import namedtuple
+
 import numpy as np
 
 HEADER = 5
@@ -19,6 +21,8 @@ HEIGHT = 4
 GROWTH = 100.0
 """So many times the largest entry of a matrix may be the sum of absolute values that makes one of its entries
 from an indefinite factor: no pivots are exchanged."""
+
+Plan = namedtuple("Plan", "order first rows_at entries_at parent rows above entry place")
 
 
 def check_plan(plan):
@@ -42,15 +46,17 @@ def check_factor(L, plan):
 
 
 def check_places(rows, columns, n):
-    fits = rows.size == columns.size
-    for e in range(rows.size if fits else 0):
+    """That places lie in the lower triangle of a matrix of order n, the last of them at its end."""
+    entries = rows.size
+    fits = entries == columns.size and (columns[entries - 1] + 1 if entries else 0) == n
+    for e in range(entries if fits else 0):
         fits = fits and 0 <= columns[e] <= rows[e] < n
     if not fits:
         raise ValueError("An entry of a sparse matrix lies outside of it, or has a row and no column.")
 
 
 def opened(plan):
-    """``(order, first, rows_at, entries_at, parent, rows, above, entry, place)``.
+    """The arrays of a plan.
 
     Row i of the matrix is row ``order[i]`` of the factor. Front f has the columns ``first[f]`` to
     ``first[f + 1]``, the rows ``rows`` below them, which have the places ``above`` in its parent, and the
@@ -75,13 +81,14 @@ def opened(plan):
     entry = plan[a : a + entries]
     a += entries
     place = plan[a : a + entries]
-    return order, first, rows_at, entries_at, parent, rows, above, entry, place
+    return Plan(order, first, rows_at, entries_at, parent, rows, above, entry, place)
 
 
 def room(plan):
     """Numbers in a factor; in the updates that lie on the stack together, at most; rows of a front, at
     most."""
-    order, first, rows_at, entries_at, parent, rows, above, entry, place = opened(plan)
+    t = opened(plan)
+    first, rows_at, parent = t.first, t.rows_at, t.parent
     fronts = parent.size
     of_factor, on_stack, most, largest = 0, 0, 0, 0
     waiting, count = np.empty(fronts, np.int64), 0
@@ -106,9 +113,19 @@ def factor(data, plan):
 
     -1, and NaN, where a pivot is 0 or NaN, or the factor of an indefinite matrix grows.
     """
-    order, first, rows_at, entries_at, parent, rows, above, entry, place = opened(plan)
+    t = opened(plan)
+    first, rows_at, entries_at, parent, rows, above, entry, place = (
+        t.first,
+        t.rows_at,
+        t.entries_at,
+        t.parent,
+        t.rows,
+        t.above,
+        t.entry,
+        t.place,
+    )
     fronts = parent.size
-    of_factor, on_stack, largest = room(plan)
+    of_factor, on_stack, _ = room(plan)
     L = np.zeros(of_factor, data.dtype)
     stack = np.empty(on_stack, data.dtype)
     waiting, count, top, start = np.empty(fronts, np.int64), 0, 0, 0
@@ -145,7 +162,7 @@ def factor(data, plan):
         top = bottom + r * r
         waiting[count] = f
         count += 1
-    if negative > 0 and not is_stable(L, data, first, rows_at, rows, order.size):
+    if negative > 0 and not is_stable(L, data, first, rows_at, rows, plan[0]):
         L[:] = np.nan
         return L, -1, np.nan
     return L, negative, logabsdet
@@ -234,17 +251,15 @@ def is_stable(L, data, first, rows_at, rows, n):
                 total[first[f] + i] += d * P[c, i] * P[c, i]
             for i in range(r):
                 total[rows[rows_at[f] + i]] += d * P[c, k + i] * P[c, k + i]
-    for i in range(n):
-        if not total[i] <= GROWTH * largest:
-            return False
-    return True
+    return total.max() <= GROWTH * largest
 
 
 def solve(L, B, plan):
     """``A^-1 B`` (n, m) from `factor`."""
-    order, first, rows_at, entries_at, parent, rows, above, entry, place = opened(plan)
+    t = opened(plan)
+    order, first, rows_at, parent, rows = t.order, t.first, t.rows_at, t.parent, t.rows
     n, m = B.shape
-    of_factor, on_stack, largest = room(plan)
+    _, _, largest = room(plan)
     X = np.empty((n, m), B.dtype)
     Y = np.empty((largest, m), B.dtype)
     for i in range(n):
@@ -316,12 +331,21 @@ def backward(P, own, below, X, Y):
 def logdet_pullback(L, plan):
     """``d log|det A| / d data``: the entries of the inverse on the pattern, twice those off the diagonal.
 
-    From the last front to the first, each from the inverse at the rows below it (Takahashi, Fagan & Chin 1973;
-    Lin et al. 2011, "SelInv"), which the parent leaves on a stack.
+    From the last front to the first, each from the inverse at the rows below it (Takahashi, Fagan & Chin
+    1973; Lin et al. 2011, "SelInv"), which the parent leaves on a stack.
     """
-    order, first, rows_at, entries_at, parent, rows, above, entry, place = opened(plan)
+    t = opened(plan)
+    first, rows_at, entries_at, parent, above, entry, place = (
+        t.first,
+        t.rows_at,
+        t.entries_at,
+        t.parent,
+        t.above,
+        t.entry,
+        t.place,
+    )
     fronts = parent.size
-    of_factor, on_stack, largest = room(plan)
+    _, on_stack, largest = room(plan)
     out = np.empty(entry.size, L.dtype)
     buffer, stack = np.empty(largest * largest, L.dtype), np.empty(on_stack, L.dtype)
     child, following = np.full(fronts, -1, np.int64), np.full(fronts, -1, np.int64)

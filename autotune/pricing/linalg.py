@@ -62,7 +62,7 @@ def on_band(rhs: int | None = None) -> Rule:
 
 
 def on_pattern(kernel: str, rhs: int | None = None) -> Rule:
-    """An Op on a sparse matrix, by its plan, the last input; ``rhs``: the input (n, m) of right-hand sides."""
+    """An Op on a sparse matrix, by its plan, the last input; ``rhs``: the input of right-hand sides."""
 
     def rule(sized: SizedNode) -> Cost:
         plan = sized.node and sized.node.inputs[-1]

@@ -16,8 +16,8 @@ from cost_models import call
 
 
 class SparseLDLStrategy(Strategy):
-    """``P A P' = L D L'``, in an order that is found when the function is compiled: by minimum degree (Liu 1985)
-    or reverse Cuthill-McKee, whichever fills less. Fronts of columns are dense (Duff & Reid 1983).
+    """``P A P' = L D L'``, in an order that is found when the function is compiled: by minimum degree (Liu
+    1985) or reverse Cuthill-McKee, whichever fills less. Fronts of columns are dense (Duff & Reid 1983).
 
     Gradients take the entries of the inverse on the pattern (Takahashi, Fagan & Chin 1973).
     """

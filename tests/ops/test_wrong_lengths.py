@@ -20,8 +20,10 @@ from autotune.ops import (
     core_preconditioner,
     core_quasiseparable,
     core_schur,
+    core_sparse,
     lowrank,
 )
+from autotune.ops.pattern import Pattern
 
 N, K, M = 6, 2, 3
 _rng = np.random.default_rng(0)
@@ -53,6 +55,10 @@ LINE = STEPS, COEFFICIENTS, RATES, *BLOCKS
 COLUMN = np.exp(-np.arange(N))
 INVERSE_COLUMN = core_schur.factor(COLUMN)[0]
 LINE_FACTOR = core_quasiseparable.factor(D, *LINE)[:3]
+PLACES = np.flatnonzero(np.tril(np.ones((N, N)) * (np.arange(N) % 2 == 0)[:, None] + np.eye(N)).T)
+PATTERN = Pattern.of(N, PLACES)
+ENTRIES = np.where(PATTERN.rows == PATTERN.columns, 9.0, 1.0)
+SPARSE_FACTOR = core_sparse.factor(ENTRIES, PATTERN.plan)[0]
 
 # Of every Op: an instance, and inputs that it accepts.
 CASES = {
@@ -94,6 +100,11 @@ CASES = {
     "CirculantSolve": (ops.CirculantSolve(), [COLUMN, B]),
     "CirculantDot": (ops.CirculantDot(), [COLUMN, B]),
     "CirculantOuter": (ops.CirculantOuter(), [B, B]),
+    "SparseFactor": (ops.SparseFactor(), [ENTRIES, PATTERN.plan]),
+    "SparseSolve": (ops.SparseSolve(), [SPARSE_FACTOR, B, PATTERN.plan]),
+    "SparseLogdetPullback": (ops.SparseLogdetPullback(), [SPARSE_FACTOR, PATTERN.plan]),
+    "SparseDot": (ops.SparseDot(), [ENTRIES, B, PATTERN.rows, PATTERN.columns]),
+    "SparseOuter": (ops.SparseOuter(), [B, B, PATTERN.rows, PATTERN.columns]),
     "SymmetricRoot": (ops.SymmetricRoot(), [SPD]),
     "BlockCG": (
         ops.BlockCG(),
@@ -120,6 +131,8 @@ FREE = {
     "CirculantFactor": {(0, 0)},
     "CirculantSolve": {(1, 1)},
     "CirculantDot": {(1, 1)},
+    "SparseSolve": {(1, 1)},
+    "SparseDot": {(1, 1)},
     "CholeskyOrLUSolve": {(3, 1)},
     "CholeskySolveMany": {(1, 1)},
     "LowRankSolve": {(9, 1)},
@@ -280,6 +293,9 @@ def test_an_empty_batch_is_what_it_is_to_pytensor(name, linker):
 
 def without_rows(name):
     """Inputs of a matrix of order zero, and of rank zero where it has a rank."""
+    if name.startswith("Sparse"):
+        plan = np.zeros(core_sparse.HEADER + 3, np.int32)
+        return [plan if x is PATTERN.plan else x[:0] for x in CASES[name][1]]
     return [
         np.zeros([0 if n in (N, K) else n for n in np.shape(x)], np.asarray(x).dtype)
         if {N, K} & {*np.shape(x)}
