@@ -407,12 +407,14 @@ def _inv_quad_pullback(spec, system, rhs, outputs, output_grads):
 
 
 def _logdet_pullback(spec, system, rhs, outputs, output_grads):
-    """``A_bar = g A^-T``."""
+    """``A_bar = g A^-T``; NaN where there is no Cholesky factor that is asked for."""
     operator, g = system.operator.unmarked, output_grads[-1]
+    if spec.checked:
+        g = pt.switch(pt.isnan(outputs[-1]), outputs[-1], g)
     if operator.own_logdet_pullback:
         bars = [g * bar for bar in system.logdet_pullback()]
         return [*bars, *(part.zeros_like() for part in system.operator.parts[len(bars) :])]
-    return system.operator.pullback(InverseCotangent(system, output_grads[-1]))
+    return system.operator.pullback(InverseCotangent(system, g))
 
 
 def _inverse_pullback(spec, system, rhs, outputs, output_grads):
