@@ -5,7 +5,7 @@
 Each case is a Gaussian log-density of one vector. Against plain PyTensor as far as it is worth waiting for,
 and against the fastest code by hand: of a tridiagonal precision LAPACK's pttrf from both ends (the diagonal
 of the inverse in NumPy); of a band SciPy's, value alone; of a covariance of times celerite2, where it is
-installed.
+installed; of a Toeplitz matrix SciPy's Levinson recursion, without the log-determinant, and its transforms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.linalg import cho_solve_banded, cholesky_banded, solve_toeplitz
 from scipy.linalg.lapack import dpttrf
 from structures import Case, density, density_of_precision
 from tables import MarkdownTable
@@ -106,6 +107,35 @@ def matern32(n: int, rng) -> Case:
     return Case(values, density(K, y), by_celerite(t, matrices))
 
 
+def squared_exponential(n: int, rng) -> Case:
+    """``a^2 exp(-r^2 / 2) + s^2 I`` at evenly spaced times, ``r = |t - t'| / b``: a Toeplitz matrix."""
+    t = np.arange(n) / 10
+    a, b, s = pt.scalars("a", "b", "s")
+    y = pt.vector("y", shape=(n,))
+    K = a**2 * pt.exp(-0.5 * pt.sqr((pt.constant(t)[:, None] - t) / b)) + s**2 * pt.eye(n)
+
+    def by_hand(a, b, s, y):
+        k = a**2 * np.exp(-0.5 * (t / b) ** 2)
+        first = np.eye(1, n)[0]
+        c = k + s**2 * first
+        x, z = solve_toeplitz(c, np.stack([first, y], axis=1), check_finite=False).T
+
+        def sums(left, right):
+            """Of the diagonals of ``left right'``, both sides of the main one together."""
+            length = next_fast_len(2 * n, real=True)
+            both = 2 * irfft((rfft(left, length) * np.conj(rfft(right, length))).real, length)[:n]
+            both[0] /= 2
+            return both
+
+        c_bar = 0.5 * (sums(z, z) - sums((n - 2 * np.arange(n)) / x[0] * x, x))
+        k_bar = c_bar @ k
+        # the quadratic form, whose log-determinant Levinson's recursion knows and SciPy does not give
+        return -0.5 * y @ z, 2 * k_bar / a, c_bar @ (k * t**2) / b**3, 2 * s * c_bar[0], -z
+
+    values = {a: np.array(1.2), b: np.array(1.5), s: np.array(0.4), y: rng.normal(size=n)}
+    return Case(values, density(K, y), by_hand)
+
+
 def by_celerite(t: np.ndarray, matrices: Callable[..., Any]) -> Any:
     """Value, and the derivatives by what the covariance is made of, as celerite2 has them."""
     if find_spec("celerite2") is None:
@@ -138,6 +168,7 @@ CASES: dict[str, Callable[..., Case]] = {
     "second differences": second_differences,
     "exponential": exponential,
     "Matern 3/2": matern32,
+    "Toeplitz": squared_exponential,
 }
 
 
