@@ -124,16 +124,6 @@ def assert_equal(mine, plain, names, tolerance=1e-9):
             assert relative_error(one, other) < tolerance, f"{name}: {one}, PyTensor {other}"
 
 
-def strategies(fn):
-    """The strategies of all decisions and of their parts."""
-    left, found = list(autotune.explain(fn).decisions), []
-    while left:
-        decision = left.pop()
-        found.append(decision.chosen)
-        left += decision.parts
-    return found
-
-
 KINDS = {"matrix": requests, "factor": factor_requests}
 
 

@@ -7,6 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
+from pytensor.tensor.linalg import cholesky, solve, solve_triangular
 
 import autotune
 import autotune.strategies
@@ -71,6 +72,39 @@ def largest_array(fn) -> int:
 
 def chosen(fn) -> list[str]:
     return [d.chosen for d in autotune.explain(fn).decisions]
+
+
+def strategies(fn) -> list[str]:
+    """The strategies of all decisions and of their parts."""
+    left, found = list(autotune.explain(fn).decisions), []
+    while left:
+        decision = left.pop()
+        found.append(decision.chosen)
+        left += decision.parts
+    return found
+
+
+def of_factor(K, y):
+    """What is asked of a Cholesky factor, by name."""
+    L = cholesky(K)
+    return {
+        "pos": solve(K, y, assume_a="pos"),
+        "whitened square": pt.sqr(solve_triangular(L, y, lower=True)).sum(),
+        "log of factor": pt.log(pt.diagonal(L)).sum(),
+        "is definite": pt.all(pt.diagonal(L) > 0),
+    }
+
+
+def assert_equal(mine, plain, tolerance=1e-9, together=False):
+    """Of one dtype, NaN at the same places. ``together``: errors are relative to the largest of all."""
+    largest = max(np.abs(other).max(initial=0) for other in plain) if together else 0.0
+    for one, other in zip(mine, plain, strict=True):
+        assert one.dtype == other.dtype
+        one, other = one * 1.0, other * 1.0
+        assert np.array_equal(np.isnan(one), np.isnan(other))
+        if not np.isnan(other).any() and np.abs(one - other).any():
+            error = relative_error(one, other)
+            assert error < tolerance or error * np.abs(other).max() < tolerance * largest
 
 
 def relative_error(actual, expected) -> float:

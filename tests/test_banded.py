@@ -6,7 +6,16 @@ import mpmath
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_raw, compile_with, in_turn, largest_array, relative_error
+from helpers import (
+    assert_equal,
+    compile_raw,
+    compile_with,
+    in_turn,
+    largest_array,
+    of_factor,
+    relative_error,
+    strategies,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytensor.assumptions import assume
@@ -98,34 +107,7 @@ def scaled_requests(K):
 
 
 def factor_requests(K):
-    L = cholesky(K)
-    return {
-        "pos": solve(K, y, assume_a="pos"),
-        "whitened square": pt.sqr(solve_triangular(L, y, lower=True)).sum(),
-        "log of factor": pt.log(pt.diagonal(L)).sum(),
-        "is definite": pt.all(pt.diagonal(L) > 0),
-    }
-
-
-def chosen(fn):
-    left, found = list(autotune.explain(fn).decisions), []
-    while left:
-        decision = left.pop()
-        found.append(decision.chosen)
-        left += decision.parts
-    return found
-
-
-def assert_equal(mine, plain, tolerance=1e-9, together=False):
-    """``together``: errors are relative to the largest number of all."""
-    largest = max(np.abs(other).max(initial=0) for other in plain) if together else 0.0
-    for one, other in zip(mine, plain, strict=True):
-        assert one.dtype == other.dtype
-        one, other = one * 1.0, other * 1.0
-        assert np.array_equal(np.isnan(one), np.isnan(other))
-        if not np.isnan(other).any() and np.abs(one - other).any():
-            error = relative_error(one, other)
-            assert error < tolerance or error * np.abs(other).max() < tolerance * largest
+    return of_factor(K, y)
 
 
 def loss_of(outputs):
@@ -143,7 +125,7 @@ def test_values(form, make):
     asked = list(make(FORMS[form]).values())
     fn = compile_with(INPUTS, asked, ON_BAND)
     assert_equal(fn(*VALUES.values()), compile_raw(INPUTS, asked)(*VALUES.values()))
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
 
 
 @pytest.mark.parametrize("taken", ["by the user", "of what is tuned"])
@@ -155,7 +137,7 @@ def test_gradients(form, make, taken):
     fn = compile_with(INPUTS, outputs, ON_BAND)
     found, expected = fn(*VALUES.values()), compile_raw(INPUTS, plain)(*VALUES.values())
     assert_equal(found, expected, together=make is scaled_requests)
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
 
 
 THIN = [form for form in [*SYMMETRIC, *GENERAL] if form not in ("tapered", "chosen")]
@@ -170,7 +152,7 @@ def test_a_density_and_its_gradient_make_nothing_square(form):
     loss = density(FORMS[form])
     fn = compile_with(INPUTS, [loss, *pt.grad(loss, INPUTS, disconnected_inputs="ignore")], ON_BAND)
     assert largest_array(fn) < N * N / 2
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
 
 
 @pytest.mark.parametrize("form", ["RW2 + diagonal", pytest.param("three diagonals", marks=pytest.mark.slow)])
@@ -187,13 +169,13 @@ def test_a_solve_that_is_said_to_be_on_a_band_shares_the_factor(form, said):
     asked = [solve(K, y, assume_a=said), slogdet(K)[1]]
     fn = compile_with(INPUTS, asked, ON_BAND)
     assert_equal(fn(*VALUES.values()), compile_raw(INPUTS, [solve(K, y), asked[1]])(*VALUES.values()))
-    assert chosen(fn) == ["banded"]
+    assert strategies(fn) == ["banded"]
     assert largest_array(fn) < N * N / 2
 
 
 def test_a_solve_that_reads_three_diagonals_of_more_is_left_alone():
     fn = compile_with(INPUTS, [solve(FORMS["wide"], y, assume_a="tridiagonal")], ON_BAND)
-    assert chosen(fn) == []
+    assert strategies(fn) == []
 
 
 def test_second_derivatives():
@@ -207,7 +189,7 @@ def test_second_derivatives():
 
 def test_a_function_survives_pickling():
     fn = compile_with(INPUTS, [slogdet(3 * I + pt.diag(u, 1) + pt.diag(u, -1))[1]], ON_BAND)
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
     assert_equal(pickle.loads(pickle.dumps(fn))(*VALUES.values()), fn(*VALUES.values()))
 
 
@@ -231,7 +213,7 @@ def test_unknown_sizes(form):
     loss = several(of_unknown_size(form))
     fn = compile_with([diagonal, beside], [loss, *pt.grad(loss, [diagonal, beside])], ON_BAND)
     dense = compile_raw([M], [several(M), pt.grad(several(M), M)])
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
     above, below = BESIDE[form]
     for n in (1, 2, 3, 30):
         a, e = rng.uniform(3, 4, n), rng.normal(size=n - 1)
@@ -281,7 +263,7 @@ def test_integers_keep_their_dtype():
     inputs = [whole, *INPUTS[1:]]
     fn, plain = compile_with(inputs, outputs, ON_BAND), compile_raw(inputs, outputs)
     assert_equal(fn(*values.values()), plain(*values.values()))
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
 
 
 def test_single_precision_is_as_accurate_as_a_dense_factor():
@@ -293,7 +275,7 @@ def test_single_precision_is_as_accurate_as_a_dense_factor():
     K = pt.diag(wide[0]) + pt.diag(wide[1], 1) + pt.diag(wide[1], -1)
     right = [solve(K, wide[2])] * 2 + [slogdet(K)[1], *pt.grad(density(K, wide[2]), wide)]
     exact = compile_raw(wide, right)
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
     for smallest in (1.0, 1e-2, 1e-4):
         values = [x.astype("float32") for x in (VALUES[d], VALUES[u], VALUES[y])]
         values[0][5] = values[1][4] ** 2 / values[0][4] + values[1][5] ** 2 / values[0][6] + smallest
@@ -310,7 +292,7 @@ def test_single_precision_is_as_accurate_as_a_dense_factor():
 def test_a_cholesky_factor_that_does_not_exist_is_nan(entry):
     asked = factor_requests(symmetric)
     fn = compile_with(INPUTS, list(asked.values()), ON_BAND)
-    assert "banded" in chosen(fn)
+    assert "banded" in strategies(fn)
     values = {**VALUES, d: VALUES[d].copy()}
     values[d][7] = entry
     *numbers, definite = fn(*values.values())

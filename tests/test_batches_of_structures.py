@@ -13,6 +13,8 @@ J, N = 3, 12
 rng = np.random.default_rng(7)
 A = spd(N, rng)
 BANDS = 2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)
+W = np.triu(rng.random((N, N)) < 0.4, 1) + np.eye(N, k=1)
+W = W + W.T
 TIMES = np.sort(rng.uniform(0, 5, N))
 F, G = spd(3, rng), spd(4, rng)
 s, t, r = (pt.vector(name, shape=(J,)) for name in "str")
@@ -43,6 +45,7 @@ FORMS = {
     "s (A + t D)": ("spectrum", each(s) * (A + each(t) * np.diag(np.arange(1.0, N + 1)))),
     "s A": ("spectrum", each(s) * A),
     "A + t I": ("spectrum", A + each(t) * pt.eye(N)),
+    "regions": ("spectrum", each(s) * (np.diag(W.sum(axis=0)) - each(t) / 4 * W)),
     "two matrices": ("spectrum", each(s) * A + each(t) / 9 * BANDS),
     "vectorized pencil": ("spectrum", vectorized(lambda a, b: a * A + b * pt.eye(N))),
     "bands": ("banded", each(s) * BANDS + each(t) * pt.eye(N)),
@@ -73,7 +76,7 @@ def outputs(value):
     return [value, *pt.grad(value, inputs, disconnected_inputs="ignore")]
 
 
-@pytest.mark.parametrize(("form", "loss"), in_turn([(f, loss) for f in FORMS for loss in LOSSES], 2))
+@pytest.mark.parametrize(("form", "loss"), in_turn([(f, loss) for f in FORMS for loss in LOSSES], 5))
 def test_values_and_gradients(form, loss):
     strategy, K = FORMS[form]
     value = LOSSES[loss](K)

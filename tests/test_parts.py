@@ -24,10 +24,9 @@ from composites import (
     order_of,
     requests,
     s,
-    strategies,
     values,
 )
-from helpers import compile_raw, compile_with, in_turn, largest_array, python_mode, spd
+from helpers import compile_raw, compile_with, in_turn, largest_array, python_mode, spd, strategies
 from pytensor.compile.mode import Mode
 from pytensor.tensor.linalg import block_diag, cholesky, det, inv, kron, slogdet, solve_triangular
 

@@ -23,10 +23,9 @@ from composites import (
     order_of,
     requests,
     s,
-    strategies,
     values,
 )
-from helpers import compile_raw, compile_with, in_turn
+from helpers import compile_raw, compile_with, in_turn, strategies
 from pytensor.tensor.linalg import block_diag, cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune

@@ -24,11 +24,10 @@ from composites import (
     order_of,
     requests,
     s,
-    strategies,
     thin,
     values,
 )
-from helpers import compile_plain, compile_with, in_turn
+from helpers import compile_plain, compile_with, in_turn, strategies
 from pytensor.assumptions import assume
 from pytensor.tensor.linalg import block_diag, cholesky, det, kron, slogdet
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from composites import strategies
-from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error, spd
+from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error, spd, strategies
 from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune

@@ -4,10 +4,19 @@ import mpmath
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
+from helpers import (
+    assert_equal,
+    compile_plain,
+    compile_with,
+    in_turn,
+    largest_array,
+    of_factor,
+    relative_error,
+    strategies,
+)
 from pytensor.assumptions import assume
 from pytensor.graph.fg import FunctionGraph
-from pytensor.tensor.linalg import cholesky, det, inv, slogdet, solve, solve_triangular
+from pytensor.tensor.linalg import cholesky, det, inv, slogdet, solve
 
 import autotune
 from autotune.read.facts import Facts
@@ -110,31 +119,7 @@ def requests(K):
 
 
 def factor_requests(K):
-    L = cholesky(K)
-    return {
-        "pos": solve(K, y, assume_a="pos"),
-        "whitened square": pt.sqr(solve_triangular(L, y, lower=True)).sum(),
-        "log of factor": pt.log(pt.diagonal(L)).sum(),
-        "is definite": pt.all(pt.diagonal(L) > 0),
-    }
-
-
-def chosen(fn):
-    left, found = list(autotune.explain(fn).decisions), []
-    while left:
-        decision = left.pop()
-        found.append(decision.chosen)
-        left += decision.parts
-    return found
-
-
-def assert_equal(mine, plain, tolerance=1e-9):
-    for one, other in zip(mine, plain, strict=True):
-        assert one.dtype == other.dtype
-        assert np.array_equal(np.isnan(one), np.isnan(other))
-        assert (
-            np.isnan(other).any() or relative_error(one, other) < tolerance or not np.abs(one - other).any()
-        )
+    return of_factor(K, y)
 
 
 CASES = [(form, requests) for form in FORMS] + [(form, factor_requests) for form in SYMMETRIC]
@@ -145,7 +130,7 @@ def test_values(form, make):
     asked = list(make(FORMS[form]).values())
     fn = compile_with(INPUTS, asked, BY_PARTS)
     assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, asked)(*VALUES.values()))
-    assert set(chosen(fn)) & {*PARTS}
+    assert set(strategies(fn)) & {*PARTS}
 
 
 def loss_of(outputs):
@@ -162,7 +147,7 @@ def test_gradients(form, make, taken):
     outputs, plain = ([x, *pt.grad(x, INPUTS, disconnected_inputs="ignore")] for x in (value, loss))
     fn = compile_with(INPUTS, outputs, BY_PARTS)
     assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, plain)(*VALUES.values()))
-    assert set(chosen(fn)) & {*PARTS}
+    assert set(strategies(fn)) & {*PARTS}
 
 
 @pytest.mark.parametrize("form", ["packed L L'", "SAR", "pencil and low rank"])
@@ -201,7 +186,7 @@ def test_a_factor_of_an_indefinite_product_is_nan():
     asked = list(factor_requests(FORMS["indefinite"]).values())
     fn = compile_with(INPUTS, asked, BY_PARTS)
     assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, asked)(*VALUES.values()))
-    assert "congruence" in chosen(fn)
+    assert "congruence" in strategies(fn)
 
 
 def test_products_with_few_columns_are_reordered_by_pytensor(caplog):
@@ -219,7 +204,7 @@ def test_products_with_few_columns_are_reordered_by_pytensor(caplog):
 def test_a_product_of_dense_matrices_keeps_its_factor():
     """One of them may be singular where rounding makes a factor of the product fail."""
     fn = compile_with(INPUTS, list(factor_requests(A @ A.T).values()))
-    assert set(chosen(fn)) <= set(DENSE)
+    assert set(strategies(fn)) <= set(DENSE)
 
 
 def test_the_factor_of_a_product_is_the_product():
@@ -227,7 +212,7 @@ def test_the_factor_of_a_product_is_the_product():
         L = cholesky(FORMS[form])
         fn = compile_with(INPUTS, [L], BY_PARTS)
         assert_equal(fn(*VALUES.values()), compile_plain(INPUTS, [L])(*VALUES.values()))
-        assert "congruence" in chosen(fn)
+        assert "congruence" in strategies(fn)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
@@ -264,7 +249,7 @@ def test_a_plan_says_what_is_inside_and_pins_hold_it(tmp_path):
     [decision] = autotune.explain(fn).decisions
     assert [part.chosen for part in decision.parts] == ["diagonal", "congruence"]
     again = compile_with(INPUTS, outputs, autotune.explain(fn).save(tmp_path / "pins.yaml"))
-    assert chosen(again) == chosen(fn)
+    assert strategies(again) == strategies(fn)
 
 
 # -- accuracy --------------------------------------------------------------------------------------------

@@ -160,7 +160,9 @@ class Recogniser(Terms):
         """A batch of matrices with a structure that is served in batches, else None."""
         item, given = item_of_batch(matrices)
         operator: Any = self._operator(item)
-        if not operator.in_batches or not given:
+        if not operator.in_batches:
+            operator = pencil_of(item, self.terms, self.compile_budget)
+        if operator is None or not operator.in_batches or not given:
             return None
         parts = vectorize_graph(list(operator.parts), given)
         whole = of_one_batch(rebuilt(operator.signature, parts), matrices.type.ndim - 2)
