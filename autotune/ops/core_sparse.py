@@ -101,7 +101,7 @@ def room(plan):
             count -= 1
             child = waiting[count]
             below = np.int64(rows_at[child + 1] - rows_at[child])
-            on_stack -= below * below
+            on_stack -= below * below  # type: ignore[assignment]
         waiting[count] = f
         count += 1
         on_stack += np.int64(r) * r

@@ -24,8 +24,8 @@ def entries_of(var, of_dense: Callable[[Any], Terms | None]) -> Terms | None:
 
     if isinstance(var, Constant):
         coordinates = var.data.tocoo()
-        places = (index.astype(np.int64) for index in (coordinates.row, coordinates.col))
-        return [Entries(*places, coordinates.data.astype(float))]
+        rows, columns = (index.astype(np.int64) for index in (coordinates.row, coordinates.col))
+        return [Entries(rows, columns, coordinates.data.astype(float))]
     match var.owner_op_and_inputs:
         case (basic.CSM(format=form), data, Constant(data=indices), Constant(data=indptr), Constant()):
             return [_of_lists(data, indices, indptr, by_columns=form == "csc")]

@@ -96,9 +96,9 @@ class Recogniser(Terms):
             return line
         terms = self.terms(matrix)
         if not terms or any(map(_is_wide, terms)):
-            found = self._sparse.sparse(dense.matrix) if terms else None
-            if found is not None:
-                return found
+            sparse = self._sparse.sparse(dense.matrix) if terms else None
+            if sparse is not None:
+                return sparse
         if not terms:
             found = (
                 self._in_another_order(dense.matrix)

@@ -95,7 +95,7 @@ class SparseReader:
                 empty = Entries(at + max(-k, 0), at + max(k, 0), np.ones(len(at)))
                 return [with_vector(empty, as_constant(d), at)]
             case (Eye(), _, _, Constant(data=k)) if None not in var.type.shape:
-                return nonzeros(np.eye(*var.type.shape, int(k)))
+                return nonzeros(np.eye(var.type.shape[0], var.type.shape[1], int(k)))
             case (Elemwise(scalar_op=ps.Add()), *addends):
                 return joined([self.read(a) for a in addends])
             case (Elemwise(scalar_op=ps.Sub()), left, right):
@@ -147,7 +147,7 @@ class SparseReader:
             return None
         inner, room = left.type.shape[1], MOST * (left.type.shape[0] + right.type.shape[1]) ** 2
         products = [product(x, y, inner, room) for x in a for y in b]
-        return None if any(p is None for p in products) else products
+        return joined([p and [p] for p in products])
 
 
 _MINUS = pt.constant(-1.0)
