@@ -260,7 +260,8 @@ class Recogniser(Terms):
     def _kronecker_noise(self, matrix) -> Operator | None:
         """A Kronecker product of symmetric matrices plus a multiple of the identity, or another one of
         symmetric matrices of the same orders, else None."""
-        products, diagonals = [], []
+        products: list[Any] = []
+        diagonals: list[Any] = []
         for addend in self._addends(matrix):
             terms = self._addend(addend, matrix)
             if terms and all(isinstance(term, Diagonal) for term in terms):

@@ -40,13 +40,14 @@ def in_another_order(var: Any) -> tuple[Any, np.ndarray] | None:
         for axis, places in taken:
             orders[axis] = places[orders[axis]]
         steps += 1
-    if not steps or not np.array_equal(*orders):
+    if not steps or not np.array_equal(orders[0], orders[1]):
         return None
     return inner, orders[0]
 
 
 def _step(var: Any, n: int) -> tuple[Any, list[tuple[int, np.ndarray]]] | None:
     """What is permuted, and along which axes how."""
+    taken: list[tuple[Any, Any]]
     match var.owner_op_and_inputs:
         case (AdvancedSubtensor(idx_list=(0, 1)), base, rows, columns) if _are_across(rows, columns):
             taken = [(0, permutation_of(rows, n)), (1, permutation_of(columns, n))]

@@ -39,17 +39,19 @@ def _corner(g, rows="n", columns="q"):
     if g.known(rows) and g.known(columns) and g.chance(0.2):
         shape = (g.length(rows), g.length(columns))
         return pt.constant(0.05 * np.random.default_rng(shape[0]).normal(size=shape))
-    return 0.1 * pt.tanh(g.input((rows, columns)))
+    return 0.05 * pt.tanh(g.input((rows, columns)))
 
 
 def _block(g, dim):
+    """Positive definite, and with the corners beside it too, whatever the values are."""
     p = g.at(dim)
+    one = pt.eye(p.order)
     return g.one_of(
-        lambda: diagonal(g, dim, positive=True) + 0.5 * pt.eye(p.order),
-        lambda: pt.diag(p.d("positive") + 0.5),
-        lambda: assume(p.square("spd"), positive_definite=True),
-        lambda: (lambda M: (M + M.T) / 2)(p.square("spd")),
-        lambda: pt.exp(p.s()) * pt.eye(p.order),
+        lambda: diagonal(g, dim, positive=True) + one,
+        lambda: pt.diag(p.d("positive") + 1.0),
+        lambda: assume(p.square("spd") + one, positive_definite=True),
+        lambda: (lambda M: (M + M.T) / 2)(p.square("spd")) + one,
+        lambda: (1 + pt.exp(p.s())) * one,
     )
 
 
