@@ -81,7 +81,7 @@ class WhereDefinite(WhereItHolds):
     """Of a symmetric operator that may not be definite: PyTensor's dense routines where it is not."""
 
     def __init__(self, solver: Solver, operator: Any, definite, before_autodiff: bool):
-        super().__init__(solver, _OfParts(operator), definite, operator.parts, before_autodiff)
+        super().__init__(solver, DenseOfParts(operator), definite, operator.parts, before_autodiff)
 
     def answer(self, kind, rhs=None, transposed=False, checked=False):
         if checked or kind == "is_positive_definite":
@@ -89,12 +89,15 @@ class WhereDefinite(WhereItHolds):
         return super().answer(kind, rhs, transposed, checked)
 
 
-class _OfParts(DirectSolver):
+class DenseOfParts(DirectSolver):
     """The dense routines, with the cotangents of the parts of an operator."""
 
     def __init__(self, operator: Any):
         super().__init__(operator.to_dense(), False, True)
         self.operator = operator
 
-    def logdet_pullback(self):
-        return self.operator.pullback(Dense(self.inverse().mT))
+    def answer(self, kind, rhs=None, transposed=False, checked=False):
+        if kind != "logdet_pullback":
+            return super().answer(kind, rhs, transposed, checked)
+        [inverse] = super().answer("inverse", checked=checked)
+        return self.operator.pullback(Dense(inverse.mT))
