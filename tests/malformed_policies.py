@@ -168,7 +168,7 @@ TEXT = {
     "request in one text": (MATCH % "request: 'solve, logdet'", 3, "match.request'", "'solve, logdet'"),
     "request of a list in a list": (MATCH % "request: [[solve]]", 3, "match.request[0]'", "found a list"),
     "second request unknown": (MATCH % "request: [solve, lodget]", 3, "request[1]'", "mean 'logdet'?"),
-    "structure unknown": (MATCH % "structure: sparse", 3, "match.structure'", "'sparse'", "dense, diagonal"),
+    "structure unknown": (MATCH % "structure: hodlr", 3, "match.structure'", "'hodlr'", "dense, diagonal"),
     "structure with a hyphen": (MATCH % "structure: low-rank", 3, "match.structure'", "mean 'low_rank'?"),
     "structure as mapping": (MATCH % "structure: {low_rank: 5}", 3, "match.structure'", "found a mapping"),
     "sizes the wrong way round": (MATCH % "min_n: 9, max_n: 3", 3, "'rules[0].match'", "min_n 9 > max_n 3"),
