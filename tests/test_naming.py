@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from helpers import compile_with, forced, in_turn, op_names, python_mode
@@ -18,6 +19,13 @@ from autotune.policy.conflicts import covers
 from autotune.problem import Problem, Request, Traits, dense
 
 N = 40
+
+
+@pytest.fixture(autouse=True)
+def _traces():
+    """PyTensor's default, which tests do without elsewhere."""
+    with pytensor.config.change_flags(traceback__limit=8):
+        yield
 
 
 def problems(inputs, outputs, policy=None):
