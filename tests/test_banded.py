@@ -266,6 +266,7 @@ def test_integers_keep_their_dtype():
     assert "banded" in strategies(fn)
 
 
+@pytest.mark.slow
 def test_single_precision_is_as_accurate_as_a_dense_factor():
     a, b, c = (pt.vector(n, shape=(k,), dtype="float32") for n, k in (("a", N), ("b", N - 1), ("c", N)))
     K = pt.diag(a) + pt.diag(b, 1) + pt.diag(b, -1)

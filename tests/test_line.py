@@ -87,7 +87,7 @@ def check(K, request, tolerance=1e-9, values=VALUES, policy=FORCED):
 
 
 @pytest.mark.parametrize("request_name", list(requests(pt.eye(N))))
-@pytest.mark.parametrize("form", in_turn(EXACT, every=4))
+@pytest.mark.parametrize("form", in_turn(EXACT, every=8))
 def test_values_and_gradients_are_those_of_the_dense_matrix(form, request_name):
     fn = check(EXACT[form], request_name)
     assert "quasiseparable" in str(autotune.explain(fn))

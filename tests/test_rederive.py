@@ -74,7 +74,7 @@ def algebra(fn) -> Counter:
     return counted
 
 
-@pytest.mark.parametrize(("matrix", "loss", "style", "form"), in_turn(CASES, 7))
+@pytest.mark.parametrize(("matrix", "loss", "style", "form"), in_turn(CASES, 12))
 def test_value_and_gradient_are_those_of_pytensor(matrix, loss, style, form):
     case = a_case(matrix, loss, style)
     outputs = FORMS[form](case)

@@ -1,14 +1,12 @@
 """Sparse matrices of a constant pattern: many spellings, values and gradients as of the dense matrix."""
 
-import pickle
-
 import numpy as np
 import pytensor
 import pytensor.sparse
 import pytensor.tensor as pt
 import pytest
 import scipy.sparse
-from helpers import compile_plain, compile_with, in_turn, largest_array, relative_error
+from helpers import compile_raw, compile_with, in_turn, largest_array, relative_error
 from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune
@@ -100,7 +98,7 @@ def check(K, request, values=VALUES, tolerance=1e-9, policy=FORCED):
     smooth = out.type.dtype != "bool"
     outputs = [out, *(pt.grad(total, used) if smooth else ())]
     arguments = [values[x] for x in used]
-    plain = compile_plain(used, outputs)(*arguments)
+    plain = compile_raw(used, outputs)(*arguments)
     taken = compile_with(used, outputs, policy)
     results = [taken(*arguments)]
     if smooth:
@@ -113,7 +111,7 @@ def check(K, request, values=VALUES, tolerance=1e-9, policy=FORCED):
 
 
 @pytest.mark.parametrize("request_name", list(requests(pt.eye(N))))
-@pytest.mark.parametrize("form", in_turn(EXACT, every=4))
+@pytest.mark.parametrize("form", in_turn(EXACT, every=7))
 def test_values_and_gradients_are_those_of_the_dense_matrix(form, request_name):
     fn = check(EXACT[form], request_name)
     assert "sparse_ldl" in str(autotune.explain(fn))
@@ -178,7 +176,7 @@ def test_nan_and_single_precision():
     value = slogdet(K)[1] + z @ solve(K, z, assume_a="pos")
     outs = [value, *pt.grad(value, [s, z])]
     given = np.float32(0.7), VALUES[y].astype("float32")
-    found, expected = (f([s, z], outs)(*given) for f in (compile_with, compile_plain))
+    found, expected = (f([s, z], outs)(*given) for f in (compile_with, compile_raw))
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         assert relative_error(a, b) < 1e-4
@@ -190,7 +188,7 @@ def test_second_derivatives():
     inputs = [tau, w, y]
     values = [VALUES[x] for x in inputs]
     found, expected = (
-        compile_plain(inputs, pt.grad(pt.grad(one, tau) + pt.grad(one, w).sum(), [tau, w]))(*values)
+        compile_raw(inputs, pt.grad(pt.grad(one, tau) + pt.grad(one, w).sum(), [tau, w]))(*values)
         for one in (tuned, value)
     )
     for a, b in zip(found, expected, strict=True):
@@ -208,20 +206,22 @@ def test_beside_low_rank_and_as_a_factor():
         inputs = [tau, w, y, x]
         outs = [value, *pt.grad(value, inputs, disconnected_inputs="ignore")]
         arguments = [VALUES[tau], VALUES[w], VALUES[y], points[:N, None] * [1, 0.5]]
-        found, expected = (f(inputs, outs)(*arguments) for f in (compile_with, compile_plain))
+        found, expected = (f(inputs, outs)(*arguments) for f in (compile_with, compile_raw))
         for a, b in zip(found, expected, strict=True):
             assert relative_error(a, b) < 1e-8
 
 
 def test_functions_are_pickled():
+    cloudpickle = pytest.importorskip("cloudpickle")
     inputs = [tau, w, y]
     value = requests(EXACT["precision and weights"])["unknown definiteness"]
     fn = compile_with(inputs, value, FORCED)
-    again = pickle.loads(pickle.dumps(fn))
+    again = cloudpickle.loads(cloudpickle.dumps(fn))  # as PyMC does
     values = [VALUES[x] for x in inputs]
     assert again(*values) == fn(*values)
 
 
+@pytest.mark.slow
 def test_a_lattice_is_ordered_alike_in_python_and_compiled_and_fills_little(monkeypatch):
     rows, columns = (x.astype("int32") for x in np.nonzero(np.tril(lattice(30, 31) + np.eye(930))))
     plan = pattern.plan_of(930, rows, columns)

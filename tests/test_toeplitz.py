@@ -6,7 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import scipy.linalg
-from helpers import chosen, compile_plain, compile_with, in_turn, largest_array, relative_error
+from helpers import chosen, compile_raw, compile_with, in_turn, largest_array, relative_error
 from pytensor.tensor.linalg import cholesky, inv, kron, slogdet, solve, solve_triangular
 
 import autotune
@@ -78,7 +78,7 @@ def check(K, request, tolerance=1e-9, values=VALUES):
     used = [v for v in INPUTS if v in pytensor.graph.traversal.explicit_graph_inputs([out])]
     smooth = out.type.dtype != "bool"
     arguments = [values[v] for v in used]
-    plain = compile_plain(used, [out, *(pt.grad(total, used) if smooth else ())])(*arguments)
+    plain = compile_raw(used, [out, *(pt.grad(total, used) if smooth else ())])(*arguments)
     taken = compile_with(used, [out, *(pt.grad(total, used) if smooth else ())], FORCED)
     results = [taken(*arguments)]
     if smooth:
@@ -91,7 +91,7 @@ def check(K, request, tolerance=1e-9, values=VALUES):
 
 
 @pytest.mark.parametrize("request_name", list(requests(pt.eye(N))))
-@pytest.mark.parametrize("form", in_turn(EXACT, every=4))
+@pytest.mark.parametrize("form", in_turn(EXACT, every=9))
 def test_values_and_gradients_are_those_of_the_dense_matrix(form, request_name):
     fn = check(EXACT[form], request_name)
     assert ("toeplitz" if form in TOEPLITZ else "circulant") in str(autotune.explain(fn))
@@ -113,7 +113,7 @@ def test_log_determinants_are_as_right_as_those_of_cholesky(noise):
         exact = mpmath.matrix(c[lags].tolist()) + mpmath.mpf(noise) * mpmath.eye(n)
         L = mpmath.cholesky(exact)
         right = 2 * sum(mpmath.log(L[i, i]) for i in range(n))
-        ours, plain = (abs(float(f(width, noise) - right)) for f in (fn, compile_plain([a, s], logdet)))
+        ours, plain = (abs(float(f(width, noise) - right)) for f in (fn, compile_raw([a, s], logdet)))
     assert ours <= 10 * plain + 1e-12 * abs(float(right))
 
 
@@ -162,7 +162,7 @@ def test_low_rank_beside_one_and_a_kronecker_product():
     policy = {"rules": [*FORCED["rules"], {"match": {"structure": "kronecker"}, "force": "kronecker"}]}
     fn = compile_with(inputs, [loss, *pt.grad(loss, inputs)], policy)
     assert "toeplitz" in str(autotune.explain(fn))
-    plain = compile_plain(inputs, [loss, *pt.grad(loss, inputs)])
+    plain = compile_raw(inputs, [loss, *pt.grad(loss, inputs)])
     for found, expected in zip(fn(*values), plain(*values), strict=True):
         assert relative_error(found, expected) < 1e-9
 
@@ -244,9 +244,9 @@ def test_no_factor_of_what_is_not_definite(column):
 def test_numba_gives_what_python_gives():
     inputs = [a, ls, s, y]
     total = requests(EXACT["squared exponential"])["density"]
-    ring = requests(EXACT["kernel on a circle"])["unknown definiteness"]
-    outputs = [total, ring, *pt.grad(total + ring, inputs)]
+    ring = requests(EXACT["kernel on a circle"])["density"]
+    outputs = [total, ring, pt.grad(total + ring, ls)]
     taken = compile_with(inputs, outputs, FORCED, base="NUMBA")
     values = [VALUES[w] for w in inputs]
-    for found, expected in zip(taken(*values), compile_plain(inputs, outputs)(*values), strict=True):
+    for found, expected in zip(taken(*values), compile_raw(inputs, outputs)(*values), strict=True):
         assert relative_error(found, expected) < 1e-9

@@ -100,7 +100,7 @@ def test_many_sizes_are_priced_at_once_as_one_by_one(requests, strategy, differe
 
 
 @pytest.mark.parametrize("looking", [False, True], ids=["alone", "looking at sizes"])
-@pytest.mark.parametrize("problem", in_turn(problems(), 5))
+@pytest.mark.parametrize("problem", in_turn(problems(), 9))
 def test_nowhere_slower_than_keep_and_as_good_as_with_sizes(problem, looking):
     alone = choose(problem, POLICY, PROFILE)
     decision = with_crossover(alone, POLICY, PROFILE) if looking else alone
