@@ -4,8 +4,9 @@
 
 Each case is a Gaussian log-density of one vector. Against plain PyTensor as far as it is worth waiting for,
 and against the fastest code by hand: of a tridiagonal precision LAPACK's pttrf from both ends (the diagonal
-of the inverse in NumPy); of a band SciPy's, value alone; of a covariance of times celerite2, where it is
-installed; of a Toeplitz matrix SciPy's Levinson recursion, without the log-determinant, and its transforms.
+of the inverse in NumPy); of a band and of a lattice SciPy's, value alone; of a covariance of times celerite2,
+where it is installed; of a Toeplitz matrix SciPy's Levinson recursion, without the log-determinant, and its
+transforms.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import Any
 
 import numpy as np
 import pytensor
+import pytensor.sparse
 import pytensor.tensor as pt
+import scipy.sparse
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.linalg import cho_solve_banded, cholesky_banded, solve_toeplitz
 from scipy.linalg.lapack import dpttrf
+from scipy.sparse.linalg import splu
 from structures import Case, density, density_of_precision
 from tables import MarkdownTable
 from timing import alternate
@@ -163,12 +167,33 @@ def by_celerite(t: np.ndarray, matrices: Callable[..., Any]) -> Any:
     return by_hand
 
 
+def lattice(n: int, rng) -> Case:
+    """``t L + diag(w)``, a precision, of the Laplacian L of a square lattice of about n nodes."""
+    side = round(n**0.5)
+    n = side * side
+    path = scipy.sparse.diags(
+        [-np.ones(side - 1), np.r_[1, np.full(side - 2, 2), 1], -np.ones(side - 1)], [-1, 0, 1]
+    )
+    L = scipy.sparse.csc_matrix(scipy.sparse.kronsum(path, path))
+    w, t, y = pt.vector("w", shape=(n,)), pt.scalar("t"), pt.vector("y", shape=(n,))
+    Q = pytensor.sparse.dense_from_sparse(pytensor.sparse.as_sparse(L) * t) + pt.diag(w)
+
+    def by_hand(w, t, y):
+        A = (t * L + scipy.sparse.diags(w)).tocsc()
+        lu = splu(A, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        return (0.5 * (np.log(lu.U.diagonal()).sum() - y @ (A @ y)),)
+
+    values = {w: rng.uniform(1, 2, n), t: np.array(3.0), y: rng.normal(size=n)}
+    return Case(values, density_of_precision(Q, y), by_hand)
+
+
 CASES: dict[str, Callable[..., Case]] = {
     "tridiagonal": tridiagonal,
     "second differences": second_differences,
     "exponential": exponential,
     "Matern 3/2": matern32,
     "Toeplitz": squared_exponential,
+    "lattice": lattice,
 }
 
 
